@@ -1,0 +1,2 @@
+//! STATE.
+pub mod row;

@@ -1,0 +1,7 @@
+//! memtrace, user side: `kernel` (facts) -> `probe` (plan, attach) -> `event` (bytes) -> `resolve` (names) ->
+//! `aggregator` (state) -> `snapshot` -> `view`. A stage imports only the stages to its left; `pipeline` alone
+//! sees them all, and `cargo xtask check` fails on a back arrow.
+
+pub mod aggregator;
+pub mod resolve;
+pub mod snapshot;
