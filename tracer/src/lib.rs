@@ -3,5 +3,7 @@
 //! sees them all, and `cargo xtask check` fails on a back arrow.
 
 pub mod aggregator;
+pub mod metric;
 pub mod resolve;
 pub mod snapshot;
+pub mod view;
