@@ -3,7 +3,10 @@
 //! sees them all, and `cargo xtask check` fails on a back arrow.
 
 pub mod aggregator;
+pub mod event;
 pub mod kernel;
 pub mod probe;
+pub mod metric;
 pub mod resolve;
 pub mod snapshot;
+pub mod view;
