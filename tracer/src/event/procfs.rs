@@ -1,6 +1,10 @@
 //! Host memory from `/proc/meminfo` and the kernel's own counts of memory cgroups; what memtrace itself costs.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use super::{DeadCgroups, HostMemory, page_size};
 use crate::kernel::cgroup::Layout;
@@ -64,27 +68,29 @@ pub fn own() -> (Option<Duration>, Option<u64>) {
     (cpu, rss.map(|pages| pages * page_size()))
 }
 
-/// What the kernel charges for the BPF maps whose descriptors this process holds, and how often it skipped a
-/// program of ours because another was running on that CPU (`recursion_misses`; aya does not expose it).
-pub fn bpf_costs() -> (Option<u64>, u64) {
-    let Ok(list) = fs::read_dir("/proc/self/fdinfo") else { return (None, 0) };
-    let (mut maps, mut misses) = (0, 0);
-    for text in list.flatten().filter_map(|entry| bpf_fdinfo(&entry.path())) {
-        let get = |key: &str| {
-            text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok())
-        };
-        if text.contains("map_type:") {
-            maps += get("memlock:").unwrap_or(0);
-        }
-        misses += get("recursion_misses:").unwrap_or(0);
-    }
-    (Some(maps), misses)
+/// The `/proc/self/fdinfo` files of every BPF map and program that this process holds now.
+pub fn bpf_descriptors() -> Vec<PathBuf> {
+    let Ok(list) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    list.flatten()
+        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("anon_inode:bpf")))
+        .map(|entry| Path::new("/proc/self/fdinfo").join(entry.file_name()))
+        .collect()
 }
 
-fn bpf_fdinfo(path: &Path) -> Option<String> {
-    let fd = Path::new("/proc/self/fd").join(path.file_name()?);
-    let link = fs::read_link(fd).ok()?;
-    link.to_str()?.starts_with("anon_inode:bpf").then(|| fs::read_to_string(path).ok())?
+/// What the kernel charges for the BPF maps among them, and how often it skipped a program of ours because
+/// another was running on that CPU (`recursion_misses`; aya does not expose it).
+pub fn bpf_costs(descriptors: &[PathBuf]) -> (u64, u64) {
+    let (mut maps, mut misses) = (0, 0);
+    for text in descriptors.iter().filter_map(|path| fs::read_to_string(path).ok()) {
+        let get = |key: &str| {
+            text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        if text.contains("map_type:") {
+            maps += get("memlock:");
+        }
+        misses += get("recursion_misses:");
+    }
+    (maps, misses)
 }
 
 #[cfg(test)]

@@ -69,6 +69,16 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Nothing could be tried, for a reason that is the same for all.
+    pub fn refused(planned: &Planned, why: &str) -> Outcome {
+        let attempts = planned.candidates.iter().map(|candidate| Attempt {
+            alternative: candidate.alternative,
+            usable: false,
+            why: Some(candidate.why_not.clone().unwrap_or_else(|| why.to_owned())),
+        });
+        Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }
+    }
+
     /// One line: what serves it, or what is lost and why.
     pub fn line(&self) -> String {
         match self.chosen {
