@@ -3,6 +3,7 @@
 
 pub mod container;
 pub mod tree;
+pub mod metadata;
 
 use serde::Serialize;
 
