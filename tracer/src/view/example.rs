@@ -30,10 +30,8 @@ pub fn container(runtime: Runtime, name: Option<&str>) -> Container {
 
 /// Ids and paths differ by `number`.
 fn numbered(runtime: Runtime, name: Option<&str>, number: u64) -> Container {
-    let id = format!("{:064x}", u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
-        .chars()
-        .rev()
-        .collect::<String>();
+    let digits = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let id = format!("{:032x}{:032x}", digits, digits.rotate_left(37));
     let (id, path) = match runtime {
         Runtime::Docker => (id.clone(), format!("/docker/{id}")),
         Runtime::Systemd | Runtime::Cgroup => {

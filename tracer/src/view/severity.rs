@@ -13,7 +13,7 @@ const WARNING_HOST_SHARE_PER_S: f64 = 0.01;
 /// The rules, as the help states them.
 pub const RULES: &[(&str, &str)] = &[
     ("!!", "reaches its limit in less than 2 min, or a process was OOM-killed within the last minute"),
-    ("!", "less than 10 min to its limit, or the growth is mostly clean cache, which the kernel can drop"),
+    ("!", "reaches its limit in less than 10 min, or sooner by clean cache, which the kernel can drop"),
     ("!", "90 % or more of its limit, clean cache not counted"),
     ("!", "grows by more than 1 % of the host's memory a second"),
     ("!", "has threads stuck in uninterruptible sleep (D)"),
