@@ -1,0 +1,68 @@
+//! The command line: one sub-command for each workload, and what all of them share.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{anon, cgroups, file, idle, log, report, storm};
+
+/// Uses memory in a known way, of a known amount, at a known rate.
+#[derive(Parser)]
+#[command(name = "workload", version)]
+struct Cli {
+    /// Move into this cgroup first, so that all memory is charged to it
+    #[arg(long, global = true, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Anon(anon::Anon),
+    Tmpfs(file::Tmpfs),
+    Read(file::Read),
+    Write(file::Write),
+    Log(log::Log),
+    Idle(idle::Idle),
+    Spin(idle::Spin),
+    FaultStorm(storm::FaultStorm),
+    WriteStorm(storm::WriteStorm),
+    Cgroups(cgroups::Cgroups),
+    #[command(hide = true)]
+    CgroupsMember(cgroups::Member),
+}
+
+pub(crate) fn run() -> ExitCode {
+    let Cli { cgroup, command } = Cli::parse();
+    let outcome = cgroup.as_deref().map_or(Ok(()), cgroups::join).and_then(|()| command.run());
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        // `cgroups` has something to clean up, so it looks for the signal itself.
+        if !matches!(self, Self::Cgroups(_)) {
+            idle::exit_on_signal()?;
+        }
+        match self {
+            Self::Anon(anon) => anon.run(),
+            Self::Tmpfs(tmpfs) => tmpfs.run(),
+            Self::Read(read) => read.run(),
+            Self::Write(write) => write.run(),
+            Self::Log(log) => log.run(),
+            Self::Idle(idle) => idle.run(),
+            Self::Spin(spin) => spin.run(),
+            Self::FaultStorm(storm) => storm.run(),
+            Self::WriteStorm(storm) => storm.run(),
+            Self::Cgroups(cgroups) => cgroups.run(),
+            Self::CgroupsMember(member) => member.run(),
+        }
+    }
+}
