@@ -14,7 +14,6 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
-use rustix::process::{Signal, set_parent_process_death_signal};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
@@ -80,7 +79,12 @@ impl Cgroups {
             make(&dir)?;
             made.members.push(dir.clone());
             let mut command = Command::new(&program);
-            command.arg("--cgroup").arg(&dir).arg("cgroups-member").args(self.active.then_some("--active"));
+            command
+                .arg("--with-parent")
+                .arg("--cgroup")
+                .arg(&dir)
+                .arg("cgroups-member")
+                .args(self.active.then_some("--active"));
             command.stdin(Stdio::null()).stdout(Stdio::null());
             made.children
                 .push(command.spawn().context("cannot start a member; is the limit on processes reached?")?);
@@ -100,8 +104,6 @@ impl Cgroups {
 
 impl Member {
     pub(crate) fn run(self) -> Result<()> {
-        set_parent_process_death_signal(Some(Signal::KILL))
-            .context("cannot ask for a signal when the parent ends")?;
         if !self.active {
             report::stay(Hold::Forever);
         }

@@ -13,6 +13,9 @@ struct Cli {
     /// Move into this cgroup first, so that all memory is charged to it
     #[arg(long, global = true, value_name = "DIR")]
     cgroup: Option<PathBuf>,
+    /// End when the parent process ends, however it does
+    #[arg(long, global = true)]
+    with_parent: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -34,14 +37,24 @@ enum Command {
 }
 
 pub(crate) fn run() -> ExitCode {
-    let Cli { cgroup, command } = Cli::parse();
-    let outcome = cgroup.as_deref().map_or(Ok(()), cgroups::join).and_then(|()| command.run());
-    match outcome {
+    match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report::failure(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<()> {
+        if self.with_parent {
+            idle::end_with_parent()?;
+        }
+        if let Some(cgroup) = &self.cgroup {
+            cgroups::join(cgroup)?;
+        }
+        self.command.run()
     }
 }
 

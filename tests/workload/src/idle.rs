@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
+use rustix::process::{Signal, set_parent_process_death_signal};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     flag,
@@ -60,4 +61,10 @@ pub(crate) fn exit_on_signal() -> Result<()> {
             .with_context(|| format!("cannot set a handler for signal {signal}"))?;
     }
     Ok(())
+}
+
+/// The kernel kills this process when the thread that started it is gone.
+pub(crate) fn end_with_parent() -> Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .context("cannot ask for a signal when the parent ends")
 }

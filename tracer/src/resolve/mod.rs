@@ -1,7 +1,6 @@
 //! NAMES. From the id of a memory cgroup to the container a person knows: id -> path -> runtime and
 //! container id -> name, pod, namespace, image. Knows kernel facts and events, no state and no view.
 
-
 use serde::Serialize;
 
 /// What manages a cgroup.
