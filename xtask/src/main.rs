@@ -1,1 +1,19 @@
-fn main() {}
+//! Everything a developer does, as sub-commands of `cargo xtask`: one file or folder for each.
+
+mod artifact;
+mod bless;
+mod check;
+mod cli;
+mod command;
+mod docs;
+mod install;
+mod setup;
+mod task;
+mod test;
+mod top;
+mod vm;
+mod workspace;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,1 +1,18 @@
-fn main() {}
+//! Workloads whose size and rate are known, so that a test can compare what memtrace says with the truth. Built
+//! static, so that it runs in a container that holds nothing else, as its process 1 too.
+
+mod amount;
+mod anon;
+mod cgroups;
+mod cli;
+mod file;
+mod idle;
+mod log;
+mod mapping;
+mod pace;
+mod report;
+mod storm;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

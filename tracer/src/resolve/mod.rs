@@ -2,8 +2,8 @@
 //! container id -> name, pod, namespace, image. Knows kernel facts and events, no state and no view.
 
 pub mod container;
-pub mod tree;
 pub mod metadata;
+pub mod tree;
 
 use serde::Serialize;
 

@@ -1,0 +1,81 @@
+//! The command line: one sub-command for each workload, and what all of them share.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use crate::{anon, cgroups, file, idle, log, report, storm};
+
+/// Uses memory in a known way, of a known amount, at a known rate.
+#[derive(Parser)]
+#[command(name = "workload", version)]
+struct Cli {
+    /// Move into this cgroup first, so that all memory is charged to it
+    #[arg(long, global = true, value_name = "DIR")]
+    cgroup: Option<PathBuf>,
+    /// End when the parent process ends, however it does
+    #[arg(long, global = true)]
+    with_parent: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Anon(anon::Anon),
+    Tmpfs(file::Tmpfs),
+    Read(file::Read),
+    Write(file::Write),
+    Log(log::Log),
+    Idle(idle::Idle),
+    Spin(idle::Spin),
+    FaultStorm(storm::FaultStorm),
+    WriteStorm(storm::WriteStorm),
+    Cgroups(cgroups::Cgroups),
+    #[command(hide = true)]
+    CgroupsMember(cgroups::Member),
+}
+
+pub(crate) fn run() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl Cli {
+    fn run(self) -> anyhow::Result<()> {
+        if self.with_parent {
+            idle::end_with_parent()?;
+        }
+        if let Some(cgroup) = &self.cgroup {
+            cgroups::join(cgroup)?;
+        }
+        self.command.run()
+    }
+}
+
+impl Command {
+    fn run(self) -> anyhow::Result<()> {
+        // `cgroups` has something to clean up, so it looks for the signal itself.
+        if !matches!(self, Self::Cgroups(_)) {
+            idle::exit_on_signal()?;
+        }
+        match self {
+            Self::Anon(anon) => anon.run(),
+            Self::Tmpfs(tmpfs) => tmpfs.run(),
+            Self::Read(read) => read.run(),
+            Self::Write(write) => write.run(),
+            Self::Log(log) => log.run(),
+            Self::Idle(idle) => idle.run(),
+            Self::Spin(spin) => spin.run(),
+            Self::FaultStorm(storm) => storm.run(),
+            Self::WriteStorm(storm) => storm.run(),
+            Self::Cgroups(cgroups) => cgroups.run(),
+            Self::CgroupsMember(member) => member.run(),
+        }
+    }
+}

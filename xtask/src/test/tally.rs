@@ -1,0 +1,126 @@
+//! Counts of tests, read from what Rust's test harness and our own tests print.
+
+use std::fmt;
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) passed: usize,
+    pub(super) failed: usize,
+    pub(super) skipped: usize,
+    /// Why something was skipped or could not run.
+    pub(super) reasons: Vec<String>,
+}
+
+impl Tally {
+    /// From a run's output. A run that failed without a failing test (it did not build, it was killed) counts as one.
+    pub(super) fn of(lines: &[String], success: bool) -> Self {
+        let mut tally = Self::default();
+        for line in lines {
+            if let Some((passed, failed, ignored)) = result(line) {
+                tally.passed += passed;
+                tally.failed += failed;
+                tally.skipped += ignored;
+            } else if let Some(reason) = skip(line)
+                && !tally.reasons.iter().any(|known| known == reason)
+            {
+                tally.reasons.push(reason.to_owned());
+            }
+        }
+        // To the harness, a test that skipped itself has passed.
+        let themselves = tally.reasons.len().min(tally.passed);
+        tally.passed -= themselves;
+        tally.skipped += themselves;
+        if !success && tally.failed == 0 {
+            tally.failed = 1;
+            tally.reasons.push("failed: it ended with an error though no test failed; see above".to_owned());
+        }
+        tally
+    }
+
+    pub(super) fn skipped(name: &str, reason: &str) -> Self {
+        Self { skipped: 1, reasons: vec![format!("skipping {name}: {reason}")], ..Self::default() }
+    }
+
+    pub(super) fn broken(reason: &str) -> Self {
+        Self { failed: 1, reasons: vec![format!("failed: {reason}")], ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+        self.reasons.extend(other.reasons.iter().cloned());
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+/// `test result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.20s`
+fn result(line: &str) -> Option<(usize, usize, usize)> {
+    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let count = |name: &str| {
+        let part = counts.split("; ").find(|part| part.ends_with(name))?;
+        part.split(' ').next()?.parse().ok()
+    };
+    Some((count(" passed")?, count(" failed")?, count(" ignored")?))
+}
+
+/// `skipping <test>: <reason>`, on a line of its own or after the harness's `test <name> ... `.
+fn skip(line: &str) -> Option<&str> {
+    let line = line.trim();
+    let text = match line.find(" ... skipping ") {
+        Some(at) if line.starts_with("test ") => &line[at + " ... ".len()..],
+        _ => line,
+    };
+    let (name, _) = text.strip_prefix("skipping ")?.split_once(": ")?;
+    (!name.is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(text: &str, success: bool) -> Tally {
+        Tally::of(&text.lines().map(str::to_owned).collect::<Vec<_>>(), success)
+    }
+
+    #[test]
+    fn results_are_summed_and_ignored_ones_are_skipped() {
+        let found = tally(
+            "running 2 tests\ntest result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.20s\n\
+             test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s",
+            false,
+        );
+        assert_eq!((found.passed, found.failed, found.skipped), (8, 2, 1));
+    }
+
+    #[test]
+    fn a_test_that_skips_itself_has_not_passed() {
+        let found = tally(
+            "test charge ... ok\nskipping cgroup_v1: this kernel mounts v2 only\ntest x ... skipping docker: no dockerd\n\
+             skipping cgroup_v1: this kernel mounts v2 only\n\
+             test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.20s",
+            true,
+        );
+        assert_eq!((found.passed, found.failed, found.skipped), (2, 0, 2));
+        assert_eq!(
+            found.reasons,
+            ["skipping cgroup_v1: this kernel mounts v2 only", "skipping docker: no dockerd"]
+        );
+    }
+
+    #[test]
+    fn a_run_that_breaks_off_is_a_failure() {
+        let found = tally("error: could not compile `tracer`", false);
+        assert_eq!((found.passed, found.failed, found.skipped), (0, 1, 0));
+    }
+
+    #[test]
+    fn the_last_line_has_the_form_a_ci_reads() {
+        assert_eq!(tally("", true).to_string(), "0 passed, 0 failed, 0 skipped");
+    }
+}
