@@ -3,5 +3,13 @@
 //! sees them all, and `cargo xtask check` fails on a back arrow.
 
 pub mod aggregator;
+pub mod cli;
+pub mod command;
+pub mod event;
+pub mod kernel;
+pub mod probe;
+pub mod metric;
+pub mod pipeline;
 pub mod resolve;
 pub mod snapshot;
+pub mod view;

@@ -4,7 +4,13 @@ use std::{sync::Arc, time::SystemTime};
 
 use serde::Serialize;
 
-use crate::aggregator::row::{How, Row};
+use crate::{
+    aggregator::{
+        Aggregator, Tick,
+        row::{How, Row},
+    },
+    event::DeadCgroups,
+};
 
 /// Host memory outside every row. `total` = `used` - `attributed`, not clamped.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -88,4 +94,68 @@ pub struct Snapshot {
     pub rows: Vec<Arc<Row>>,
     /// One line per probe, for the detail of a view: which hook serves it, or why none does.
     pub probes: Arc<[String]>,
+}
+
+impl Host {
+    /// The host's part of a snapshot.
+    pub fn take(aggregator: &Aggregator, tick: &Tick, own: Own) -> Host {
+        let state = aggregator.host();
+        let memory = &state.memory;
+        let used = memory.total.zip(memory.free).map(|(total, free)| total.saturating_sub(free));
+        let known = tick.rows.iter().filter_map(|row| row.memory.current);
+        let attributed = Some(known.sum::<u64>());
+        let left = state.remainder(&tick.attributed);
+        let total = used.zip(attributed).map(|(used, rows)| used as i64 - rows as i64);
+        let parts = [
+            left.root_anon,
+            left.root_file,
+            left.slab.bytes,
+            left.percpu.bytes,
+            left.vmalloc.bytes,
+            left.page_tables.bytes,
+            left.kernel_stack.bytes,
+            left.hugetlb,
+        ];
+        // What is unknown cannot be taken off: then the rest holds it as well.
+        let other = total.map(|total| total - parts.iter().flatten().sum::<i64>());
+        let bounds = [left.slab, left.percpu, left.vmalloc, left.page_tables, left.kernel_stack];
+        let exact = parts.iter().all(Option::is_some) && bounds.iter().all(|part| part.how.is_none());
+        let (dead_cgroups, dead_cgroups_how) = match memory.dead_cgroups {
+            Some(DeadCgroups::Measured(count)) => (Some(count), None),
+            Some(DeadCgroups::Inferred(count)) => (Some(count), Some(How::Inferred)),
+            None => (None, None),
+        };
+        let losses: Vec<Loss> =
+            aggregator.losses().into_iter().map(|(what, count)| Loss { what, count }).collect();
+        Host {
+            mem_total: memory.total,
+            mem_free: memory.free,
+            mem_available: memory.available,
+            used,
+            attributed,
+            unattributed: Unattributed {
+                total,
+                root_anon: left.root_anon,
+                root_file: left.root_file,
+                slab: left.slab.bytes,
+                slab_how: left.slab.how,
+                percpu: left.percpu.bytes,
+                percpu_how: left.percpu.how,
+                vmalloc: left.vmalloc.bytes,
+                vmalloc_how: left.vmalloc.how,
+                page_tables: left.page_tables.bytes,
+                page_tables_how: left.page_tables.how,
+                kernel_stack: left.kernel_stack.bytes,
+                kernel_stack_how: left.kernel_stack.how,
+                hugetlb: left.hugetlb,
+                other,
+                other_how: (other.is_some() && !exact).then_some(How::Inferred),
+            },
+            dead_cgroups,
+            dead_cgroups_how,
+            lost_events: losses.iter().map(|loss| loss.count).sum(),
+            losses,
+            own,
+        }
+    }
 }

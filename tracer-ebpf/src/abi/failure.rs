@@ -1,0 +1,27 @@
+//! Every way in which a program in the kernel can lose data: a number, a sentence, a counter.
+
+macro_rules! failures {
+    ($($name:ident: $sentence:literal;)+) => {
+        /// One way of losing data in the kernel; the index into the `FAILURES` map.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Failure { $($name),+ }
+
+        impl Failure {
+            pub const ALL: &'static [Failure] = &[$(Failure::$name),+];
+            pub const COUNT: u32 = Self::ALL.len() as u32;
+
+            /// What was lost, to follow a count.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Failure::$name => $sentence),+ }
+            }
+        }
+    };
+}
+
+failures! {
+    RingFull: "events for which the ring buffer had no room";
+    CountersFull: "counts of cgroups for which the counter map had no room";
+    PairLost: "charges whose function entry and return could not be paired";
+    PathTruncated: "cgroup paths longer than an event holds";
+}

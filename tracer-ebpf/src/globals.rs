@@ -1,0 +1,31 @@
+//! Read-only globals that user space sets before loading. The verifier knows their values, so a branch on
+//! an absent field costs nothing and needs nothing.
+
+use core::ptr::{addr_of, read_volatile};
+
+use tracer_ebpf::abi::offsets::{ABSENT, Symbol};
+
+#[unsafe(no_mangle)]
+static OFFSETS: [u32; Symbol::COUNT] = [ABSENT; Symbol::COUNT];
+
+#[unsafe(no_mangle)]
+static MEMORY_HIERARCHY: u32 = 0;
+
+/// The number user space found for `symbol`, or `ABSENT`.
+#[inline(always)]
+pub fn number(symbol: Symbol) -> u32 {
+    // SAFETY: the index is below COUNT by construction; volatile, because user space sets it after compilation.
+    unsafe { read_volatile(addr_of!(OFFSETS).cast::<u32>().add(symbol as usize)) }
+}
+
+#[inline(always)]
+pub fn has(symbol: Symbol) -> bool {
+    number(symbol) != ABSENT
+}
+
+/// Hierarchy id of the memory controller.
+#[inline(always)]
+pub fn memory_hierarchy() -> u32 {
+    // SAFETY: a static; volatile, because user space sets it after compilation.
+    unsafe { read_volatile(addr_of!(MEMORY_HIERARCHY)) }
+}

@@ -1,0 +1,28 @@
+//! Every map, in one place. User space sets the number of entries before loading and shrinks what a command
+//! does not use to one.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use tracer_ebpf::abi::{counter::CgroupCount, failure::Failure};
+
+/// Rare transitions.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+
+/// Counts by kernfs id of the memory cgroup.
+#[map]
+pub static CGROUPS: PerCpuHashMap<u64, CgroupCount> = PerCpuHashMap::with_max_entries(1, 0);
+
+/// Losses by `Failure`.
+#[map]
+pub static FAILURES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Failure::COUNT, 0);
+
+/// Charges between a function's entry and its return, where only kprobes exist: (what is charged, pages).
+#[map]
+pub static IN_FLIGHT: HashMap<u64, [u64; 2]> = HashMap::with_max_entries(1, 0);
+
+/// The kernel's `memory_cgrp_subsys`, learned from the first task seen: tells a memory counter from others.
+#[map]
+pub static MEMORY_SUBSYS: Array<u64> = Array::with_max_entries(1, 0);

@@ -1,0 +1,102 @@
+//! The command line. Words, ranges and exit statuses are relied on from outside (see `docs/architecture.md`).
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+
+use crate::{metric, probe::plan::Force, view::select::Filter};
+
+/// Tells, live, which container eats the host's memory, of what kind, and how fast.
+#[derive(Debug, Parser)]
+#[command(name = "memtrace", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Exit status: 0 done, 1 failed at run time, 2 usage, 3 not permitted or the kernel lacks \
+                        what is needed.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Which container's memory grows, of what, and how fast: live, fastest-growing first
+    Top(Top),
+    /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
+    Doctor(Doctor),
+    /// Writes a page of `docs/` (for `cargo xtask docs`)
+    #[command(hide = true)]
+    GenerateDocs {
+        #[arg(value_parser = PossibleValuesParser::new(["probes", "metrics"]))]
+        page: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Top {
+    /// Seconds between two looks
+    #[arg(short, long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
+    pub interval: Duration,
+
+    /// End after this many seconds
+    #[arg(short, long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<Duration>,
+
+    /// Only rows that match: a glob over id prefix, container name, pod name or namespace/pod/container
+    #[arg(short, long, value_name = "PATTERN", value_parser = |text: &str| Filter::new(text))]
+    pub container: Option<Filter>,
+
+    /// Column to sort by, greatest first
+    #[arg(long, value_name = "COLUMN", default_value = "growth",
+          value_parser = PossibleValuesParser::new(metric::sort_words()), hide_possible_values = true,
+          long_help = sort_help())]
+    pub sort: String,
+
+    /// Show at most this many rows
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rows: Option<u32>,
+
+    /// One JSON object an interval (NDJSON) instead of a screen or a table
+    #[arg(long)]
+    pub json: bool,
+
+    /// Count charges for so long even where that costs every page fault (65-190 ns)
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30",
+          value_parser = seconds)]
+    pub charges: Option<Duration>,
+
+    /// Draw with ASCII characters only
+    #[arg(long)]
+    pub ascii: bool,
+
+    /// Attach only so: [PROBE=]KIND[:TARGET]
+    #[arg(long, hide = true, value_name = "KIND", value_parser = |text: &str| Force::parse(text))]
+    pub attach: Vec<Force>,
+
+    /// Print what the kernel programs log (error, warn, info, debug, trace)
+    #[arg(long, hide = true, value_name = "LEVEL")]
+    pub probe_log: Option<aya_log::Level>,
+}
+
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// One JSON object
+    #[arg(long)]
+    pub json: bool,
+
+    /// Print the kernel facts that the plan is made from, as JSON, with what the kernel refused when tried
+    #[arg(long, hide = true)]
+    pub facts: bool,
+}
+
+fn sort_help() -> String {
+    format!("Column to sort by, greatest first: {}", metric::sort_words().collect::<Vec<_>>().join(", "))
+}
+
+/// A number of seconds with fractions, from a tenth to a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
+    if (0.1..=86_400.0).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err("out of range: from 0.1 to 86400 seconds".to_owned())
+    }
+}

@@ -1,0 +1,382 @@
+//! Reads the memory files of the cgroups that are rows, and of those only what may have moved: usage is one
+//! `pread` on a kept descriptor, `memory.stat` is read when there is a reason, the rest is swept.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    io::{self, Read as _},
+    os::{fd::OwnedFd, unix::fs::FileExt as _},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+
+use super::{Event, More, Stat};
+
+/// Every cgroup's `memory.stat` is read at least this often.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Files beside `memory.stat` are read with it for as many cgroups a tick; for the others they are swept.
+const MORE_PER_TICK: usize = 64;
+/// Largest file that is read; `memory.stat` is below 4 KiB, of which v1's NUMA part is elsewhere.
+const FILE_LIMIT: usize = 16 * 1024;
+/// Descriptors kept at most; beyond that a cgroup's files are opened each time.
+const KEPT: usize = 16 * 1024;
+
+/// One cgroup that is read.
+struct Watched {
+    path: String,
+    usage_file: Option<fs::File>,
+    dir: Option<OwnedFd>,
+    usage: Option<u64>,
+    stat_at: Option<Instant>,
+    more_at: Option<Instant>,
+    more: Option<More>,
+    /// Dirty or under write-back at the last reading, or close to its limit: may move while usage stands.
+    in_flux: bool,
+}
+
+/// Reads cgroupfs.
+pub struct Cgroupfs {
+    mount: OwnedFd,
+    v2: bool,
+    cpu: Option<OwnedFd>,
+    pids: Option<OwnedFd>,
+    watched: HashMap<u64, Watched>,
+    /// Deepest first, so that a parent's reading is never older than its children's.
+    order: Vec<u64>,
+    sorted: bool,
+    buffer: Vec<u8>,
+}
+
+fn open_dir(at: impl std::os::fd::AsFd, path: &str) -> io::Result<OwnedFd> {
+    Ok(openat(at, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// A cgroup's path relative to a mount's descriptor.
+fn below(path: &str) -> &str {
+    match path.trim_start_matches('/') {
+        "" => ".",
+        relative => relative,
+    }
+}
+
+impl Cgroupfs {
+    pub fn open(memory: &Path, v2: bool, cpu: Option<&Path>, pids: Option<&Path>) -> io::Result<Cgroupfs> {
+        let dir = |path: &Path| open_dir(CWD, &path.to_string_lossy());
+        Ok(Cgroupfs {
+            mount: dir(memory)?,
+            v2,
+            cpu: cpu.and_then(|path| dir(path).ok()),
+            pids: pids.and_then(|path| dir(path).ok()),
+            watched: HashMap::new(),
+            order: Vec::new(),
+            sorted: true,
+            buffer: vec![0; FILE_LIMIT],
+        })
+    }
+
+    /// Begins to read a cgroup.
+    pub fn watch(&mut self, id: u64, path: &str) {
+        let keep = self.watched.len() < KEPT;
+        let dir = if keep { open_dir(&self.mount, below(path)).ok() } else { None };
+        let name = if self.v2 { "memory.current" } else { "memory.usage_in_bytes" };
+        let usage_file = dir.as_ref().and_then(|dir| open(dir, name));
+        let watched = Watched {
+            path: path.to_owned(),
+            usage_file,
+            dir,
+            usage: None,
+            stat_at: None,
+            more_at: None,
+            more: None,
+            in_flux: false,
+        };
+        if self.watched.insert(id, watched).is_none() {
+            self.order.push(id);
+            self.sorted = false;
+        }
+    }
+
+    pub fn forget(&mut self, id: u64) {
+        if self.watched.remove(&id).is_some() {
+            self.order.retain(|other| *other != id);
+        }
+    }
+
+    /// Processes of a cgroup, at most `limit`.
+    pub fn processes(&mut self, id: u64, limit: usize) -> Vec<u32> {
+        let Some(watched) = self.watched.get(&id) else { return Vec::new() };
+        let opened;
+        let dir = match &watched.dir {
+            Some(dir) => dir,
+            None => match open_dir(&self.mount, below(&watched.path)) {
+                Ok(dir) => {
+                    opened = dir;
+                    &opened
+                }
+                Err(_) => return Vec::new(),
+            },
+        };
+        let text = read(dir, "cgroup.procs", &mut self.buffer).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).take(limit).collect()
+    }
+
+    /// One reading of every cgroup. `moved` are those whose charge counters moved.
+    pub fn sample(&mut self, now: Instant, moved: &HashSet<u64>, events: &mut Vec<Event>) {
+        if !self.sorted {
+            let depth = |id: &u64| self.watched[id].path.matches('/').count();
+            self.order.sort_by_cached_key(|id| std::cmp::Reverse(depth(id)));
+            self.sorted = true;
+        }
+        let mut budget = MORE_PER_TICK;
+        let order = std::mem::take(&mut self.order);
+        // The sweep is spread out: at most a tenth of what is due by age alone is read in one tick.
+        let mut sweeps = order.len() / 10 + 8;
+        for id in &order {
+            self.sample_one(*id, now, moved.contains(id), &mut budget, &mut sweeps, events);
+        }
+        self.order = order;
+    }
+
+    /// One reading of one cgroup, `memory.stat` included.
+    pub fn sample_now(&mut self, id: u64, now: Instant, events: &mut Vec<Event>) {
+        self.sample_one(id, now, true, &mut 1, &mut 1, events);
+    }
+
+    fn sample_one(
+        &mut self,
+        id: u64,
+        now: Instant,
+        moved: bool,
+        budget: &mut usize,
+        sweeps: &mut usize,
+        events: &mut Vec<Event>,
+    ) {
+        let Some(watched) = self.watched.get_mut(&id) else { return };
+        let opened;
+        let dir = match &watched.dir {
+            Some(dir) => dir,
+            None => match open_dir(&self.mount, below(&watched.path)) {
+                Ok(dir) => {
+                    opened = dir;
+                    &opened
+                }
+                Err(_) => return events.push(Event::Sampled { id, usage: None, stat: None }),
+            },
+        };
+        let name = if self.v2 { "memory.current" } else { "memory.usage_in_bytes" };
+        let usage = match &watched.usage_file {
+            Some(file) => pread_number(file),
+            None => read(dir, name, &mut self.buffer).and_then(number),
+        };
+        let age = |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        let due = age(watched.stat_at) >= SWEEP && (watched.stat_at.is_none() || *sweeps > 0);
+        let mut stat = None;
+        if moved || watched.in_flux || usage != watched.usage || due {
+            if due {
+                *sweeps = sweeps.saturating_sub(1);
+            }
+            if *budget > 0 || age(watched.more_at) >= SWEEP {
+                *budget = budget.saturating_sub(1);
+                watched.more = Some(read_more(
+                    dir,
+                    self.v2,
+                    below(&watched.path),
+                    self.cpu.as_ref(),
+                    self.pids.as_ref(),
+                    &mut self.buffer,
+                ));
+                watched.more_at = Some(now);
+            }
+            stat = read_stat(dir, self.v2, usage, &mut self.buffer).map(|mut stat| {
+                stat.more = watched.more.clone();
+                Box::new(stat)
+            });
+            if let Some(stat) = &stat {
+                watched.stat_at = Some(now);
+                let near = |limit: u64| usage.is_some_and(|usage| usage >= limit / 10 * 8);
+                watched.in_flux = stat.dirty.unwrap_or(0) + stat.writeback.unwrap_or(0) > 0
+                    || stat.more.as_ref().and_then(|more| more.limit).is_some_and(near);
+            }
+        }
+        // A reading that is the same as the last one is no event.
+        if usage != watched.usage || stat.is_some() || usage.is_none() {
+            watched.usage = usage;
+            events.push(Event::Sampled { id, usage, stat });
+        }
+    }
+}
+
+fn open(dir: &OwnedFd, name: &str) -> Option<fs::File> {
+    openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).ok().map(fs::File::from)
+}
+
+fn read<'a>(dir: &OwnedFd, name: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
+    let mut file = open(dir, name)?;
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            // ENODEV: the cgroup was removed while it was read.
+            Err(_) => return None,
+        }
+    }
+    std::str::from_utf8(&buffer[..filled]).ok()
+}
+
+fn pread_number(file: &fs::File) -> Option<u64> {
+    let mut buffer = [0; 32];
+    let count = file.read_at(&mut buffer, 0).ok()?;
+    number(std::str::from_utf8(&buffer[..count]).ok()?)
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
+/// A v2 limit is a number or `max`; a v1 limit is "unlimited" from the page counter's maximum on.
+fn limit(text: &str) -> Option<u64> {
+    number(text).filter(|limit| *limit < (i64::MAX as u64) / 4096 * 4096)
+}
+
+fn read_stat(dir: &OwnedFd, v2: bool, usage: Option<u64>, buffer: &mut [u8]) -> Option<Stat> {
+    let mut stat = parse_stat(read(dir, "memory.stat", buffer)?, v2);
+    if v2 {
+        stat.swap = read(dir, "memory.swap.current", buffer).and_then(number);
+        if stat.kernel.is_none()
+            && let (Some(usage), Some(anon), Some(file), Some(sock)) = (usage, stat.anon, stat.file, stat.sock)
+        {
+            stat.kernel = Some(usage.saturating_sub(anon + file + sock));
+            stat.kernel_inferred = true;
+        }
+    } else {
+        stat.kernel = read(dir, "memory.kmem.usage_in_bytes", buffer).and_then(number);
+    }
+    Some(stat)
+}
+
+/// `memory.stat`: v2 is hierarchical, on v1 the `total_` keys are.
+fn parse_stat(text: &str, v2: bool) -> Stat {
+    let mut stat = Stat::default();
+    for line in text.lines() {
+        let Some((key, value)) = line.split_once(' ') else { continue };
+        let slot = match (v2, key) {
+            (true, "anon") | (false, "total_rss") => &mut stat.anon,
+            (true, "file") | (false, "total_cache") => &mut stat.file,
+            (true, "shmem") | (false, "total_shmem") => &mut stat.shmem,
+            (true, "file_dirty") | (false, "total_dirty") => &mut stat.dirty,
+            (true, "file_writeback") | (false, "total_writeback") => &mut stat.writeback,
+            (false, "total_swap") => &mut stat.swap,
+            (true, "kernel") => &mut stat.kernel,
+            (true, "slab") => &mut stat.slab,
+            (true, "sock") => &mut stat.sock,
+            (true, "percpu") => &mut stat.percpu,
+            (true, "vmalloc") => &mut stat.vmalloc,
+            (true, "pagetables") => &mut stat.page_tables,
+            (true, "kernel_stack") => &mut stat.kernel_stack,
+            _ => continue,
+        };
+        *slot = number(value);
+    }
+    stat
+}
+
+fn read_more(
+    dir: &OwnedFd,
+    v2: bool,
+    path: &str,
+    cpu: Option<&OwnedFd>,
+    pids: Option<&OwnedFd>,
+    buffer: &mut [u8],
+) -> More {
+    let own_limit = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
+    let (events, key) = if v2 { ("memory.events", "oom_kill ") } else { ("memory.oom_control", "oom_kill ") };
+    More {
+        limit: read(dir, own_limit, buffer).and_then(limit),
+        oom_kills: read(dir, events, buffer)
+            .and_then(|text| text.lines().find_map(|line| number(line.strip_prefix(key)?))),
+        tasks: read_controller(dir, v2, path, pids, "pids.current", buffer).and_then(number),
+        throttled: read_controller(dir, v2, path, cpu, "cpu.stat", buffer).and_then(throttled),
+    }
+}
+
+/// A file of the same cgroup in another controller's hierarchy, which on v2 is the same directory.
+fn read_controller<'a>(
+    dir: &OwnedFd,
+    v2: bool,
+    path: &str,
+    mount: Option<&OwnedFd>,
+    name: &str,
+    buffer: &'a mut [u8],
+) -> Option<&'a str> {
+    if v2 { read(dir, name, buffer) } else { read(mount?, &format!("{path}/{name}"), buffer) }
+}
+
+/// Periods and throttled periods; without a quota the kernel counts no periods.
+fn throttled(text: &str) -> Option<(u64, u64)> {
+    let get = |key: &str| text.lines().find_map(|line| number(line.strip_prefix(key)?.strip_prefix(' ')?));
+    let periods = get("nr_periods")?;
+    (periods > 0).then_some((periods, get("nr_throttled")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn v1_takes_hierarchical_keys_and_v2_its_own() {
+        let v1 = parse_stat("cache 1\nrss 2\ntotal_cache 10\ntotal_rss 20\ntotal_dirty 3\nslab 9\n", false);
+        assert_eq!((v1.file, v1.anon, v1.dirty, v1.slab), (Some(10), Some(20), Some(3), None));
+        let v2 = parse_stat("anon 5\nfile 6\nkernel 7\nslab 8\nfile_writeback 0\ngarbage\nsock x\n", true);
+        assert_eq!((v2.anon, v2.file, v2.kernel, v2.slab), (Some(5), Some(6), Some(7), Some(8)));
+        assert_eq!((v2.writeback, v2.sock), (Some(0), None), "zero is known, garbage is not");
+    }
+
+    #[test]
+    fn unlimited_is_no_limit() {
+        assert_eq!(limit("max\n"), None);
+        assert_eq!(limit("9223372036854771712\n"), None);
+        assert_eq!(limit("104857600\n"), Some(104_857_600));
+    }
+
+    #[test]
+    fn no_quota_is_no_share() {
+        assert_eq!(throttled("nr_periods 0\nnr_throttled 0\n"), None);
+        assert_eq!(throttled("usage_usec 1\nnr_periods 8\nnr_throttled 2\n"), Some((8, 2)));
+    }
+
+    /// A made-up tree: what stands still costs one read of usage, and a removed cgroup is unknown, not zero.
+    #[test]
+    fn reads_stat_only_with_a_reason() {
+        let root = tempfile::tempdir().expect("a directory");
+        let dir = root.path().join("a");
+        fs::create_dir(&dir).expect("a cgroup");
+        let write = |name: &str, text: &str| fs::write(dir.join(name), text).expect("a file");
+        write("memory.current", "4096\n");
+        write("memory.stat", "anon 4096\nfile 0\nsock 0\n");
+        write("memory.max", "max\n");
+        let mut cgroupfs = Cgroupfs::open(root.path(), true, None, None).expect("a mount");
+        cgroupfs.watch(7, "/a");
+        let start = Instant::now();
+        let mut sample = |after: u64| {
+            let mut events = Vec::new();
+            cgroupfs.sample(start + Duration::from_secs(after), &HashSet::new(), &mut events);
+            events
+        };
+        let first = sample(0);
+        let [Event::Sampled { id: 7, usage: Some(4096), stat: Some(stat) }] = first.as_slice() else {
+            panic!("{first:?}");
+        };
+        assert_eq!((stat.kernel, stat.kernel_inferred), (Some(0), true), "5.10 has no kernel key");
+        assert!(sample(1).is_empty(), "nothing moved");
+        write("memory.current", "8192\n");
+        assert!(matches!(sample(2).as_slice(), [Event::Sampled { usage: Some(8192), stat: Some(_), .. }]));
+        assert!(sample(3).is_empty());
+        assert!(matches!(sample(12).as_slice(), [Event::Sampled { stat: Some(_), .. }]), "the sweep");
+    }
+}

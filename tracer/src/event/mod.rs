@@ -1,0 +1,121 @@
+//! BYTES. Every source of data turns what it reads into an [`Event`]; nothing downstream can tell which source
+//! it was. Sources: the ring buffer and counters of the probes, cgroupfs, /proc.
+
+pub mod cgroupfs;
+pub mod counters;
+pub mod decode;
+pub mod procfs;
+
+use tracer_ebpf::abi::counter::CgroupCount;
+
+/// The kernel's page size that counters are in.
+pub fn page_size() -> u64 {
+    rustix::param::page_size() as u64
+}
+
+/// Something that was seen. Sizes are bytes; `None` is "not known".
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A memory cgroup was made or renamed. `path` is missing where it was too long for an event.
+    CgroupMade {
+        id: u64,
+        path: Option<String>,
+    },
+    CgroupRenamed {
+        id: u64,
+        path: Option<String>,
+    },
+    CgroupRemoved {
+        id: u64,
+        usage: Option<u64>,
+        peak: Option<u64>,
+    },
+    /// The kernel let go of a removed cgroup.
+    CgroupReleased {
+        id: u64,
+    },
+    TaskMoved {
+        id: u64,
+        pid: u32,
+    },
+    /// Totals since attach of one memory cgroup, summed over CPUs.
+    Counted {
+        id: u64,
+        count: CgroupCount,
+    },
+    /// What cgroupfs says of one memory cgroup, with all below it.
+    Sampled {
+        id: u64,
+        usage: Option<u64>,
+        /// Only when it was read this time.
+        stat: Option<Box<Stat>>,
+    },
+    Host(HostMemory),
+    /// Totals since attach.
+    Lost {
+        what: &'static str,
+        count: u64,
+    },
+}
+
+/// One memory cgroup with all below it, from its files. Its fields mean what `Memory` says.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stat {
+    pub anon: Option<u64>,
+    pub file: Option<u64>,
+    pub shmem: Option<u64>,
+    pub dirty: Option<u64>,
+    pub writeback: Option<u64>,
+    pub slab: Option<u64>,
+    pub kernel: Option<u64>,
+    /// `kernel` was derived from the others: this cgroup version does not say.
+    pub kernel_inferred: bool,
+    pub sock: Option<u64>,
+    pub swap: Option<u64>,
+    pub percpu: Option<u64>,
+    pub vmalloc: Option<u64>,
+    pub page_tables: Option<u64>,
+    pub kernel_stack: Option<u64>,
+    /// Read less often than the rest; the last reading is kept.
+    pub more: Option<More>,
+}
+
+/// Files beside `memory.stat`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct More {
+    /// The cgroup's own limit; unlimited is `None`.
+    pub limit: Option<u64>,
+    pub tasks: Option<u64>,
+    /// Since the cgroup was made.
+    pub oom_kills: Option<u64>,
+    /// CPU periods and throttled periods since the cgroup was made; `None` without a quota.
+    pub throttled: Option<(u64, u64)>,
+}
+
+/// `/proc/meminfo`, and how many memory cgroups the kernel has.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct HostMemory {
+    pub total: Option<u64>,
+    pub free: Option<u64>,
+    pub available: Option<u64>,
+    pub anon: Option<u64>,
+    /// Page cache with buffers and tmpfs.
+    pub cached: Option<u64>,
+    pub slab: Option<u64>,
+    pub percpu: Option<u64>,
+    /// Without kernel stacks, which are vmalloc'ed and counted apart.
+    pub vmalloc: Option<u64>,
+    pub page_tables: Option<u64>,
+    pub kernel_stack: Option<u64>,
+    pub hugetlb: Option<u64>,
+    pub dead_cgroups: Option<DeadCgroups>,
+}
+
+/// Removed memory cgroups that the kernel keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeadCgroups {
+    /// The kernel counts them.
+    Measured(u64),
+    /// A difference of two counts, or a count that other controllers share.
+    Inferred(u64),
+}

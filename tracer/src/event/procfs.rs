@@ -1,0 +1,112 @@
+//! Host memory from `/proc/meminfo` and the kernel's own counts of memory cgroups; what memtrace itself costs.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use super::{DeadCgroups, HostMemory, page_size};
+use crate::kernel::cgroup::Layout;
+
+/// `live` is how many memory cgroups have a directory now, the root included.
+pub fn host(layout: &Layout, live: u64) -> HostMemory {
+    let mut host = meminfo(&fs::read_to_string("/proc/meminfo").unwrap_or_default());
+    host.dead_cgroups = dead_cgroups(layout, live);
+    host
+}
+
+/// Values are kB, whatever `MemTotal:` looks like.
+fn meminfo(text: &str) -> HostMemory {
+    let get = |name: &str| -> Option<u64> {
+        let line = text.lines().find(|line| line.starts_with(name) && line[name.len()..].starts_with(':'))?;
+        let value: u64 = line[name.len() + 1..].split_whitespace().next()?.parse().ok()?;
+        value.checked_mul(1024)
+    };
+    let sum = |names: &[&str]| names.iter().map(|name| get(name)).sum::<Option<u64>>();
+    let kernel_stack = get("KernelStack");
+    HostMemory {
+        total: get("MemTotal"),
+        free: get("MemFree"),
+        available: get("MemAvailable"),
+        anon: get("AnonPages"),
+        cached: sum(&["Cached", "Buffers"]),
+        slab: get("Slab"),
+        percpu: get("Percpu"),
+        // Stacks are vmalloc'ed (CONFIG_VMAP_STACK) and have a line of their own.
+        vmalloc: get("VmallocUsed").map(|used| used.saturating_sub(kernel_stack.unwrap_or(0))),
+        page_tables: get("PageTables"),
+        kernel_stack,
+        hugetlb: get("Hugetlb"),
+        dead_cgroups: None,
+    }
+}
+
+fn dead_cgroups(layout: &Layout, live: u64) -> Option<DeadCgroups> {
+    if layout.memory_v2 {
+        let stat = fs::read_to_string(layout.memory.join("cgroup.stat")).ok()?;
+        let get = |key: &str| {
+            stat.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse::<u64>().ok())
+        };
+        // Before `nr_dying_subsys_memory` (6.12, ab0312526867) only those of all controllers are counted.
+        return get("nr_dying_subsys_memory")
+            .map(DeadCgroups::Measured)
+            .or_else(|| get("nr_dying_descendants").map(DeadCgroups::Inferred));
+    }
+    let all = fs::read_to_string("/proc/cgroups").ok()?;
+    let count: u64 =
+        all.lines().find_map(|line| line.strip_prefix("memory\t")?.split('\t').nth(1)?.parse().ok())?;
+    Some(DeadCgroups::Inferred(count.saturating_sub(live)))
+}
+
+/// CPU time of this process so far, and its resident set.
+pub fn own() -> (Option<Duration>, Option<u64>) {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let cpu = Duration::try_from(time).ok();
+    let statm = fs::read_to_string("/proc/self/statm").ok();
+    let rss = statm.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    (cpu, rss.map(|pages| pages * page_size()))
+}
+
+/// The `/proc/self/fdinfo` files of every BPF map and program that this process holds now.
+pub fn bpf_descriptors() -> Vec<PathBuf> {
+    let Ok(list) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
+    list.flatten()
+        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("anon_inode:bpf")))
+        .map(|entry| Path::new("/proc/self/fdinfo").join(entry.file_name()))
+        .collect()
+}
+
+/// What the kernel charges for the BPF maps among them, and how often it skipped a program of ours because
+/// another was running on that CPU (`recursion_misses`; aya does not expose it).
+pub fn bpf_costs(descriptors: &[PathBuf]) -> (u64, u64) {
+    let (mut maps, mut misses) = (0, 0);
+    for text in descriptors.iter().filter_map(|path| fs::read_to_string(path).ok()) {
+        let get = |key: &str| {
+            text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0)
+        };
+        if text.contains("map_type:") {
+            maps += get("memlock:");
+        }
+        misses += get("recursion_misses:");
+    }
+    (maps, misses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::meminfo;
+
+    #[test]
+    fn reads_kilobytes_by_exact_name() {
+        let host = meminfo(
+            "MemTotal:       24554996 kB\nMemFree:        20000000 kB\nCached:  100 kB\nSwapCached: 7 kB\n\
+             Buffers: 20 kB\nSlab:  10 kB\nVmallocUsed: 50 kB\nKernelStack: 20 kB\nHugetlb: x kB\n",
+        );
+        assert_eq!(host.total, Some(24_554_996 * 1024));
+        assert_eq!(host.cached, Some(120 * 1024), "SwapCached is not Cached");
+        assert_eq!(host.vmalloc, Some(30 * 1024));
+        assert_eq!(host.hugetlb, None, "garbage is not known");
+        assert_eq!(host.available, None);
+    }
+}

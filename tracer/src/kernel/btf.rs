@@ -1,0 +1,125 @@
+//! Numbers of the running kernel by name, from its BTF. aya keeps its own type walk private, hence `btf-rs`.
+
+use std::{fs, io, os::fd::AsRawFd as _};
+
+use btf_rs::{Backend, Btf, Type};
+
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+/// Deeper than any chain of typedefs, qualifiers and anonymous members in a kernel.
+const DEPTH: usize = 32;
+
+/// The kernel's type information.
+pub struct KernelBtf(Btf);
+
+impl KernelBtf {
+    /// Maps the kernel's BTF: a hundredth of the time and memory of parsing it whole.
+    pub fn open() -> Result<KernelBtf, String> {
+        // Before 6.16 (`bin_attribute.mmap` for BTF) sysfs cannot map it: then a copy in memory is mapped.
+        let mapped = Btf::from_file_with_backend(VMLINUX, Backend::Mmap)
+            .or_else(|_| from_copy(VMLINUX))
+            .map_err(|error| format!("cannot read {VMLINUX}: {error}"))?;
+        Ok(KernelBtf(mapped))
+    }
+
+    /// `struct.field[.field...]` as a byte offset, or `enum NAME.ENUMERATOR` as a value.
+    pub fn number(&self, spelling: &str) -> Option<u32> {
+        match spelling.strip_prefix("enum ") {
+            Some(path) => {
+                let (name, enumerator) = path.split_once('.')?;
+                self.enumerator(name, enumerator)
+            }
+            None => {
+                let mut fields = spelling.split('.');
+                let name = fields.next()?;
+                let fields: Vec<&str> = fields.collect();
+                self.0.resolve_types_by_name(name).ok()?.into_iter().find_map(|root| self.offset(root, &fields, 0))
+            }
+        }
+    }
+
+    /// How many arguments the function takes, if BTF has it.
+    pub fn function_args(&self, name: &str) -> Option<u32> {
+        self.0.resolve_types_by_name(name).ok()?.into_iter().find_map(|found| match found {
+            Type::Func(function) => match self.0.resolve_chained_type(&function).ok()? {
+                Type::FuncProto(proto) => Some(proto.parameters.len() as u32),
+                _ => None,
+            },
+            _ => None,
+        })
+    }
+
+    /// How many arguments the tracepoint passes (its BTF type has one more, the probe's own data).
+    pub fn tracepoint_args(&self, event: &str) -> Option<u32> {
+        let types = self.0.resolve_types_by_name(&format!("btf_trace_{event}")).ok()?;
+        types.into_iter().find_map(|found| {
+            let Type::Typedef(alias) = found else { return None };
+            let Type::Ptr(pointer) = self.0.resolve_chained_type(&alias).ok()? else { return None };
+            let Type::FuncProto(proto) = self.0.resolve_chained_type(&pointer).ok()? else { return None };
+            (proto.parameters.len() as u32).checked_sub(1)
+        })
+    }
+
+    fn enumerator(&self, name: &str, enumerator: &str) -> Option<u32> {
+        self.0.resolve_types_by_name(name).ok()?.into_iter().find_map(|found| {
+            let Type::Enum(list) = found else { return None };
+            let member = list
+                .members
+                .iter()
+                .find(|member| self.0.resolve_name(*member).is_ok_and(|found| found == enumerator))?;
+            Some(member.val())
+        })
+    }
+
+    /// Byte offset of a field path below a structure, through typedefs, qualifiers and anonymous members.
+    fn offset(&self, within: Type, fields: &[&str], depth: usize) -> Option<u32> {
+        let Some((first, rest)) = fields.split_first() else { return Some(0) };
+        if depth > DEPTH {
+            return None;
+        }
+        let members = match self.plain(within)? {
+            Type::Struct(body) | Type::Union(body) => body.members,
+            _ => return None,
+        };
+        for member in &members {
+            let name = self.0.resolve_name(member).unwrap_or_default();
+            let found = if name.is_empty() {
+                self.offset(self.0.resolve_chained_type(member).ok()?, fields, depth + 1)
+            } else if name == *first {
+                match rest {
+                    [] => Some(0),
+                    _ => self.offset(self.0.resolve_chained_type(member).ok()?, rest, depth + 1),
+                }
+            } else {
+                None
+            };
+            if let Some(found) = found {
+                // A bit field has no byte offset.
+                return member.bit_offset().is_multiple_of(8).then(|| member.bit_offset() / 8 + found);
+            }
+        }
+        None
+    }
+
+    /// The type behind typedefs and qualifiers.
+    fn plain(&self, mut found: Type) -> Option<Type> {
+        for _ in 0..DEPTH {
+            found = match &found {
+                Type::Typedef(alias) => self.0.resolve_chained_type(alias).ok()?,
+                Type::Const(qualifier) | Type::Volatile(qualifier) | Type::Restrict(qualifier) => {
+                    self.0.resolve_chained_type(qualifier).ok()?
+                }
+                Type::TypeTag(tag) => self.0.resolve_chained_type(tag).ok()?,
+                _ => return Some(found),
+            };
+        }
+        None
+    }
+}
+
+fn from_copy(path: &str) -> Result<Btf, btf_rs::Error> {
+    let failed = |error: rustix::io::Errno| btf_rs::Error::IO(io::Error::from(error));
+    let copy = rustix::fs::memfd_create("btf", rustix::fs::MemfdFlags::CLOEXEC).map_err(failed)?;
+    let mut copy = fs::File::from(copy);
+    io::copy(&mut fs::File::open(path)?, &mut copy)?;
+    Btf::from_file_with_backend(format!("/proc/self/fd/{}", copy.as_raw_fd()), Backend::Mmap)
+}

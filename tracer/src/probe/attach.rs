@@ -1,0 +1,297 @@
+//! ACTION: the only code that talks to the loader. Loads the object with its numbers, tries alternatives, and
+//! takes them away again.
+
+use std::io;
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{Program, ProgramError},
+};
+use thiserror::Error;
+use tracer_ebpf::abi::{
+    offsets::{ABSENT, Symbol},
+    setting,
+};
+
+use super::{
+    plan::{Planned, function},
+    registry::{Alternative, Hook, Kind, Link, Probe},
+};
+use crate::kernel::{Facts, tracefs};
+
+/// The kernel programs, built by `build.rs`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memtrace-ebpf"));
+
+/// Lines of a verifier log that are worth printing: it may be hundreds of thousands long.
+const LOG_TAIL: usize = 6;
+
+#[derive(Debug, Error)]
+pub enum AttachError {
+    #[error("cannot load the kernel programs: {0}")]
+    Load(String),
+    #[error("probe {probe} cannot be attached as asked: {why}")]
+    Required { probe: &'static str, why: String },
+}
+
+/// How large the maps are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Memory cgroups that can be counted at once.
+    pub cgroups: u32,
+    /// Tasks that can be between a function's entry and its return.
+    pub in_flight: u32,
+}
+
+impl Sizes {
+    /// Room for as many cgroups again as there are, and for a thousand beyond; what is not used is one entry.
+    pub fn new(cgroups: usize, facts: &Facts) -> Sizes {
+        let room = (cgroups * 2 + 1024).next_power_of_two().clamp(2048, 32768);
+        Sizes { cgroups: room as u32, in_flight: if facts.kprobe { 4096 } else { 1 } }
+    }
+}
+
+/// What became of one alternative.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    pub alternative: &'static Alternative,
+    /// It is (doctor: could be) attached.
+    pub usable: bool,
+    /// Why it is not the one that serves.
+    pub why: Option<String>,
+}
+
+/// What became of one probe.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub probe: &'static Probe,
+    pub chosen: Option<&'static Alternative>,
+    pub attempts: Vec<Attempt>,
+}
+
+impl Outcome {
+    /// Nothing could be tried, for a reason that is the same for all.
+    pub fn refused(planned: &Planned, why: &str) -> Outcome {
+        let attempts = planned.candidates.iter().map(|candidate| Attempt {
+            alternative: candidate.alternative,
+            usable: false,
+            why: Some(candidate.why_not.clone().unwrap_or_else(|| why.to_owned())),
+        });
+        Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }
+    }
+
+    /// One line: what serves it, or what is lost and why.
+    pub fn line(&self) -> String {
+        match self.chosen {
+            Some(chosen) => {
+                format!("{}: {} {} ({})", self.probe.name, chosen.kind, chosen.target(), chosen.precision)
+            }
+            None => {
+                let whys = self.attempts.iter().filter_map(|attempt| attempt.why.as_deref());
+                let why = whys.last().unwrap_or("no alternative");
+                format!("{}: not attached: {why}; {}", self.probe.name, self.probe.lost)
+            }
+        }
+    }
+}
+
+/// The loaded object: maps exist, programs not yet.
+pub struct Loader {
+    pub ebpf: Ebpf,
+    btf: Option<Btf>,
+    facts: Facts,
+}
+
+impl Loader {
+    pub fn load(facts: &Facts, sizes: Sizes, log: u8) -> Result<Loader, AttachError> {
+        // Kernels before 5.11 count maps against this limit; elsewhere it changes nothing.
+        let unlimited = rustix::process::Rlimit { current: None, maximum: None };
+        let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
+        let btf = if facts.btf { Btf::from_sys_fs().ok() } else { None };
+        let offsets: Vec<u32> =
+            Symbol::ALL.iter().map(|symbol| facts.symbol(*symbol).unwrap_or(ABSENT)).collect();
+        let mut loader = EbpfLoader::new();
+        loader
+            .btf(btf.as_ref())
+            .override_global(setting::OFFSETS, offsets.as_slice(), true)
+            .override_global(setting::MEMORY_HIERARCHY, &facts.cgroup.memory_hierarchy, true)
+            .override_global(aya_log::LEVEL, &log, false)
+            .map_max_entries("CGROUPS", sizes.cgroups)
+            .map_max_entries("IN_FLIGHT", sizes.in_flight);
+        if log == 0 {
+            // The smallest ring buffer is a page.
+            loader.map_max_entries("AYA_LOGS", 4096);
+        }
+        let ebpf = loader.load(OBJECT).map_err(|error| AttachError::Load(chain(&error)))?;
+        Ok(Loader { ebpf, btf, facts: facts.clone() })
+    }
+
+    /// Attaches the first alternative that can be had.
+    pub fn serve(&mut self, planned: &Planned) -> Result<Outcome, AttachError> {
+        let mut outcome = Outcome { probe: planned.probe, chosen: None, attempts: Vec::new() };
+        for candidate in &planned.candidates {
+            let alternative = candidate.alternative;
+            let mut attempt = Attempt { alternative, usable: false, why: candidate.why_not.clone() };
+            if attempt.why.is_none() {
+                if outcome.chosen.is_some() {
+                    attempt.usable = true;
+                    attempt.why = Some("not tried: a better alternative serves".to_owned());
+                } else if candidate.on_demand {
+                    attempt.usable = true;
+                    attempt.why = Some(ON_DEMAND.to_owned());
+                } else {
+                    match self.attach(alternative) {
+                        Ok(()) => {
+                            attempt.usable = true;
+                            outcome.chosen = Some(alternative);
+                        }
+                        Err(why) => attempt.why = Some(why),
+                    }
+                }
+            }
+            outcome.attempts.push(attempt);
+        }
+        if planned.required && outcome.chosen.is_none() {
+            let tried = outcome.attempts.iter().rfind(|attempt| {
+                planned.candidates.iter().any(|candidate| {
+                    std::ptr::eq(candidate.alternative, attempt.alternative)
+                        && !candidate.why_not.as_deref().is_some_and(|why| why.starts_with("another"))
+                })
+            });
+            let why = tried.and_then(|attempt| attempt.why.clone()).unwrap_or_default();
+            return Err(AttachError::Required { probe: planned.probe.name, why });
+        }
+        Ok(outcome)
+    }
+
+    /// Tries every alternative of a probe, one at a time, and leaves none attached: what `doctor` reports.
+    pub fn examine(&mut self, planned: &Planned) -> Outcome {
+        let mut outcome = Outcome { probe: planned.probe, chosen: None, attempts: Vec::new() };
+        for candidate in &planned.candidates {
+            let alternative = candidate.alternative;
+            let tried = match &candidate.why_not {
+                Some(why) => Err(why.clone()),
+                None => self.attach(alternative),
+            };
+            let usable = tried.is_ok();
+            if usable {
+                self.detach(alternative);
+            }
+            let why = match tried {
+                Err(why) => Some(why),
+                Ok(()) if candidate.on_demand => Some(ON_DEMAND.to_owned()),
+                Ok(()) if outcome.chosen.is_some() => Some("a better alternative serves".to_owned()),
+                Ok(()) => None,
+            };
+            if usable && outcome.chosen.is_none() {
+                outcome.chosen = Some(alternative);
+            }
+            outcome.attempts.push(Attempt { alternative, usable, why });
+        }
+        outcome
+    }
+
+    /// All links of an alternative, or none.
+    pub fn attach(&mut self, alternative: &'static Alternative) -> Result<(), String> {
+        for link in alternative.links {
+            if let Err(why) = self.attach_link(alternative.kind, link) {
+                self.detach(alternative);
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    pub fn detach(&mut self, alternative: &Alternative) {
+        for link in alternative.links {
+            if let Some(program) = self.ebpf.program_mut(link.program) {
+                // Not loaded is the one error, and then there is nothing to do.
+                let _ = match program {
+                    Program::BtfTracePoint(program) => program.unload(),
+                    Program::RawTracePoint(program) => program.unload(),
+                    Program::TracePoint(program) => program.unload(),
+                    Program::FEntry(program) => program.unload(),
+                    Program::FExit(program) => program.unload(),
+                    Program::KProbe(program) => program.unload(),
+                    _ => Ok(()),
+                };
+            }
+        }
+    }
+
+    fn attach_link(&mut self, kind: Kind, link: &Link) -> Result<(), String> {
+        let target = match link.hook {
+            Hook::Event(_, event, _) => event,
+            Hook::Entry(names, _) | Hook::Return(names, _) => {
+                function(&self.facts, names).map_or(names[0], |(name, _)| name)
+            }
+        };
+        let program = self
+            .ebpf
+            .program_mut(link.program)
+            .ok_or_else(|| format!("the object has no program {}", link.program))?;
+        let btf = self.btf.as_ref();
+        let done = (|| match (program, link.hook) {
+            (Program::BtfTracePoint(program), Hook::Event(..)) => {
+                program.load(target, btf.ok_or(ProgramError::NotLoaded)?)?;
+                program.attach().map(drop)
+            }
+            (Program::RawTracePoint(program), Hook::Event(..)) => {
+                program.load()?;
+                program.attach(target).map(drop)
+            }
+            (Program::TracePoint(program), Hook::Event(group, ..)) => {
+                program.load()?;
+                tracefs::with_mounted(|| program.attach(group, target).map(drop))?
+            }
+            (Program::FEntry(program), Hook::Entry(..)) => {
+                program.load(target, btf.ok_or(ProgramError::NotLoaded)?)?;
+                program.attach().map(drop)
+            }
+            (Program::FExit(program), Hook::Return(..)) => {
+                program.load(target, btf.ok_or(ProgramError::NotLoaded)?)?;
+                program.attach().map(drop)
+            }
+            (Program::KProbe(program), Hook::Entry(..) | Hook::Return(..)) => {
+                program.load()?;
+                program.attach(target, 0).map(drop)
+            }
+            _ => Err(ProgramError::UnexpectedProgramType),
+        })();
+        done.map_err(|error| format!("{kind} {target}: {}", explain(kind, &error)))
+    }
+}
+
+const ON_DEMAND: &str = "runs once a page (65-190 ns a fault): attached on demand, for a bounded time (--charges)";
+
+/// What a refusal means, in a sentence.
+fn explain(kind: Kind, error: &ProgramError) -> String {
+    let refused = matches!(
+        error,
+        ProgramError::LoadError { io_error, verifier_log }
+            if io_error.kind() == io::ErrorKind::PermissionDenied && verifier_log.to_string().trim().is_empty()
+    );
+    if refused && kind == Kind::Fentry {
+        return "this kernel refuses trampolines in its text (EPERM with an empty verifier log)".to_owned();
+    }
+    if let ProgramError::LoadError { io_error, verifier_log } = error {
+        let log = verifier_log.to_string();
+        let tail: Vec<&str> = log.lines().rev().take(LOG_TAIL).collect();
+        let tail: Vec<&str> = tail.into_iter().rev().map(str::trim).collect();
+        return format!("the kernel refused the program: {io_error}: {}", tail.join(" | "));
+    }
+    chain(error)
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let words = next.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = next.source();
+    }
+    text
+}

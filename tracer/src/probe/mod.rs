@@ -1,0 +1,6 @@
+//! DECISION and ACTION: which hook serves each probe. `registry` lists them, `plan` decides over facts, `attach`
+//! alone talks to the loader.
+
+pub mod attach;
+pub mod plan;
+pub mod registry;

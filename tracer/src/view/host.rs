@@ -1,0 +1,119 @@
+//! The host's sums in words, for the views that people read.
+
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+
+use crate::{
+    aggregator::row::How,
+    snapshot::{Host, Unattributed},
+    view::unit,
+};
+
+/// The greatest known part of the memory outside every row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    pub name: &'static str,
+    pub bytes: i64,
+    pub how: Option<How>,
+}
+
+impl Part {
+    /// `slab 4.1 GiB`, with a mark where it is not simply measured.
+    pub fn text(&self) -> String {
+        let mark = self.how.map_or("", unit::mark);
+        format!("{} {mark}{}", self.name, unit::bytes(self.bytes as f64))
+    }
+}
+
+/// Every part with its name.
+pub fn parts(unattributed: &Unattributed) -> [(&'static str, Option<i64>, Option<How>); 9] {
+    let of = unattributed;
+    [
+        ("root anon", of.root_anon, None),
+        ("root file", of.root_file, None),
+        ("slab", of.slab, of.slab_how),
+        ("percpu", of.percpu, of.percpu_how),
+        ("vmalloc", of.vmalloc, of.vmalloc_how),
+        ("page tables", of.page_tables, of.page_tables_how),
+        ("kernel stacks", of.kernel_stack, of.kernel_stack_how),
+        ("huge pages", of.hugetlb, None),
+        ("other", of.other, of.other_how),
+    ]
+}
+
+pub fn largest_part(unattributed: &Unattributed) -> Option<Part> {
+    parts(unattributed)
+        .into_iter()
+        .filter_map(|(name, bytes, how)| Some(Part { name, bytes: bytes?, how }))
+        .max_by_key(|part| part.bytes)
+        .filter(|part| part.bytes > 0)
+}
+
+/// `unattributed 8.9 GiB (most: slab 4.1 GiB)`.
+pub fn unattributed(unattributed: &Unattributed) -> String {
+    let total = size_signed(unattributed.total);
+    match largest_part(unattributed) {
+        Some(part) => format!("unattributed {total} (most: {})", part.text()),
+        None => format!("unattributed {total}"),
+    }
+}
+
+pub fn dead_cgroups(host: &Host) -> String {
+    match host.dead_cgroups {
+        Some(count) => format!("{}{count}", host.dead_cgroups_how.map_or("", unit::mark)),
+        None => String::from("-"),
+    }
+}
+
+/// Used memory as a share of the host's.
+pub fn used_share(host: &Host) -> Option<f64> {
+    Some(host.used? as f64 / host.mem_total.filter(|total| *total > 0)? as f64)
+}
+
+pub fn size(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| String::from("-"), |bytes| unit::bytes(bytes as f64))
+}
+
+fn size_signed(bytes: Option<i64>) -> String {
+    bytes.map_or_else(|| String::from("-"), |bytes| unit::bytes(bytes as f64))
+}
+
+/// RFC 3339 in UTC with milliseconds: what JSON's `ts` is.
+pub fn timestamp(at: SystemTime) -> String {
+    let at = OffsetDateTime::from(at);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        at.millisecond()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_largest_part_is_named_with_its_mark() {
+        let mut memory = Unattributed { total: Some(9 << 30), ..Unattributed::default() };
+        assert_eq!(unattributed(&memory), "unattributed 9.0 GiB");
+        memory.percpu = Some(1 << 30);
+        memory.slab = Some(4 << 30);
+        memory.slab_how = Some(How::Inferred);
+        assert_eq!(unattributed(&memory), "unattributed 9.0 GiB (most: slab ~4.0 GiB)");
+        assert_eq!(unattributed(&Unattributed::default()), "unattributed -");
+    }
+
+    #[test]
+    fn time_stamps_are_utc_with_milliseconds() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_236_765_007);
+        assert_eq!(timestamp(at), "2026-01-01T03:06:05.007Z");
+    }
+}

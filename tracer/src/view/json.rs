@@ -1,0 +1,154 @@
+//! `top --json`: one object an interval, on one line, as the interface promises. What is not known, and what is
+//! not a finite number, is `null`.
+
+use std::{io, sync::Arc};
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter};
+
+use crate::{
+    aggregator::row::Row,
+    snapshot::{Host, Snapshot},
+    view::{host, text},
+};
+
+/// Changes only when a documented name or meaning changes.
+pub const SCHEMA: &str = "memtrace/1";
+
+#[derive(Serialize)]
+struct Top<'a> {
+    schema: &'static str,
+    kind: &'static str,
+    ts: String,
+    interval_s: f64,
+    host: &'a Host,
+    containers: Vec<&'a Row>,
+}
+
+/// The object, without the newline after it.
+pub fn top(snapshot: &Snapshot, rows: &[&Arc<Row>]) -> String {
+    let top = Top {
+        schema: SCHEMA,
+        kind: "top",
+        ts: host::timestamp(snapshot.at),
+        interval_s: snapshot.interval_s,
+        host: &snapshot.host,
+        containers: rows.iter().map(|row| row.as_ref()).collect(),
+    };
+    let mut out = Vec::with_capacity(1024 * (rows.len() + 1));
+    let mut serializer = serde_json::Serializer::with_formatter(&mut out, Harmless);
+    // Neither a buffer in memory nor these types, whose keys are all field names, can fail to be written.
+    let written = top.serialize(&mut serializer);
+    debug_assert!(written.is_ok(), "{written:?}");
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Writes characters that a terminal would obey as `\uXXXX`: the same JSON, safe to look at.
+struct Harmless;
+
+impl Formatter for Harmless {
+    fn write_string_fragment<W: io::Write + ?Sized>(
+        &mut self,
+        writer: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let mut rest = fragment;
+        while let Some((at, c)) = rest.char_indices().find(|(_, c)| text::is_hostile(*c)) {
+            CompactFormatter.write_string_fragment(writer, &rest[..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            rest = &rest[at + c.len_utf8()..];
+        }
+        CompactFormatter.write_string_fragment(writer, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Map, Value};
+
+    use super::*;
+    use crate::{metric, view::example};
+
+    fn parsed(snapshot: &Snapshot) -> Value {
+        let rows: Vec<&Arc<Row>> = snapshot.rows.iter().collect();
+        let text = top(snapshot, &rows);
+        assert!(!text.contains('\n'), "one line");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    fn keys(value: &Value) -> Vec<&str> {
+        value.as_object().map(Map::keys).into_iter().flatten().map(String::as_str).collect()
+    }
+
+    #[test]
+    fn the_documented_keys_are_there() {
+        let value = parsed(&example::snapshot());
+        assert_eq!(keys(&value), ["containers", "host", "interval_s", "kind", "schema", "ts"]);
+        assert_eq!(value["schema"], "memtrace/1");
+        assert_eq!(value["kind"], "top");
+        assert_eq!(value["ts"], "2026-01-01T03:12:45.250Z");
+        for key in ["mem_total", "used", "attributed", "unattributed", "dead_cgroups", "lost_events", "own"] {
+            assert!(!value["host"][key].is_null(), "{key}");
+        }
+        let row = &value["containers"][0];
+        for key in ["container", "memory", "growth_per_s", "growth_ewma_per_s", "tasks", "log", "oom_kills"] {
+            assert!(keys(row).contains(&key), "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_null() {
+        let mut snapshot = example::snapshot();
+        snapshot.interval_s = f64::NAN;
+        let mut row = example::row(example::container(crate::resolve::Runtime::Docker, None));
+        row.seconds_to_limit = Some(f64::INFINITY);
+        row.growth_per_s.anon = Some(f64::NAN);
+        snapshot.rows = vec![Arc::new(row)];
+        let value = parsed(&snapshot);
+        assert!(value["interval_s"].is_null());
+        let row = &value["containers"][0];
+        for path in ["/seconds_to_limit", "/growth_per_s/anon", "/memory/current", "/container/name", "/log"]
+        {
+            assert_eq!(row.pointer(path), Some(&Value::Null), "{path}");
+        }
+    }
+
+    /// The documentation's "JSON" column is true.
+    #[test]
+    fn every_metric_is_where_it_says() {
+        let snapshot = example::snapshot();
+        let value = parsed(&snapshot);
+        for metric in metric::METRICS {
+            let Some(path) = metric.json else { continue };
+            let pointer = format!("/{}", path.replace('.', "/"));
+            let mut known = 0;
+            for (row, json) in snapshot.rows.iter().zip(value["containers"].as_array().unwrap()) {
+                let told = json.pointer(&pointer).and_then(Value::as_f64);
+                assert_eq!(told, metric.of(row), "{path} of {}", row.container.id);
+                known += usize::from(told.is_some());
+            }
+            assert!(known > 0, "{path} is known in no row of the example");
+        }
+    }
+
+    #[test]
+    fn hostile_names_are_escaped_and_kept() {
+        let text = top(&example::snapshot(), &example::snapshot().rows.iter().collect::<Vec<_>>());
+        assert!(!text.chars().any(text::is_hostile));
+        assert!(text.contains(r"\u001b") && text.contains(r"\u202e"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_survives(name in any::<String>()) {
+            let mut snapshot = example::snapshot();
+            let row = example::row(example::container(crate::resolve::Runtime::Docker, Some(&name)));
+            snapshot.rows = vec![Arc::new(row)];
+            let value = parsed(&snapshot);
+            prop_assert_eq!(value["containers"][0]["container"]["name"].as_str(), Some(name.as_str()));
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! VIEWS. What a person or a script is shown of an immutable `Snapshot`. No view knows how a number is
+//! collected, none locks, none writes to the kernel.
+//!
+//! - `text` makes foreign text harmless and fits it to a width; `unit` writes numbers for people.
+//! - `label` says what a row is called; `composition` what it grows of; `severity` whether to look at it now;
+//!   `host` puts the host's sums into words.
+//! - `doctor` reports on the kernel and the probes.
+//! - `select` filters and sorts rows, the same for every view.
+//! - `json` is one object an interval, for scripts; `table` plain rows for a pipe; `tui` the full screen.
+
+pub mod composition;
+pub mod doctor;
+pub mod host;
+pub mod json;
+pub mod label;
+pub mod select;
+pub mod severity;
+pub mod table;
+pub mod text;
+pub mod tui;
+pub mod unit;
+
+#[cfg(test)]
+mod example;

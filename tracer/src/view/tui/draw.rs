@@ -1,0 +1,128 @@
+//! One screen from a state and a snapshot, pure. A terminal too small for it is told so instead.
+
+use std::time::Duration;
+
+use ratatui::{
+    Frame,
+    layout::Rect,
+    text::{Line, Span, Text},
+    widgets::{Paragraph, Wrap},
+};
+
+use crate::{
+    snapshot::Snapshot,
+    view::{
+        text,
+        tui::{
+            detail, header, help,
+            state::{Pane, Room, State},
+            table,
+            theme::Theme,
+        },
+        unit,
+    },
+};
+
+const LEAST: (u16, u16) = (40, 10);
+/// Below this the header keeps to the lines nobody can do without.
+const LOW: u16 = 16;
+/// A kernel that takes its time over programs deserves a word.
+const SLOW: Duration = Duration::from_secs(5);
+
+/// A screen's parts before the table's rows are chosen: what they have room for is the state's to know.
+pub struct Screen {
+    header: Vec<Line<'static>>,
+    body: Rect,
+    /// The open pane's lines; the table's depend on the offset.
+    pane: Option<Vec<Line<'static>>>,
+}
+
+impl Screen {
+    pub fn new(area: Rect, state: &State, snapshot: &Snapshot, theme: &Theme) -> Screen {
+        let width = usize::from(area.width);
+        let header = header::lines(state, snapshot, theme, width, area.height < LOW);
+        let [_, body, _] = parts(area, header.len());
+        let pane = match state.pane {
+            Pane::Table => None,
+            Pane::Help => Some(help::lines(theme, width)),
+            Pane::Detail => state.detail.as_ref().map(|row| {
+                let severity = table::severity(row, state, snapshot);
+                detail::lines(row, state.detail_is_gone(), severity.as_ref(), snapshot, theme, width)
+            }),
+        };
+        Screen { header, body, pane }
+    }
+
+    pub fn room(&self) -> Room {
+        let height = usize::from(self.body.height);
+        match &self.pane {
+            None => Room { page: height.saturating_sub(1), lines: 0 },
+            Some(lines) => Room { page: height, lines: lines.len() },
+        }
+    }
+}
+
+/// Header, body, footer: the footer keeps its line, then the header its own.
+fn parts(area: Rect, header: usize) -> [Rect; 3] {
+    let footer = area.height.min(1);
+    let header = (header as u16).min(area.height - footer);
+    let line = |y, height| Rect { y: area.y + y, height, ..area };
+    let body = area.height - footer - header;
+    [line(0, header), line(header, body), line(header + body, footer)]
+}
+
+pub fn screen(frame: &mut Frame<'_>, state: &State, snapshot: &Snapshot, theme: &Theme) {
+    let area = frame.area();
+    if area.width < LEAST.0 || area.height < LEAST.1 {
+        too_small(frame, area);
+        return;
+    }
+    let screen = Screen::new(area, state, snapshot, theme);
+    let [header, body, footer] = parts(area, screen.header.len());
+    frame.render_widget(Text::from(screen.header), header);
+    let lines = match screen.pane {
+        Some(lines) => lines.into_iter().skip(state.scroll).take(body.height.into()).collect(),
+        None => table::lines(state, snapshot, theme, body.width.into(), body.height.into()),
+    };
+    frame.render_widget(Text::from(lines), body);
+    frame.render_widget(self::footer(state, theme, footer.width.into()), footer);
+}
+
+fn footer(state: &State, theme: &Theme, width: usize) -> Line<'static> {
+    if state.is_typing() {
+        let text = text::fit(state.typed.pattern(), width.saturating_sub(34).max(4), theme.charset);
+        return Line::from(vec![
+            Span::styled(format!("filter: {text}_"), theme.flag()),
+            Span::raw("  Enter keeps, Esc drops"),
+        ]);
+    }
+    let keys = match state.pane {
+        Pane::Table => "q quit  h help  / filter  <> sort  r reverse  p pause  Enter detail",
+        Pane::Detail | Pane::Help => "Esc back  up down PgUp PgDn scroll  q quit",
+    };
+    let more = state.rows.len().saturating_sub(state.offset);
+    let count = match state.pane {
+        Pane::Table if more > 0 => format!("row {} of {}", state.cursor + 1, state.rows.len()),
+        _ => String::new(),
+    };
+    let room = width.saturating_sub(text::width(&count));
+    Line::styled(format!("{}{count}", text::left(keys, room, theme.charset)), theme.dim())
+}
+
+fn too_small(frame: &mut Frame<'_>, area: Rect) {
+    let words = format!("memtrace needs {}x{}: this is {}x{}", LEAST.0, LEAST.1, area.width, area.height);
+    frame.render_widget(Paragraph::new(words).wrap(Wrap { trim: true }), area);
+}
+
+/// Before the first snapshot.
+pub fn attaching(frame: &mut Frame<'_>, waited: Duration) {
+    let mut words = format!("memtrace: attaching... {}  (q quits)", unit::seconds(waited.as_secs_f64()));
+    if waited >= SLOW {
+        words.push_str("\nThe kernel checks each program before it runs; a small machine takes a while.");
+    }
+    frame.render_widget(Paragraph::new(words).wrap(Wrap { trim: true }), frame.area());
+}
+
+#[cfg(test)]
+#[path = "draw_tests.rs"]
+mod tests;

@@ -1,0 +1,174 @@
+//! Screens drawn without a terminal: golden ones, every size, every pane.
+
+use std::sync::Arc;
+
+use ratatui::{Terminal, backend::TestBackend};
+
+use super::*;
+use crate::view::{
+    example,
+    select::Filter,
+    text::Charset,
+    tui::{Options, state::Action},
+};
+
+/// As the run does it: fit, then draw.
+fn draw(state: &mut State, theme: &Theme, width: u16, height: u16) -> Terminal<TestBackend> {
+    let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+    let snapshot = state.shown().unwrap();
+    let room = Screen::new(Rect::new(0, 0, width, height), state, &snapshot, theme).room();
+    state.fit(room);
+    terminal.draw(|frame| screen(frame, state, &snapshot, theme)).unwrap();
+    terminal
+}
+
+/// What a person would see of it.
+fn drawn(state: &mut State, theme: &Theme, width: u16, height: u16) -> String {
+    let terminal = draw(state, theme, width, height);
+    let buffer = terminal.backend().buffer();
+    let lines = buffer.content.chunks(width.into()).map(|cells| {
+        let mut line = String::new();
+        let mut skip = 0;
+        for cell in cells {
+            // The cell beside a wide character holds a blank that is not on the screen.
+            if skip == 0 {
+                line.push_str(cell.symbol());
+            }
+            skip = if skip == 0 { text::width(cell.symbol()).saturating_sub(1) } else { skip - 1 };
+        }
+        line.trim_end().to_owned()
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn state() -> State {
+    let mut state = State::new(Options::default());
+    let mut before = example::snapshot();
+    before.sequence -= 1;
+    before.at -= Duration::from_secs(1);
+    before.host.used = before.host.used.map(|used| used - (110 << 20));
+    state.update(Arc::new(before));
+    state.update(Arc::new(example::snapshot()));
+    state
+}
+
+fn theme() -> Theme {
+    Theme::new(Charset::Unicode, true)
+}
+
+#[test]
+fn golden_80x24() {
+    example::golden("tui_80x24", &drawn(&mut state(), &theme(), 80, 24));
+}
+
+#[test]
+fn golden_200x50() {
+    example::golden("tui_200x50", &drawn(&mut state(), &theme(), 200, 50));
+}
+
+#[test]
+fn golden_ascii() {
+    let screen = drawn(&mut state(), &Theme::new(Charset::Ascii, false), 100, 24);
+    assert!(screen.is_ascii(), "{screen}");
+    example::golden("tui_ascii", &screen);
+}
+
+#[test]
+fn golden_detail_and_help() {
+    let mut state = state();
+    state.apply(Action::Open);
+    example::golden("tui_detail", &drawn(&mut state, &theme(), 100, 44));
+    state.apply(Action::Help);
+    example::golden("tui_help", &drawn(&mut state, &theme(), 100, 80));
+}
+
+/// One state for each pane, the table with rows scrolled away.
+fn panes() -> [State; 4] {
+    let mut table = state();
+    table.apply(Action::End);
+    let mut typing = state();
+    typing.apply(Action::Filter);
+    for c in "漢字 \u{202e}*".chars() {
+        typing.apply(Action::Type(c));
+    }
+    let mut detail = state();
+    detail.apply(Action::Open);
+    let mut help = state();
+    help.apply(Action::Help);
+    [table, typing, detail, help]
+}
+
+fn draw_all(sizes: impl Iterator<Item = (u16, u16)>) {
+    let mut panes = panes();
+    for (width, height) in sizes {
+        for state in &mut panes {
+            draw(state, &theme(), width, height);
+        }
+    }
+}
+
+#[test]
+fn every_width_is_drawn() {
+    draw_all((1..=250).flat_map(|width| [1, 10, 24].map(|height| (width, height))));
+}
+
+#[test]
+fn every_height_is_drawn() {
+    draw_all((1..=60).flat_map(|height| [1, 20, 39, 40, 41, 80, 200, 250].map(|width| (width, height))));
+}
+
+/// A minute without optimisation; with `--release -- --ignored` a few seconds.
+#[test]
+#[ignore = "every size there is; the two tests above draw those where anything changes"]
+fn every_size_is_drawn() {
+    draw_all((1..=250).flat_map(|width| (1..=60).map(move |height| (width, height))));
+}
+
+#[test]
+fn nothing_hostile_reaches_the_screen() {
+    let text = drawn(&mut state(), &theme(), 200, 50);
+    assert!(!text.chars().any(|c| c != '\n' && text::is_hostile(c)));
+    assert!(text.contains(r"\x1b[31mweb\u{202e}gpj.exe"));
+}
+
+#[test]
+fn a_small_terminal_is_told() {
+    let text = drawn(&mut state(), &theme(), 20, 5).replace('\n', " ");
+    assert_eq!(text.trim_end(), "memtrace needs 40x10: this is 20x5");
+    assert!(drawn(&mut state(), &theme(), 40, 10).contains("GROWTH/s"));
+}
+
+#[test]
+fn losses_pause_and_filters_are_told_in_words_at_any_size() {
+    let filter = Filter::new("*").unwrap();
+    let mut state = State::new(Options { filter, ..Options::default() });
+    state.update(Arc::new(example::snapshot()));
+    state.apply(Action::Pause);
+    state.apply(Action::Filter);
+    state.apply(Action::Type('q'));
+    state.apply(Action::Open);
+    for (width, height) in [(40, 10), (80, 24), (200, 50)] {
+        let text = drawn(&mut state, &theme(), width, height);
+        for word in ["LOST 12", "PAUSED", "-c *", "filter q"] {
+            assert!(text.contains(word), "{word} at {width}x{height}:\n{text}");
+        }
+    }
+    state.apply(Action::Type('x'));
+    let mut empty = State::new(Options::default());
+    let mut snapshot = example::snapshot();
+    snapshot.rows.clear();
+    snapshot.host = crate::snapshot::Host::default();
+    empty.update(Arc::new(snapshot));
+    let text = drawn(&mut empty, &theme(), 80, 24);
+    assert!(text.contains("no rows yet") && text.contains("lost 0"), "{text}");
+}
+
+#[test]
+fn attaching_tells_the_time() {
+    for (width, height) in [(1, 1), (20, 5), (80, 24)] {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| attaching(frame, Duration::from_secs(7))).unwrap();
+        let text: String = terminal.backend().buffer().content.iter().map(|cell| cell.symbol()).collect();
+        assert!(width < 80 || text.contains("attaching... 7.0 s"), "{text}");
+    }
+}

@@ -1,0 +1,215 @@
+//! The lines above the table: the host's memory and who holds it, what was lost, what memtrace costs, what the
+//! reader chose. Words for everything; colour only underlines them.
+
+use ratatui::{
+    style::Style,
+    text::{Line, Span},
+};
+
+use crate::{
+    metric::Unit,
+    snapshot::{Host, Snapshot},
+    view::{
+        host,
+        severity::Level,
+        text,
+        tui::{state::State, theme::Theme},
+        unit,
+    },
+};
+
+const CRITICAL_SECONDS: f64 = 120.0;
+const WARNING_SECONDS: f64 = 600.0;
+const CRITICAL_AVAILABLE: f64 = 0.05;
+const WARNING_AVAILABLE: f64 = 0.10;
+/// A forecast beyond this is none.
+const FORECAST_S: f64 = 86_400.0;
+const BAR_LEAST: usize = 8;
+const BAR_MOST: usize = 72;
+
+/// All lines, or on a low screen those that nobody can do without.
+pub fn lines(
+    state: &State,
+    snapshot: &Snapshot,
+    theme: &Theme,
+    width: usize,
+    low: bool,
+) -> Vec<Line<'static>> {
+    let mut lines = vec![first(state, snapshot, theme, width), memory(state, snapshot, theme, width)];
+    if !low {
+        lines.push(holders(&snapshot.host, theme));
+        lines.push(costs(&snapshot.host));
+        lines.extend(losses(state, theme));
+    }
+    lines.push(chosen(state, snapshot, theme, width));
+    lines
+}
+
+/// Who, when, how often; flags at the right, which are never cut.
+fn first(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Line<'static> {
+    let mut flags = Vec::new();
+    if state.paused {
+        flags.push(Span::styled(" PAUSED ", theme.flag()));
+    }
+    flags.push(match state.lost_events() {
+        0 => Span::styled(" lost 0", theme.dim()),
+        lost => Span::styled(format!(" LOST {lost} "), theme.lost()),
+    });
+    let taken: usize = flags.iter().map(Span::width).sum();
+    // The date is on every screenshot's file already.
+    let clock = host::timestamp(snapshot.at).get(11..19).map(|clock| format!("{clock}Z")).unwrap_or_default();
+    let title = "memtrace";
+    let about = format!(
+        "  {}  kernel {}  {clock}  every {}",
+        text::fit(&snapshot.hostname, 24, theme.charset),
+        text::fit(&snapshot.kernel, 24, theme.charset),
+        unit::format(Unit::Seconds, Some(snapshot.interval_s)),
+    );
+    let room = width.saturating_sub(taken + title.len());
+    let mut spans =
+        vec![Span::styled(title, theme.title()), Span::raw(text::left(&about, room, theme.charset))];
+    spans.extend(flags);
+    Line::from(spans)
+}
+
+/// How full the host is, how fast it fills, and a bar of who holds it.
+fn memory(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Line<'static> {
+    let host = &snapshot.host;
+    let growth = state.history.host_growth();
+    let left = state.history.seconds_left(snapshot).filter(|seconds| *seconds < FORECAST_S);
+    let mut words = format!(
+        "{} of {}, {}  {}",
+        host::size(host.used),
+        host::size(host.mem_total),
+        unit::format(Unit::Share, host::used_share(host)),
+        unit::format(Unit::BytesPerSecond, growth),
+    );
+    if let Some(seconds) = left {
+        words.push_str(&format!(" full in {}", unit::seconds(seconds)));
+    }
+    let level = level(host, left);
+    if let Some(level) = level {
+        words.push_str(&format!(" {}", level.mark()));
+    }
+    let title = "USED ";
+    let bar = width.saturating_sub(title.len() + text::width(&words) + 1).min(BAR_MOST);
+    let mut spans = vec![Span::styled(title, theme.title())];
+    if bar >= BAR_LEAST {
+        spans.extend(self::bar(host, theme, bar, theme.level(level)));
+        spans.push(Span::raw(" "));
+    }
+    spans.push(Span::styled(words, theme.level(level)));
+    Line::from(spans)
+}
+
+fn level(host: &Host, seconds_left: Option<f64>) -> Option<Level> {
+    let available = host
+        .mem_total
+        .filter(|total| *total > 0)
+        .and_then(|total| Some(host.mem_available? as f64 / total as f64))
+        .unwrap_or(1.0);
+    let left = seconds_left.unwrap_or(f64::INFINITY);
+    if available < CRITICAL_AVAILABLE || left < CRITICAL_SECONDS {
+        Some(Level::Critical)
+    } else if available < WARNING_AVAILABLE || left < WARNING_SECONDS {
+        Some(Level::Warning)
+    } else {
+        None
+    }
+}
+
+/// Memory in rows, used outside every row, free: three signs, so that a bar without colours says the same.
+fn bar(host: &Host, theme: &Theme, width: usize, style: Style) -> Vec<Span<'static>> {
+    let columns = |bytes: Option<u64>| match (bytes, host.mem_total) {
+        (Some(bytes), Some(total)) if total > 0 => {
+            ((bytes as f64 / total as f64 * width as f64).round() as usize).min(width)
+        }
+        _ => 0,
+    };
+    let used = columns(host.used);
+    let attributed = columns(host.attributed).min(used);
+    let [in_rows, outside, free] = theme.bar();
+    vec![
+        Span::styled(in_rows.repeat(attributed), style),
+        Span::styled(outside.repeat(used - attributed), style),
+        Span::styled(free.repeat(width - used), theme.dim()),
+    ]
+}
+
+fn holders(host: &Host, theme: &Theme) -> Line<'static> {
+    let [in_rows, outside, _] = theme.bar();
+    let unattributed = &host.unattributed;
+    let total = unattributed.total.map_or_else(|| String::from("-"), |bytes| unit::bytes(bytes as f64));
+    let mut words =
+        format!("in rows {in_rows} {}  unattributed {outside} {total}", host::size(host.attributed));
+    if let Some(part) = host::largest_part(unattributed) {
+        words.push_str(&format!(", most {}", part.text()));
+    }
+    Line::from(words)
+}
+
+fn costs(host: &Host) -> Line<'static> {
+    Line::from(format!(
+        "available {}  dead cgroups {}  self cpu {} rss {} maps {}",
+        host::size(host.mem_available),
+        host::dead_cgroups(host),
+        unit::format(Unit::Share, host.own.cpu_share),
+        host::size(host.own.rss),
+        host::size(host.own.maps)
+    ))
+}
+
+/// In what way events were lost, the most frequent first.
+fn losses(state: &State, theme: &Theme) -> Option<Line<'static>> {
+    let mut losses: Vec<_> = state.losses().iter().filter(|loss| loss.count > 0).collect();
+    losses.sort_by_key(|loss| std::cmp::Reverse(loss.count));
+    let sentences: Vec<String> = losses
+        .iter()
+        .map(|loss| format!("{} {}", loss.count, text::clean(loss.what, theme.charset)))
+        .collect();
+    (!sentences.is_empty())
+        .then(|| Line::styled(format!("lost: {}", sentences.join("; ")), theme.level(Some(Level::Critical))))
+}
+
+/// How many rows, by what order and filter, and what is gone.
+fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Line<'static> {
+    let mut spans = vec![Span::raw(format!(
+        "{} of {} rows by {}{}",
+        state.rows.len(),
+        snapshot.rows.len(),
+        state.order.key.word(),
+        if state.order.reverse { ", reversed" } else { "" }
+    ))];
+    let patterns = [("  -c ", state.pattern()), ("  filter ", state.typed.pattern())];
+    for (word, pattern) in patterns.into_iter().filter(|(_, pattern)| !pattern.is_empty()) {
+        spans.push(Span::raw(word));
+        spans.push(Span::styled(text::fit(pattern, 30, theme.charset), theme.flag()));
+    }
+    if let Some(last) = &state.history.last_removed {
+        let taken: usize = spans.iter().map(Span::width).sum();
+        let head = format!("  removed {}, last ", state.history.removed);
+        let tail =
+            format!(" (lived {}, peak {})", unit::format(Unit::Seconds, last.lived_s), host::size(last.peak));
+        let room = width.saturating_sub(taken + head.len() + tail.len());
+        let label = text::fit(&last.label, room, theme.charset);
+        spans.push(Span::styled(format!("{head}{label}{tail}"), theme.dim()));
+    }
+    Line::from(spans)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_about_to_be_full_is_marked() {
+        let host =
+            |available| Host { mem_total: Some(100), mem_available: Some(available), ..Host::default() };
+        assert_eq!(level(&host(50), None), None);
+        assert_eq!(level(&host(50), Some(500.0)), Some(Level::Warning));
+        assert_eq!(level(&host(50), Some(100.0)), Some(Level::Critical));
+        assert_eq!(level(&host(9), None), Some(Level::Warning));
+        assert_eq!(level(&host(4), None), Some(Level::Critical));
+        assert_eq!(level(&Host::default(), None), None);
+    }
+}

@@ -1,0 +1,135 @@
+//! What one snapshot does not tell but several in a row do: how the host's used memory grows, which rows had an
+//! OOM kill a short while ago, which were removed. Time is the snapshots' own.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, SystemTime},
+};
+
+use crate::{snapshot::Snapshot, view::label};
+
+/// As the rows' own smoothed growth.
+const WINDOW_S: f64 = 10.0;
+/// How long a kill is news.
+const KILL_IS_NEWS: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Clone, Copy)]
+struct Kills {
+    count: u64,
+    last: Option<SystemTime>,
+}
+
+/// The row that was removed last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastRemoved {
+    pub label: String,
+    pub lived_s: Option<f64>,
+    pub peak: Option<u64>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct History {
+    used: Option<u64>,
+    growth: Option<f64>,
+    /// By memory cgroup; only of rows of the last snapshot, so that it is as small as that.
+    kills: HashMap<u64, Kills>,
+    pub removed: u64,
+    pub last_removed: Option<LastRemoved>,
+}
+
+impl History {
+    pub fn add(&mut self, snapshot: &Snapshot) {
+        self.grow(snapshot);
+        self.kills = snapshot
+            .rows
+            .iter()
+            .filter_map(|row| {
+                let (id, count) = (row.container.cgroup.id, row.oom_kills.filter(|count| *count > 0)?);
+                let before = self.kills.get(&id);
+                // Counts are since attach: one that was not there before happened under our eyes.
+                let fresh = count > before.map_or(0, |kills| kills.count);
+                let last = if fresh { Some(snapshot.at) } else { before.and_then(|kills| kills.last) };
+                Some((id, Kills { count, last }))
+            })
+            .collect();
+        for row in &snapshot.rows {
+            if let Some(removed) = &row.removed {
+                self.removed += 1;
+                self.last_removed = Some(LastRemoved {
+                    label: label::label(&row.container),
+                    lived_s: removed.lived_s,
+                    peak: removed.peak,
+                });
+            }
+        }
+    }
+
+    fn grow(&mut self, snapshot: &Snapshot) {
+        if let (Some(before), Some(now)) = (self.used, snapshot.host.used)
+            && snapshot.interval_s > 0.0
+        {
+            let rate = (now as f64 - before as f64) / snapshot.interval_s;
+            let weight = 1.0 - (-snapshot.interval_s / WINDOW_S).exp();
+            self.growth = Some(self.growth.map_or(rate, |growth| growth + weight * (rate - growth)));
+        }
+        self.used = snapshot.host.used;
+    }
+
+    /// Smoothed growth of the host's used memory, bytes per second.
+    pub fn host_growth(&self) -> Option<f64> {
+        self.growth
+    }
+
+    /// Seconds until nothing is available at that growth.
+    pub fn seconds_left(&self, snapshot: &Snapshot) -> Option<f64> {
+        let growth = self.growth.filter(|growth| *growth > 0.0)?;
+        Some(snapshot.host.mem_available? as f64 / growth)
+    }
+
+    /// Whether the row had an OOM kill within the minute before `now`.
+    pub fn killed(&self, cgroup: u64, now: SystemTime) -> bool {
+        let last = self.kills.get(&cgroup).and_then(|kills| kills.last);
+        last.is_some_and(|last| now.duration_since(last).is_ok_and(|since| since <= KILL_IS_NEWS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::view::example;
+
+    #[test]
+    fn a_kill_is_news_for_a_minute() {
+        let mut snapshot = example::snapshot();
+        let mut history = History::default();
+        history.add(&snapshot);
+        let id = snapshot.rows[1].container.cgroup.id;
+        let first = snapshot.at;
+        assert!(history.killed(id, first), "counted since attach");
+        assert!(!history.killed(snapshot.rows[0].container.cgroup.id, first));
+        snapshot.at = first + Duration::from_secs(61);
+        history.add(&snapshot);
+        assert!(!history.killed(id, snapshot.at));
+        let mut row = snapshot.rows[1].as_ref().clone();
+        row.oom_kills = row.oom_kills.map(|kills| kills + 1);
+        snapshot.rows[1] = Arc::new(row);
+        history.add(&snapshot);
+        assert!(history.killed(id, snapshot.at));
+        assert_eq!(history.removed, 3);
+    }
+
+    #[test]
+    fn the_host_runs_full() {
+        let mut snapshot = example::snapshot();
+        let mut history = History::default();
+        history.add(&snapshot);
+        assert_eq!(history.host_growth(), None);
+        snapshot.host.used = snapshot.host.used.map(|used| used + 1_000_000);
+        snapshot.host.mem_available = Some(60_000_000);
+        history.add(&snapshot);
+        assert_eq!(history.host_growth(), Some(1e6));
+        assert_eq!(history.seconds_left(&snapshot), Some(60.0));
+    }
+}
