@@ -46,7 +46,7 @@ impl Kernel {
         let version = image.name.trim_start_matches("linux-image-").to_owned();
         let mut packages = Vec::new();
         // Since 7.0 the image package is empty and depends on the parts.
-        for part in ["linux-binary", "linux-modules"] {
+        for part in ["linux-base", "linux-binary", "linux-modules"] {
             let part = format!("{part}-{version}");
             if image.depends.contains(&part) {
                 packages.extend(apt.search(&format!("^{}$", part.replace('.', r"\.").replace('+', r"\+")))?);

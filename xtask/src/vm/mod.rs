@@ -118,11 +118,15 @@ fn boot(kernel: &Kernel, initramfs: &Path) -> Result<Guest> {
         match machine::boot(&kernel.image, initramfs, Accelerator::Kvm) {
             Ok(guest) => return Ok(guest),
             // The device may be there and yet not do, as on a machine that is itself virtual.
-            Err(error) => eprintln!("vm: /dev/kvm is there but does not work: {error:#}"),
+            Err(error) => eprintln!("vm: /dev/kvm is there but does not work: {}", one_line(&error)),
         }
     }
     eprintln!("vm: booting {} on {}", kernel.release, Accelerator::Tcg);
     machine::boot(&kernel.image, initramfs, Accelerator::Tcg)
+}
+
+fn one_line(error: &anyhow::Error) -> String {
+    format!("{error:#}").replace('\n', "; ")
 }
 
 fn shell_line(words: &[String]) -> String {
