@@ -30,7 +30,7 @@ const LIMIT: &str = "2147483648";
 const WORKLOADS: &[(&str, &[&str])] = &[
     ("grows", &["anon", "--total", "1G", "--rate", "8M", "--again"]),
     ("logs", &["log", "--pipe", "--rate", "64k"]),
-    ("idles", &["idle"]),
+    ("idles", &["anon", "--total", "16M", "--hold", "forever"]),
 ];
 
 pub(super) struct Demo {
