@@ -72,9 +72,12 @@ pub struct Top {
     pub attach: Vec<Force>,
 
     /// Print what the kernel programs log (error, warn, info, debug, trace)
-    #[arg(long, hide = true, value_name = "LEVEL")]
-    pub probe_log: Option<aya_log::Level>,
+    #[arg(long, hide = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LOG_LEVELS))]
+    pub probe_log: Option<String>,
 }
+
+/// In the order of `aya_log::Level`, which counts from 1.
+pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 #[derive(Debug, Args)]
 pub struct Doctor {

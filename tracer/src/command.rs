@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    cli::{Cli, Command, Doctor, Top},
+    cli::{Cli, Command, Doctor, LOG_LEVELS, Top},
     kernel::{Facts, privilege},
     metric, pipeline,
     pipeline::{Pipeline, Snapshots},
@@ -95,8 +95,8 @@ fn top(options: Top) -> Result<(), Failure> {
     let facts = facts()?;
     permitted(&facts)?;
     let filter = options.container.clone().unwrap_or_default();
-    let key = Key::find(&options.sort).unwrap_or_default();
-    let order = Order { key, ..Order::default() };
+    let order = Order::default();
+    let order = Order { key: Key::find(&options.sort).unwrap_or(order.key), ..order };
     let rows = options.rows.map(|rows| rows as usize);
     let screen = !options.json && io::stdout().is_terminal() && io::stdin().is_terminal();
     let pipeline_options = pipeline::Options {
@@ -104,7 +104,10 @@ fn top(options: Top) -> Result<(), Failure> {
         duration: options.duration,
         force: options.attach,
         charges: options.charges,
-        probe_log: options.probe_log.map_or(0, |level| level as u8),
+        probe_log: options
+            .probe_log
+            .and_then(|word| LOG_LEVELS.iter().position(|level| *level == word))
+            .map_or(0, |place| place as u8 + 1),
     };
 
     let (sender, snapshots) = watch::channel(None);

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
 use hdrhistogram::Histogram;
 use tokio::{io::unix::AsyncFd, sync::watch};
 
@@ -71,6 +72,7 @@ pub struct Pipeline {
     loader: Option<Loader>,
     counters: Option<Counters>,
     ring: Option<RingBuf<MapData>>,
+    log: Option<EbpfLogger<ProbeLog>>,
     outcomes: Vec<Outcome>,
     charges_until: Option<Instant>,
     tree: Tree,
@@ -107,6 +109,7 @@ impl Pipeline {
             loader: None,
             counters: None,
             ring: None,
+            log: None,
             outcomes: Vec::new(),
             charges_until: options.charges.map(|time| started + time),
             tree,
@@ -147,6 +150,10 @@ impl Pipeline {
                 self.counters = Some(Counters::take(&mut loader.ebpf).context("cannot open the counter maps")?);
                 let ring = loader.ebpf.take_map("EVENTS").context("the object has no ring buffer")?;
                 self.ring = Some(RingBuf::try_from(ring).context("cannot map the ring buffer")?);
+                if self.options.probe_log > 0 {
+                    let log = EbpfLogger::init_with_logger(&mut loader.ebpf, ProbeLog);
+                    self.log = Some(log.context("cannot open the log of the kernel programs")?);
+                }
                 for probe in &planned {
                     self.outcomes.push(loader.serve(probe)?);
                 }
@@ -222,6 +229,9 @@ impl Pipeline {
 
     /// Takes in everything that the ring buffer holds.
     fn drain(&mut self, ring: Option<&mut AsyncFd<RingBuf<MapData>>>) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
         let Some(ring) = ring else { return };
         let mut events = Vec::new();
         while let Some(item) = ring.get_mut().next() {
@@ -486,6 +496,21 @@ fn identity(
         sandbox: known.sandbox,
         cgroup: Cgroup { id, path },
     }
+}
+
+/// What the kernel programs log, to standard error (`--probe-log`).
+struct ProbeLog;
+
+impl log::Log for ProbeLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("probe {}: {}", record.level().as_str().to_lowercase(), record.args());
+    }
+
+    fn flush(&self) {}
 }
 
 async fn readable(ring: Option<&mut AsyncFd<RingBuf<MapData>>>) {

@@ -5,10 +5,11 @@
 //! buffer under a spinlock, hence read here), `cgroup_attach_task`. Rare: a few per container.
 
 use aya_ebpf::{
-    EbpfContext as _,
+    EbpfContext,
     macros::{btf_tracepoint, raw_tracepoint, tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
+use aya_log_ebpf::debug;
 use tracer_ebpf::abi::{
     event::{Kind, UNKNOWN},
     offsets::Symbol,
@@ -22,17 +23,19 @@ use crate::{
 };
 
 #[inline(always)]
-fn with_path(kind: Kind, cgroup: u64, path: u64) -> i32 {
+fn with_path<C: EbpfContext>(ctx: &C, kind: Kind, cgroup: u64, path: u64) -> i32 {
     if in_memory_hierarchy::<Probed>(cgroup) {
+        debug!(ctx, "cgroup {} made or renamed", cgroup_id::<Probed>(cgroup));
         send_path(kind, cgroup_id::<Probed>(cgroup), path);
     }
     0
 }
 
 #[inline(always)]
-fn removed(cgroup: u64) -> i32 {
+fn removed<C: EbpfContext>(ctx: &C, cgroup: u64) -> i32 {
     if in_memory_hierarchy::<Probed>(cgroup) {
         let (usage, peak) = usage_and_peak(cgroup);
+        debug!(ctx, "cgroup {} removed with {} pages", cgroup_id::<Probed>(cgroup), usage);
         send(Kind::CgroupRemoved, cgroup_id::<Probed>(cgroup), usage, peak);
     }
     0
@@ -70,9 +73,9 @@ macro_rules! entries {
 }
 
 entries! {
-    "cgroup_mkdir" => mkdir_btf mkdir_raw: |ctx| with_path(Kind::CgroupMade, ctx.arg(0), ctx.arg(1));
-    "cgroup_rename" => rename_btf rename_raw: |ctx| with_path(Kind::CgroupRenamed, ctx.arg(0), ctx.arg(1));
-    "cgroup_rmdir" => rmdir_btf rmdir_raw: |ctx| removed(ctx.arg(0));
+    "cgroup_mkdir" => mkdir_btf mkdir_raw: |ctx| with_path(&ctx, Kind::CgroupMade, ctx.arg(0), ctx.arg(1));
+    "cgroup_rename" => rename_btf rename_raw: |ctx| with_path(&ctx, Kind::CgroupRenamed, ctx.arg(0), ctx.arg(1));
+    "cgroup_rmdir" => rmdir_btf rmdir_raw: |ctx| removed(&ctx, ctx.arg(0));
     "cgroup_release" => release_btf release_raw: |ctx| released(ctx.arg(0));
     "cgroup_attach_task" => attach_btf attach_raw: |ctx| moved(ctx.arg(0), ctx.arg(2));
 }
