@@ -9,8 +9,10 @@ use crate::{metric, probe::plan::Force, view::select::Filter};
 /// Tells, live, which container eats the host's memory, of what kind, and how fast.
 #[derive(Debug, Parser)]
 #[command(name = "memtrace", version, max_term_width = 100, arg_required_else_help = true)]
-#[command(after_help = "Exit status: 0 done, 1 failed at run time, 2 usage, 3 not permitted or the kernel lacks \
-                        what is needed.")]
+#[command(
+    after_help = "Exit status: 0 done, 1 failed at run time, 2 usage, 3 not permitted or the kernel lacks \
+                        what is needed."
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -19,7 +21,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Which container's memory grows, of what, and how fast: live, fastest-growing first
-    Top(Top),
+    Top(Box<Top>),
     /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
     Doctor(Doctor),
     /// Writes a page of `docs/` (for `cargo xtask docs`)

@@ -62,7 +62,7 @@ impl From<anyhow::Error> for Failure {
 
 pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
-        Command::Top(options) => top(options),
+        Command::Top(options) => top(*options),
         Command::Doctor(options) => examine(&options),
         Command::GenerateDocs { page } => {
             print(&if page == "probes" { doctor::markdown() } else { metric::markdown() }).map(drop)
@@ -116,9 +116,8 @@ fn top(options: Top) -> Result<(), Failure> {
         .name("collector".to_owned())
         .spawn(move || -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async move {
-                Pipeline::start(pipeline_options, facts)?.run(sender, stopped).await
-            })
+            runtime
+                .block_on(async move { Pipeline::start(pipeline_options, facts)?.run(sender, stopped).await })
         })
         .map_err(|error| Failure::new(Failure::RUN, format!("cannot start a thread: {error}")))?;
 
@@ -206,9 +205,7 @@ fn print(text: &str) -> Result<bool, Failure> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => {
-            Err(Failure::new(Failure::RUN, format!("cannot write to standard output: {error}")))
-        }
+        Err(error) => Err(Failure::new(Failure::RUN, format!("cannot write to standard output: {error}"))),
     }
 }
 
@@ -227,8 +224,10 @@ fn examine(options: &Doctor) -> Result<(), Failure> {
     };
     if options.facts {
         for kind in Kind::ALL {
-            let mut tried = outcomes.iter().flat_map(|outcome| &outcome.attempts).filter(|a| a.alternative.kind == kind);
-            let refusals: Vec<&str> = tried.clone().filter_map(|a| a.why.as_deref().filter(|_| !a.usable)).collect();
+            let mut tried =
+                outcomes.iter().flat_map(|outcome| &outcome.attempts).filter(|a| a.alternative.kind == kind);
+            let refusals: Vec<&str> =
+                tried.clone().filter_map(|a| a.why.as_deref().filter(|_| !a.usable)).collect();
             if !tried.any(|attempt| attempt.usable)
                 && let Some(refusal) = refusals.first()
                 && allowed.is_ok()
@@ -258,4 +257,3 @@ fn runtimes(facts: &Facts) -> Vec<&'static str> {
     found.dedup();
     found
 }
-

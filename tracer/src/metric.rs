@@ -291,3 +291,20 @@ pub const METRICS: &[Metric] = &[
         |row| row.removed.as_ref().and_then(|r| r.lived_s),
         "of a cgroup removed in this interval: seconds from creation to removal"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_words_and_the_page_has_each_once() {
+        let page = markdown();
+        for (index, metric) in METRICS.iter().enumerate() {
+            assert!(metric.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{metric:?}");
+            assert_eq!(METRICS.iter().position(|other| other == metric), Some(index), "{metric:?} twice");
+            assert!(!metric.help.contains('|'), "{metric:?} breaks the table");
+            assert_eq!(page.matches(&format!("\n| `{}` |", metric.name)).count(), 1, "{metric:?}");
+        }
+        assert!(find(NAME).is_none() && sort_words().any(|word| word == NAME));
+    }
+}

@@ -147,7 +147,8 @@ impl Pipeline {
         let sizes = Sizes::new(self.tree.len(), &self.facts);
         match Loader::load(&self.facts, sizes, self.options.probe_log) {
             Ok(mut loader) => {
-                self.counters = Some(Counters::take(&mut loader.ebpf).context("cannot open the counter maps")?);
+                self.counters =
+                    Some(Counters::take(&mut loader.ebpf).context("cannot open the counter maps")?);
                 let ring = loader.ebpf.take_map("EVENTS").context("the object has no ring buffer")?;
                 self.ring = Some(RingBuf::try_from(ring).context("cannot map the ring buffer")?);
                 if self.options.probe_log > 0 {
@@ -164,7 +165,7 @@ impl Pipeline {
             Err(error) => {
                 let why = error.to_string();
                 self.outcomes = planned.iter().map(|probe| Outcome::refused(probe, &why)).collect();
-            },
+            }
         }
         self.served();
         Ok(())
@@ -190,8 +191,9 @@ impl Pipeline {
         snapshots: watch::Sender<Option<Arc<Snapshot>>>,
         mut stop: watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
-        let ring = self.ring.take().map(AsyncFd::new).transpose().context("cannot poll the ring buffer")?;
-        let mut ring = ring;
+        // SAFETY: the ring buffer owns its descriptor and keeps it open while it is registered.
+        let registered = self.ring.take().map(|ring| unsafe { AsyncFd::register(ring) });
+        let mut ring = registered.transpose().context("cannot poll the ring buffer")?;
         let start = tokio::time::Instant::now();
         let end = self.options.duration.map(|time| start + time);
         let mut ticks = tokio::time::interval_at(start + self.options.interval, self.options.interval);
@@ -306,7 +308,11 @@ impl Pipeline {
 
     fn place(&mut self, id: u64, born: Option<Instant>) {
         let Some(node) = self.tree.node(id) else { return };
-        let container = self.aggregator.container(id).cloned().unwrap_or_else(|| identity(id, node.path.clone(), &node.shape, None));
+        let container = self
+            .aggregator
+            .container(id)
+            .cloned()
+            .unwrap_or_else(|| identity(id, node.path.clone(), &node.shape, None));
         let path = node.path.clone();
         let above = self.tree.row_above(id);
         let born = born.map(|born| self.since_start(born));
@@ -465,9 +471,8 @@ impl Pipeline {
             let wall = now.saturating_duration_since(then).as_secs_f64();
             (wall > 0.0).then(|| cpu.saturating_sub(before).as_secs_f64() / wall)
         });
-        let quantile = |q: f64| {
-            (!self.tick_times.is_empty()).then(|| self.tick_times.value_at_quantile(q) as f64 / 1e6)
-        };
+        let quantile =
+            |q: f64| (!self.tick_times.is_empty()).then(|| self.tick_times.value_at_quantile(q) as f64 / 1e6);
         Own {
             cpu_share,
             rss,

@@ -53,9 +53,8 @@ fn released(cgroup: u64) -> i32 {
 fn moved(cgroup: u64, task: u64) -> i32 {
     if in_memory_hierarchy::<Probed>(cgroup) {
         // SAFETY: a probed read of an `int`; of the word only the low half is it.
-        let tgid = unsafe {
-            <Probed as crate::access::Access>::word(task + u64::from(number(Symbol::TaskTgid)))
-        };
+        let tgid =
+            unsafe { <Probed as crate::access::Access>::word(task + u64::from(number(Symbol::TaskTgid))) };
         send(Kind::TaskMoved, cgroup_id::<Probed>(cgroup), u64::from(tgid as u32), 0);
     }
     0
@@ -97,7 +96,9 @@ fn classic_id(ctx: &TracePointContext, root: Symbol, id: Symbol) -> Option<u64> 
 fn classic_path(ctx: &TracePointContext, kind: Kind) -> u32 {
     let Some(id) = classic_id(ctx, Symbol::TpMkdirRoot, Symbol::TpMkdirId) else { return 0 };
     // SAFETY: a `__data_loc` word: offset in the low half, length in the high one.
-    let Ok(location) = (unsafe { ctx.read_at::<u32>(number(Symbol::TpMkdirPath) as usize) }) else { return 0 };
+    let Ok(location) = (unsafe { ctx.read_at::<u32>(number(Symbol::TpMkdirPath) as usize) }) else {
+        return 0;
+    };
     send_path(kind, id, ctx.as_ptr() as u64 + u64::from(location & 0xffff));
     0
 }

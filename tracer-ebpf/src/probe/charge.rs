@@ -9,8 +9,8 @@ use aya_ebpf::{
     helpers::bpf_get_smp_processor_id,
     macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe, raw_tracepoint, tracepoint},
     programs::{
-        BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext, RetProbeContext,
-        TracePointContext,
+        BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
+        RetProbeContext, TracePointContext,
     },
 };
 use tracer_ebpf::abi::{failure::Failure, offsets::Symbol};

@@ -1,10 +1,6 @@
 //! The host's memory beside the rows: what is used and which part of it no row accounts for.
 
-use super::{
-    KINDS,
-    kinds::Kind,
-    row::How,
-};
+use super::{KINDS, kinds::Kind, row::How};
 use crate::event::HostMemory;
 
 /// The last reading.

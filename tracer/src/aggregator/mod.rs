@@ -222,7 +222,9 @@ impl Aggregator {
         let root = self.entries.iter().find(|(_, entry)| entry.above.is_none()).map(|(id, _)| *id);
         let mut disturbed = HashSet::new();
         for entry in self.entries.values() {
-            if !entry.at_rest && let Some(above) = entry.above {
+            if !entry.at_rest
+                && let Some(above) = entry.above
+            {
                 disturbed.insert(above);
             }
             if entry.above.is_some() && entry.above == root && entry.alive() {
@@ -343,7 +345,8 @@ impl Entry {
             growth_ewma_per_s: kinds::growth(&self.ewma),
             seconds_to_limit,
             seconds_to_limit_how: seconds_to_limit.map(|_| How::Inferred),
-            charged_per_s: per_second(count.charged, before.charged, served.charges).map(|pages| pages * page),
+            charged_per_s: per_second(count.charged, before.charged, served.charges)
+                .map(|pages| pages * page),
             uncharged_per_s: per_second(count.uncharged, before.uncharged, served.charges)
                 .map(|pages| pages * page),
             log: None,

@@ -209,7 +209,9 @@ impl Cgroupfs {
 }
 
 fn open(dir: &OwnedFd, name: &str) -> Option<fs::File> {
-    openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()).ok().map(fs::File::from)
+    openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())
+        .ok()
+        .map(fs::File::from)
 }
 
 fn read<'a>(dir: &OwnedFd, name: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
@@ -247,7 +249,8 @@ fn read_stat(dir: &OwnedFd, v2: bool, usage: Option<u64>, buffer: &mut [u8]) -> 
     if v2 {
         stat.swap = read(dir, "memory.swap.current", buffer).and_then(number);
         if stat.kernel.is_none()
-            && let (Some(usage), Some(anon), Some(file), Some(sock)) = (usage, stat.anon, stat.file, stat.sock)
+            && let (Some(usage), Some(anon), Some(file), Some(sock)) =
+                (usage, stat.anon, stat.file, stat.sock)
         {
             stat.kernel = Some(usage.saturating_sub(anon + file + sock));
             stat.kernel_inferred = true;

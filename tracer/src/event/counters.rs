@@ -20,9 +20,8 @@ pub struct Counters {
 
 impl Counters {
     pub fn take(ebpf: &mut Ebpf) -> Result<Counters, MapError> {
-        let mut map = |name: &str| {
-            ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() })
-        };
+        let mut map =
+            |name: &str| ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() });
         Ok(Counters {
             cgroups: PerCpuHashMap::try_from(map("CGROUPS")?)?,
             failures: PerCpuArray::try_from(map("FAILURES")?)?,

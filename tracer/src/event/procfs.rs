@@ -72,7 +72,9 @@ pub fn own() -> (Option<Duration>, Option<u64>) {
 pub fn bpf_descriptors() -> Vec<PathBuf> {
     let Ok(list) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
     list.flatten()
-        .filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("anon_inode:bpf")))
+        .filter(|entry| {
+            fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("anon_inode:bpf"))
+        })
         .map(|entry| Path::new("/proc/self/fdinfo").join(entry.file_name()))
         .collect()
 }

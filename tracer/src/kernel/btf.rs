@@ -32,7 +32,11 @@ impl KernelBtf {
                 let mut fields = spelling.split('.');
                 let name = fields.next()?;
                 let fields: Vec<&str> = fields.collect();
-                self.0.resolve_types_by_name(name).ok()?.into_iter().find_map(|root| self.offset(root, &fields, 0))
+                self.0
+                    .resolve_types_by_name(name)
+                    .ok()?
+                    .into_iter()
+                    .find_map(|root| self.offset(root, &fields, 0))
             }
         }
     }

@@ -79,9 +79,8 @@ impl Layout {
         // A v1 controller in use cannot be on v2 as well.
         let memory = v1("memory").or_else(|| on_v2("memory")).ok_or(LayoutError::NoMemory)?;
         let any_v1 = mounts.iter().any(|mount| !mount.v2 && !mount.options.contains("name="));
-        let place = |controller: &str| {
-            v1(controller).or_else(|| on_v2(controller)).map(|mount| mount.place.clone())
-        };
+        let place =
+            |controller: &str| v1(controller).or_else(|| on_v2(controller)).map(|mount| mount.place.clone());
         Ok(Layout {
             version: match (v2.is_some(), any_v1) {
                 (true, false) => Version::V2,
@@ -98,7 +97,7 @@ impl Layout {
     }
 }
 
-/// `#subsys_name	hierarchy	num_cgroups	enabled`
+/// Columns: name, hierarchy, number of cgroups, enabled.
 fn hierarchy(cgroups: &str, controller: &str) -> u32 {
     cgroups
         .lines()

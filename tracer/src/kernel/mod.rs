@@ -71,9 +71,10 @@ impl Facts {
                 symbols.insert(format!("{symbol:?}"), value);
             }
         }
-        let functions = questions.functions.iter().filter_map(|name| {
-            Some(((*name).to_owned(), btf.as_ref()?.function_args(name)?))
-        });
+        let functions = questions
+            .functions
+            .iter()
+            .filter_map(|name| Some(((*name).to_owned(), btf.as_ref()?.function_args(name)?)));
         let tracepoints = questions.tracepoints.iter().map(|(group, event)| {
             let fact = Tracepoint {
                 btf_args: btf.as_ref().and_then(|btf| btf.tracepoint_args(event)),

@@ -29,7 +29,7 @@ fn missing_in(status: &str) -> Vec<String> {
     let has = |bit: u32| effective & (1 << bit) != 0;
     NEEDED
         .iter()
-        .filter(|(bit, ..)| !has(*bit) && !(*bit >= 38 && has(SYS_ADMIN)))
+        .filter(|(bit, ..)| !(has(*bit) || *bit >= 38 && has(SYS_ADMIN)))
         // DAC_OVERRIDE reads everything, too.
         .filter(|(bit, ..)| !(*bit == 2 && has(1)))
         .map(|(_, name, _)| (*name).to_owned())

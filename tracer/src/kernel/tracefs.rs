@@ -6,8 +6,8 @@ use std::{fs, io, io::Read as _, os::fd::OwnedFd, path::Path};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsmount, fsopen,
-        mount, unmount,
+        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsmount,
+        fsopen, mount, unmount,
     },
 };
 
@@ -42,15 +42,19 @@ impl Tracefs {
     }
 
     fn format(&self, event: &str) -> Option<String> {
-        let file =
-            openat(&self.0, format!("events/{event}/format"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let file = openat(
+            &self.0,
+            format!("events/{event}/format"),
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
         let mut text = String::new();
         fs::File::from(file.ok()?).take(FORMAT_LIMIT).read_to_string(&mut text).ok()?;
         Some(text)
     }
 }
 
-/// `field:<declaration>;	offset:<n>;	size:<n>;	signed:<n>;`, the declaration ending in the field's name.
+/// A line is `field:<declaration>; offset:<n>; size:<n>; signed:<n>;`, the declaration ending in the name.
 fn offset(format: &str, field: &str) -> Option<u32> {
     format.lines().find_map(|line| {
         let (declaration, rest) = line.trim().strip_prefix("field:")?.split_once(';')?;

@@ -87,7 +87,11 @@ impl Outcome {
             }
             None => {
                 let whys = self.attempts.iter().filter_map(|attempt| attempt.why.as_deref());
-                let why = whys.last().unwrap_or("no alternative");
+                let why = {
+                    let mut whys = whys;
+                    whys.next_back()
+                }
+                .unwrap_or("no alternative");
                 format!("{}: not attached: {why}; {}", self.probe.name, self.probe.lost)
             }
         }
@@ -261,7 +265,8 @@ impl Loader {
     }
 }
 
-const ON_DEMAND: &str = "runs once a page (65-190 ns a fault): attached on demand, for a bounded time (--charges)";
+const ON_DEMAND: &str =
+    "runs once a page (65-190 ns a fault): attached on demand, for a bounded time (--charges)";
 
 /// What a refusal means, in a sentence.
 fn explain(kind: Kind, error: &ProgramError) -> String {

@@ -62,7 +62,8 @@ impl Tree {
         };
         let shape = container::classify("/");
         tree.by_path.insert("/".to_owned(), root);
-        tree.nodes.insert(root, Node { path: "/".to_owned(), shape, parent: None, children: 0, memory: true });
+        tree.nodes
+            .insert(root, Node { path: "/".to_owned(), shape, parent: None, children: 0, memory: true });
         tree.descend(root, 0, &mut Vec::new());
         Ok(tree)
     }

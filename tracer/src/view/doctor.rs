@@ -132,7 +132,10 @@ impl Report<'_> {
                     (false, true) => "ok",
                     (false, false) => "--",
                 };
-                let why = attempt.why.as_deref().map(|why| format!(": {}", text::clean(why, text::Charset::of_environment())));
+                let why = attempt
+                    .why
+                    .as_deref()
+                    .map(|why| format!(": {}", text::clean(why, text::Charset::of_environment())));
                 let _ = writeln!(
                     out,
                     "  {mark} {:<10} {}{}",
@@ -166,7 +169,8 @@ fn lost(outcome: &Outcome) -> Option<String> {
             chosen.precision
         ));
     }
-    (chosen.precision != best.precision).then(|| format!("{} instead of {}", chosen.precision, best.precision))
+    (chosen.precision != best.precision)
+        .then(|| format!("{} instead of {}", chosen.precision, best.precision))
 }
 
 /// The generated page `docs/probes.md`.

@@ -100,6 +100,12 @@ mod tests {
     }
 
     #[test]
+    fn golden() {
+        let pretty = serde_json::to_string_pretty(&parsed(&example::snapshot())).unwrap();
+        example::golden("top_json", &pretty);
+    }
+
+    #[test]
     fn what_is_not_known_is_null() {
         let mut snapshot = example::snapshot();
         snapshot.interval_s = f64::NAN;

@@ -7,8 +7,18 @@ const SHORT_ID: usize = 12;
 
 /// `namespace/pod/container`, a name, a unit's path, or a short id.
 pub fn label(container: &Container) -> String {
+    named(container, true)
+}
+
+/// The same without the namespace, for where there is little room: what tells a deployment's pods from another's
+/// stands in the pod's name.
+pub fn short(container: &Container) -> String {
+    named(container, false)
+}
+
+fn named(container: &Container, namespaced: bool) -> String {
     if let Some(pod) = &container.pod {
-        let pod = in_namespace(container, pod);
+        let pod = if namespaced { in_namespace(container, pod) } else { pod.clone() };
         return match &container.name {
             _ if container.sandbox => format!("{pod} (sandbox)"),
             Some(name) => format!("{pod}/{name}"),
@@ -61,6 +71,7 @@ mod tests {
         assert_eq!(label(&container), "web-1/app");
         container.namespace = Some("prod".into());
         assert_eq!(label(&container), "prod/web-1/app");
+        assert_eq!(short(&container), "web-1/app");
         container.name = None;
         assert_eq!(label(&container), "prod/web-1 (pod)");
         container.sandbox = true;

@@ -85,8 +85,9 @@ pub fn fit(text: &str, columns: usize, charset: Charset) -> String {
     let Some(room) = columns.checked_sub(width(ellipsis)) else {
         return String::new();
     };
-    let head = take(text.chars(), room / 3);
-    let tail: String = take(text.chars().rev(), room - room / 3).chars().rev().collect();
+    let head = room * 2 / 5;
+    let tail: String = take(text.chars().rev(), room - head).chars().rev().collect();
+    let head = take(text.chars(), head);
     let cut = format!("{head}{ellipsis}{tail}");
     // Scripts with ligatures can measure otherwise than the sum of their characters.
     if width(&cut) <= columns { cut } else { take(ellipsis.chars(), columns) }
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn the_tail_is_kept() {
         let name = "production/importer-7d9f8c6b5-x2x4z/importer";
-        assert_eq!(fit(name, 20, Charset::Unicode), "produc…2x4z/importer");
+        assert_eq!(fit(name, 20, Charset::Unicode), "product…x4z/importer");
         assert_eq!(fit("abcdef", 6, Charset::Unicode), "abcdef");
         assert_eq!(fit("abcdef", 1, Charset::Unicode), "…");
         assert_eq!(fit("abcdef", 0, Charset::Unicode), "");

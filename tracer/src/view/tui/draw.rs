@@ -40,7 +40,9 @@ pub struct Screen {
 impl Screen {
     pub fn new(area: Rect, state: &State, snapshot: &Snapshot, theme: &Theme) -> Screen {
         let width = usize::from(area.width);
-        let header = header::lines(state, snapshot, theme, width, area.height < LOW);
+        // An open pane needs the room more than the host's numbers do.
+        let low = area.height < LOW || state.pane != Pane::Table;
+        let header = header::lines(state, snapshot, theme, width, low);
         let [_, body, _] = parts(area, header.len());
         let pane = match state.pane {
             Pane::Table => None,

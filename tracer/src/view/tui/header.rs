@@ -13,7 +13,7 @@ use crate::{
         host,
         severity::Level,
         text,
-        tui::{state::State, theme::Theme},
+        tui::{history::LastRemoved, state::State, table, theme::Theme},
         unit,
     },
 };
@@ -171,7 +171,7 @@ fn losses(state: &State, theme: &Theme) -> Option<Line<'static>> {
         .then(|| Line::styled(format!("lost: {}", sentences.join("; ")), theme.level(Some(Level::Critical))))
 }
 
-/// How many rows, by what order and filter, and what is gone.
+/// How many rows, by what order and filter, how many need a look, what is gone.
 fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Line<'static> {
     let mut spans = vec![Span::raw(format!(
         "{} of {} rows by {}{}",
@@ -185,16 +185,34 @@ fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Li
         spans.push(Span::raw(word));
         spans.push(Span::styled(text::fit(pattern, 30, theme.charset), theme.flag()));
     }
+    for (level, count) in table::alarms(state, snapshot).into_iter().filter(|(_, count)| *count > 0) {
+        spans.push(Span::styled(format!("  {count} {}", level.mark()), theme.level(Some(level))));
+    }
     if let Some(last) = &state.history.last_removed {
         let taken: usize = spans.iter().map(Span::width).sum();
-        let head = format!("  removed {}, last ", state.history.removed);
-        let tail =
-            format!(" (lived {}, peak {})", unit::format(Unit::Seconds, last.lived_s), host::size(last.peak));
-        let room = width.saturating_sub(taken + head.len() + tail.len());
-        let label = text::fit(&last.label, room, theme.charset);
-        spans.push(Span::styled(format!("{head}{label}{tail}"), theme.dim()));
+        spans.push(Span::styled(
+            removed(state.history.removed, last, width.saturating_sub(taken), theme),
+            theme.dim(),
+        ));
     }
     Line::from(spans)
+}
+
+/// As much as there is room for, the count first, then the name.
+fn removed(count: u64, last: &LastRemoved, room: usize, theme: &Theme) -> String {
+    const NAME_LEAST: usize = 16;
+    let head = format!("  removed {count}");
+    let numbers =
+        format!(" (lived {}, peak {})", unit::format(Unit::Seconds, last.lived_s), host::size(last.peak));
+    let name = |beside: usize| {
+        let columns = room.saturating_sub(head.len() + ", last ".len() + beside);
+        (columns >= NAME_LEAST).then(|| text::fit(&last.label, columns, theme.charset))
+    };
+    match (name(numbers.len()), name(0)) {
+        (Some(name), _) => format!("{head}, last {name}{numbers}"),
+        (None, Some(name)) => format!("{head}, last {name}"),
+        (None, None) => head,
+    }
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub fn lines(theme: &Theme, width: usize) -> Vec<Line<'static>> {
     section("Marks before a name, worst first", owned(severity::RULES));
     section("The screen", screen(theme).into_iter().map(|(head, what)| (head.to_owned(), what)).collect());
     section(
-        "Columns, as many as the width has room for",
+        "Columns, as many as fit",
         column::all().map(|column| (column.title().to_owned(), column.help().replace('`', ""))).collect(),
     );
     lines

@@ -27,11 +27,11 @@ pub struct Keys {
 }
 
 impl Keys {
-    pub fn listen() -> Keys {
+    pub fn listen() -> io::Result<Keys> {
         let (sender, events) = mpsc::channel(WAITING);
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        thread::spawn(move || {
+        thread::Builder::new().name(String::from("keys")).spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 let event = match event::poll(PATIENCE) {
                     Ok(false) => continue,
@@ -46,8 +46,8 @@ impl Keys {
                     break;
                 }
             }
-        });
-        Keys { events, stop }
+        })?;
+        Ok(Keys { events, stop })
     }
 
     pub async fn next(&mut self) -> io::Result<Event> {

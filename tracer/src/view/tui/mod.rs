@@ -58,7 +58,7 @@ pub async fn run(
     let charset = if options.ascii { Charset::Ascii } else { Charset::of_environment() };
     let theme = Theme::of_environment(charset);
     let mut term = Term::enter().context("taking over the terminal")?;
-    let mut keys = Keys::listen();
+    let mut keys = Keys::listen().context("starting the thread that reads keys")?;
     let mut state = State::new(options);
     if let Some(first) = snapshots.borrow_and_update().clone() {
         state.update(first);

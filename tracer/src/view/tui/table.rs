@@ -30,6 +30,18 @@ pub fn severity(row: &Row, state: &State, snapshot: &Snapshot) -> Option<Severit
     severity::severity(row, snapshot.host.mem_total, killed)
 }
 
+/// How many rows are critical, and how many a warning, whatever the filter shows.
+pub fn alarms(state: &State, snapshot: &Snapshot) -> [(Level, usize); 2] {
+    let levels: Vec<Level> = snapshot
+        .rows
+        .iter()
+        .filter_map(|row| severity(row, state, snapshot))
+        .map(|severity| severity.level)
+        .collect();
+    [Level::Critical, Level::Warning]
+        .map(|level| (level, levels.iter().filter(|found| **found == level).count()))
+}
+
 /// The titles and `height - 1` rows from the state's offset.
 pub fn lines(
     state: &State,
@@ -85,7 +97,11 @@ fn line(row: &Row, level: Option<Level>, chosen: bool, theme: &Theme, layout: &L
         None => "",
     };
     let sign = if chosen { ">" } else { " " };
-    let name = text::left(&label::label(&row.container), layout.name, theme.charset);
+    let mut name = label::label(&row.container);
+    if text::width(&text::clean(&name, theme.charset)) > layout.name {
+        name = label::short(&row.container);
+    }
+    let name = text::left(&name, layout.name, theme.charset);
     let mut spans = vec![Span::styled(format!("{sign}{mark:<2} {name}"), theme.level(level))];
     for column in &layout.columns {
         let cell = aligned(&cell(row, column, theme), column, theme);

@@ -10,9 +10,11 @@ use std::{
 };
 
 use crossterm::{
-    cursor::{Hide, Show},
+    cursor::{Hide, MoveTo, Show},
     execute,
-    terminal::{EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode},
+    terminal::{
+        Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    },
 };
 use ratatui::{Frame, Terminal, backend::CrosstermBackend, layout::Rect};
 
@@ -68,7 +70,8 @@ impl Drop for Term {
 /// Once, by whoever comes first. A terminal that is gone cannot be restored, and nobody is left to tell.
 fn restore() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        drop(execute!(io::stdout(), LeaveAlternateScreen, Show));
+        // Emptied first: after a resize tmux leaves lines above the cursor behind on the reader's own screen.
+        drop(execute!(io::stdout(), MoveTo(0, 0), Clear(ClearType::All), LeaveAlternateScreen, Show));
         drop(disable_raw_mode());
     }
 }
