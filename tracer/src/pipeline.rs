@@ -192,8 +192,8 @@ impl Pipeline {
         mut stop: watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
         // SAFETY: the ring buffer owns its descriptor and keeps it open while it is registered.
-        let registered = self.ring.take().map(|ring| unsafe { AsyncFd::register(ring) });
-        let mut ring = registered.transpose().context("cannot poll the ring buffer")?;
+        let register = |ring| unsafe { AsyncFd::register(ring) }.map_err(std::io::Error::from);
+        let mut ring = self.ring.take().map(register).transpose().context("cannot poll the ring buffer")?;
         let start = tokio::time::Instant::now();
         let end = self.options.duration.map(|time| start + time);
         let mut ticks = tokio::time::interval_at(start + self.options.interval, self.options.interval);

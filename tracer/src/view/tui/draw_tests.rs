@@ -117,13 +117,6 @@ fn every_height_is_drawn() {
     draw_all((1..=60).flat_map(|height| [1, 20, 39, 40, 41, 80, 200, 250].map(|width| (width, height))));
 }
 
-/// A minute without optimisation; with `--release -- --ignored` a few seconds.
-#[test]
-#[ignore = "every size there is; the two tests above draw those where anything changes"]
-fn every_size_is_drawn() {
-    draw_all((1..=250).flat_map(|width| (1..=60).map(move |height| (width, height))));
-}
-
 #[test]
 fn nothing_hostile_reaches_the_screen() {
     let text = drawn(&mut state(), &theme(), 200, 50);
