@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
     sync::{
@@ -58,6 +59,8 @@ impl Demo {
             // Should we be killed, they end with us.
             command.arg("--with-parent").arg("--cgroup").arg(&cgroup).args(*args);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            // A Ctrl-C at the terminal is for the view; they end after it.
+            command.process_group(0);
             demo.children.push(command.spawn().with_context(|| not_started(&command))?);
         }
         eprintln!("top: {} workloads run below {}", WORKLOADS.len(), parent.display());
