@@ -35,12 +35,11 @@ struct Step {
     install: fn(Purpose, &Task) -> Result<()>,
 }
 
-/// In the order of need: the packages hold the C linker that bpf-linker is built with, rust-src names the toolchain
-/// whose LLVM it must fit.
+/// Quick ones first; bpf-linker takes a minute to build.
 const STEPS: &[Step] = &[
     Step {
         name: "Debian packages",
-        why: "the linker for Rust; for tests, container runtimes and an emulator; for benchmarks, other tools",
+        why: "container runtimes and an emulator for the tests, other tools for the benchmarks",
         look: package::look,
         install: package::install,
     },

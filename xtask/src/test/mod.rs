@@ -133,10 +133,10 @@ fn report(parts: &[Part]) -> ExitCode {
     for part in parts {
         let seconds = part.time.as_secs_f64();
         println!("{:<32} {seconds:>6.1} s  {}", part.name, part.tally);
+        for reason in &part.tally.reasons {
+            println!("    {reason}");
+        }
         sum.add(&part.tally);
-    }
-    for reason in &sum.reasons {
-        println!("  {reason}");
     }
     // Alone on the last line, in the form that a CI reads.
     println!("{sum}");

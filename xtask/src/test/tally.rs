@@ -7,7 +7,7 @@ pub(super) struct Tally {
     pub(super) passed: usize,
     pub(super) failed: usize,
     pub(super) skipped: usize,
-    /// Why something was skipped or could not run.
+    /// Which tests failed, and why something was skipped or could not run.
     pub(super) reasons: Vec<String>,
 }
 
@@ -15,21 +15,25 @@ impl Tally {
     /// From a run's output. A run that failed without a failing test (it did not build, it was killed) counts as one.
     pub(super) fn of(lines: &[String], success: bool) -> Self {
         let mut tally = Self::default();
+        let mut skips: Vec<String> = Vec::new();
         for line in lines {
             if let Some((passed, failed, ignored)) = result(line) {
                 tally.passed += passed;
                 tally.failed += failed;
                 tally.skipped += ignored;
             } else if let Some(reason) = skip(line)
-                && !tally.reasons.iter().any(|known| known == reason)
+                && !skips.iter().any(|known| known == reason)
             {
-                tally.reasons.push(reason.to_owned());
+                skips.push(reason.to_owned());
+            } else if let Some(name) = failed(line) {
+                tally.reasons.push(format!("failed: {name}"));
             }
         }
         // To the harness, a test that skipped itself has passed.
-        let themselves = tally.reasons.len().min(tally.passed);
+        let themselves = skips.len().min(tally.passed);
         tally.passed -= themselves;
         tally.skipped += themselves;
+        tally.reasons.append(&mut skips);
         if !success && tally.failed == 0 {
             tally.failed = 1;
             tally.reasons.push("failed: it ended with an error though no test failed; see above".to_owned());
@@ -49,7 +53,6 @@ impl Tally {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
-        self.reasons.extend(other.reasons.iter().cloned());
     }
 }
 
@@ -67,6 +70,11 @@ fn result(line: &str) -> Option<(usize, usize, usize)> {
         part.split(' ').next()?.parse().ok()
     };
     Some((count(" passed")?, count(" failed")?, count(" ignored")?))
+}
+
+/// `test <name> ... FAILED`
+fn failed(line: &str) -> Option<&str> {
+    line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
 /// `skipping <test>: <reason>`, on a line of its own or after the harness's `test <name> ... `.
@@ -91,11 +99,12 @@ mod tests {
     #[test]
     fn results_are_summed_and_ignored_ones_are_skipped() {
         let found = tally(
-            "running 2 tests\ntest result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.20s\n\
+            "running 2 tests\ntest a::b ... FAILED\ntest result: ok. 5 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.20s\n\
              test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s",
             false,
         );
         assert_eq!((found.passed, found.failed, found.skipped), (8, 2, 1));
+        assert_eq!(found.reasons, ["failed: a::b"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
     sync::{
@@ -30,7 +31,7 @@ const LIMIT: &str = "2147483648";
 const WORKLOADS: &[(&str, &[&str])] = &[
     ("grows", &["anon", "--total", "1G", "--rate", "8M", "--again"]),
     ("logs", &["log", "--pipe", "--rate", "64k"]),
-    ("idles", &["idle"]),
+    ("idles", &["anon", "--total", "16M", "--hold", "forever"]),
 ];
 
 pub(super) struct Demo {
@@ -58,6 +59,8 @@ impl Demo {
             // Should we be killed, they end with us.
             command.arg("--with-parent").arg("--cgroup").arg(&cgroup).args(*args);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            // A Ctrl-C at the terminal is for the view; they end after it.
+            command.process_group(0);
             demo.children.push(command.spawn().with_context(|| not_started(&command))?);
         }
         eprintln!("top: {} workloads run below {}", WORKLOADS.len(), parent.display());

@@ -108,7 +108,9 @@ fn start_emulator(
     initramfs: &Path,
     accelerator: Accelerator,
 ) -> Result<(Emulator, Receiver<String>)> {
-    let mut qemu = command(PROGRAM);
+    // It must not outlive us, whatever ends us: nobody would ever end it.
+    let mut qemu = command("setpriv");
+    qemu.args(["--pdeathsig", "KILL", PROGRAM]);
     qemu.args(["-no-user-config", "-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"]);
     qemu.args(["-m", "3G", "-smp", "2", "-nic", "none"]);
     qemu.args(match accelerator {

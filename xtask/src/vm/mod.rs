@@ -7,7 +7,14 @@ mod machine;
 mod release;
 mod source;
 
-use std::{fs, fs::OpenOptions, path::Path, process::ExitCode, time::Duration};
+use std::{
+    fs,
+    fs::OpenOptions,
+    path::Path,
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -113,12 +120,21 @@ fn run_in(
 }
 
 fn boot(kernel: &Kernel, initramfs: &Path) -> Result<Guest> {
-    if OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok() {
+    /// Not tried twice.
+    static KVM_FAILED: AtomicBool = AtomicBool::new(false);
+    let offered = || OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
+    if !KVM_FAILED.load(Ordering::Relaxed) && offered() {
         eprintln!("vm: booting {} on {}", kernel.release, Accelerator::Kvm);
         match machine::boot(&kernel.image, initramfs, Accelerator::Kvm) {
             Ok(guest) => return Ok(guest),
             // The device may be there and yet not do, as on a machine that is itself virtual.
-            Err(error) => eprintln!("vm: /dev/kvm is there but does not work: {}", one_line(&error)),
+            Err(error) => {
+                eprintln!(
+                    "vm: /dev/kvm is there but does not work, so it is emulated ({})",
+                    one_line(&error)
+                );
+                KVM_FAILED.store(true, Ordering::Relaxed);
+            }
         }
     }
     eprintln!("vm: booting {} on {}", kernel.release, Accelerator::Tcg);
