@@ -47,6 +47,7 @@ fn state() -> State {
     before.sequence -= 1;
     before.at -= Duration::from_secs(1);
     before.host.used = before.host.used.map(|used| used - (110 << 20));
+    before.host.mem_available = before.host.mem_available.map(|available| available + (110 << 20));
     state.update(Arc::new(before));
     state.update(Arc::new(example::snapshot()));
     state

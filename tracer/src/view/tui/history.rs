@@ -27,10 +27,31 @@ pub struct LastRemoved {
     pub peak: Option<u64>,
 }
 
+/// A host's sum and its smoothed growth.
+#[derive(Debug, Clone, Copy, Default)]
+struct Trail {
+    last: Option<u64>,
+    growth: Option<f64>,
+}
+
+impl Trail {
+    fn add(&mut self, now: Option<u64>, interval_s: f64) {
+        if let (Some(before), Some(now)) = (self.last, now)
+            && interval_s > 0.0
+        {
+            let rate = (now as f64 - before as f64) / interval_s;
+            let weight = 1.0 - (-interval_s / WINDOW_S).exp();
+            self.growth = Some(self.growth.map_or(rate, |growth| growth + weight * (rate - growth)));
+        }
+        self.last = now;
+    }
+}
+
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    used: Option<u64>,
-    growth: Option<f64>,
+    used: Trail,
+    /// What is not available: page cache that can be dropped is used, but does not fill a host.
+    unavailable: Trail,
     /// By memory cgroup; only of rows of the last snapshot, so that it is as small as that.
     kills: HashMap<u64, Kills>,
     pub removed: u64,
@@ -39,7 +60,11 @@ pub struct History {
 
 impl History {
     pub fn add(&mut self, snapshot: &Snapshot) {
-        self.grow(snapshot);
+        let host = &snapshot.host;
+        self.used.add(host.used, snapshot.interval_s);
+        let unavailable = host.mem_total.zip(host.mem_available);
+        let unavailable = unavailable.map(|(total, available)| total.saturating_sub(available));
+        self.unavailable.add(unavailable, snapshot.interval_s);
         self.kills = snapshot
             .rows
             .iter()
@@ -64,25 +89,14 @@ impl History {
         }
     }
 
-    fn grow(&mut self, snapshot: &Snapshot) {
-        if let (Some(before), Some(now)) = (self.used, snapshot.host.used)
-            && snapshot.interval_s > 0.0
-        {
-            let rate = (now as f64 - before as f64) / snapshot.interval_s;
-            let weight = 1.0 - (-snapshot.interval_s / WINDOW_S).exp();
-            self.growth = Some(self.growth.map_or(rate, |growth| growth + weight * (rate - growth)));
-        }
-        self.used = snapshot.host.used;
-    }
-
     /// Smoothed growth of the host's used memory, bytes per second.
     pub fn host_growth(&self) -> Option<f64> {
-        self.growth
+        self.used.growth
     }
 
-    /// Seconds until nothing is available at that growth.
+    /// Seconds until nothing is available any more, as fast as it becomes less.
     pub fn seconds_left(&self, snapshot: &Snapshot) -> Option<f64> {
-        let growth = self.growth.filter(|growth| *growth > 0.0)?;
+        let growth = self.unavailable.growth.filter(|growth| *growth > 0.0)?;
         Some(snapshot.host.mem_available? as f64 / growth)
     }
 
@@ -127,9 +141,14 @@ mod tests {
         history.add(&snapshot);
         assert_eq!(history.host_growth(), None);
         snapshot.host.used = snapshot.host.used.map(|used| used + 1_000_000);
-        snapshot.host.mem_available = Some(60_000_000);
         history.add(&snapshot);
         assert_eq!(history.host_growth(), Some(1e6));
+        assert_eq!(history.seconds_left(&snapshot), None, "cache that can be dropped fills no host");
+        let mut history = History::default();
+        snapshot.host.mem_available = Some(61_000_000);
+        history.add(&snapshot);
+        snapshot.host.mem_available = Some(60_000_000);
+        history.add(&snapshot);
         assert_eq!(history.seconds_left(&snapshot), Some(60.0));
     }
 }
