@@ -9,7 +9,7 @@ use std::{
 
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, watch},
 };
 
 use crate::{
@@ -112,12 +112,14 @@ fn top(options: Top) -> Result<(), Failure> {
 
     let (sender, snapshots) = watch::channel(None);
     let (stop, stopped) = watch::channel(false);
+    let (demand, demands) = mpsc::unbounded_channel();
     let collector = thread::Builder::new()
         .name("collector".to_owned())
         .spawn(move || -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime
-                .block_on(async move { Pipeline::start(pipeline_options, facts)?.run(sender, stopped).await })
+            runtime.block_on(async move {
+                Pipeline::start(pipeline_options, facts)?.run(sender, stopped, demands).await
+            })
         })
         .map_err(|error| Failure::new(Failure::RUN, format!("cannot start a thread: {error}")))?;
 
@@ -128,7 +130,13 @@ fn top(options: Top) -> Result<(), Failure> {
         .block_on(async {
             let view = async {
                 if screen {
-                    let options = tui::Options { filter, order, limit: rows, ascii: options.ascii };
+                    let options = tui::Options {
+                        filter,
+                        order,
+                        limit: rows,
+                        ascii: options.ascii,
+                        demands: Some(demand),
+                    };
                     tui::run(snapshots, options).await
                 } else {
                     stream(snapshots, &filter, order, rows, options.json).await

@@ -156,6 +156,25 @@ pub fn unch_kprobe(ctx: ProbeContext) -> u32 {
     batch::<Probed>(ctx.arg(0).unwrap_or(0)) as u32
 }
 
+/// `void obj_cgroup_uncharge_pages(objcg, nr_pages)`: kernel objects, whose pages no gather sees.
+#[inline(always)]
+fn object(objcg: u64, pages: u64) -> i32 {
+    // SAFETY: a probed read; the object cgroup is referenced by its caller.
+    let memcg = unsafe { Probed::word(objcg + u64::from(number(Symbol::ObjcgMemcg))) };
+    if memcg != 0 {
+        uncharged(memcg_id::<Probed>(memcg), u64::from(pages as u32));
+    }
+    0
+}
+#[fentry]
+pub fn objcg_fentry(ctx: FEntryContext) -> i32 {
+    object(ctx.arg(0), ctx.arg(1))
+}
+#[kprobe]
+pub fn objcg_kprobe(ctx: ProbeContext) -> u32 {
+    object(ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0)) as u32
+}
+
 // Once a page: statistics. Of the items only those that are exact in pages: anonymous, page cache, and (by
 // `mod_memcg_state`) kernel and socket pages.
 

@@ -22,9 +22,12 @@ pub enum Kind {
     Vmalloc,
     PageTables,
     KernelStack,
+    // No sizes, but counts that are hierarchical just the same:
+    Tasks,
+    OomKills,
 }
 
-pub const KINDS: usize = Kind::KernelStack as usize + 1;
+pub const KINDS: usize = Kind::OomKills as usize + 1;
 
 /// What cgroupfs says: a cgroup with all below it.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,6 +35,8 @@ pub struct Hierarchical {
     values: [Option<u64>; KINDS],
     /// Something was added (an empty sum is 0, not unknown).
     any: bool,
+    /// `OomKills` are the cgroup's own alone (v1).
+    kills_are_local: bool,
 }
 
 impl Hierarchical {
@@ -65,6 +70,7 @@ impl Hierarchical {
         ] {
             self.set(kind, value);
         }
+        self.kills_are_local = stat.more.as_ref().is_some_and(|more| more.kills_are_local);
     }
 
     /// Adds another cgroup. A sum with an unknown part is unknown, unless nothing at all is known of the other:
@@ -79,6 +85,9 @@ impl Hierarchical {
                 (true, Some(sum), Some(value)) => Some(sum + value),
                 _ => None,
             };
+        }
+        if other.kills_are_local {
+            self.values[Kind::OomKills as usize] = Some(0);
         }
         self.any = true;
     }

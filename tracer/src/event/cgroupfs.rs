@@ -301,6 +301,7 @@ fn read_more(
         limit: read(dir, own_limit, buffer).and_then(limit),
         oom_kills: read(dir, events, buffer)
             .and_then(|text| text.lines().find_map(|line| number(line.strip_prefix(key)?))),
+        kills_are_local: !v2,
         tasks: read_controller(dir, v2, path, pids, "pids.current", buffer).and_then(number),
         throttled: read_controller(dir, v2, path, cpu, "cpu.stat", buffer).and_then(throttled),
     }

@@ -88,6 +88,8 @@ pub struct More {
     pub tasks: Option<u64>,
     /// Since the cgroup was made.
     pub oom_kills: Option<u64>,
+    /// On v1 those of the cgroup alone, on v2 with all below it.
+    pub kills_are_local: bool,
     /// CPU periods and throttled periods since the cgroup was made; `None` without a quota.
     pub throttled: Option<(u64, u64)>,
 }

@@ -197,7 +197,9 @@ impl Loader {
     /// All links of an alternative, or none.
     pub fn attach(&mut self, alternative: &'static Alternative) -> Result<(), String> {
         for link in alternative.links {
-            if let Err(why) = self.attach_link(alternative.kind, link) {
+            if let Err(why) = self.attach_link(alternative.kind, link)
+                && !link.optional
+            {
                 self.detach(alternative);
                 return Err(why);
             }

@@ -137,6 +137,7 @@ fn hindrance(facts: &Facts, alternative: &Alternative) -> Option<String> {
     alternative
         .links
         .iter()
+        .filter(|link| !link.optional)
         .find_map(|link| missing_hook(facts, alternative.kind, link))
         .or_else(|| missing_symbol(facts, alternative))
 }

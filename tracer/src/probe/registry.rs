@@ -57,6 +57,8 @@ pub enum Hook {
 pub struct Link {
     pub program: &'static str,
     pub hook: Hook,
+    /// The alternative is of use without it; its precision says how.
+    pub optional: bool,
 }
 
 /// How often the programs of an alternative run.
@@ -112,13 +114,13 @@ pub struct Probe {
 }
 
 const fn event(program: &'static str, group: &'static str, name: &'static str, args: u32) -> Link {
-    Link { program, hook: Hook::Event(group, name, args) }
+    Link { program, hook: Hook::Event(group, name, args), optional: false }
 }
 const fn entry(program: &'static str, names: &'static [&'static str], args: u32) -> Link {
-    Link { program, hook: Hook::Entry(names, args) }
+    Link { program, hook: Hook::Entry(names, args), optional: false }
 }
 const fn exit(program: &'static str, names: &'static [&'static str], args: u32) -> Link {
-    Link { program, hook: Hook::Return(names, args) }
+    Link { program, hook: Hook::Return(names, args), optional: false }
 }
 
 const CGROUP_LIFE: &[Symbol] = &[
@@ -149,8 +151,14 @@ const COUNTER: &[Symbol] = &[
     Symbol::CssSetSubsys,
     Symbol::MemoryCgrpId,
 ];
-const MEMCG: &[Symbol] =
-    &[Symbol::MemcgCss, Symbol::CssCgroup, Symbol::CgroupKn, Symbol::KernfsNodeId, Symbol::UnchargePages];
+const MEMCG: &[Symbol] = &[
+    Symbol::MemcgCss,
+    Symbol::CssCgroup,
+    Symbol::CgroupKn,
+    Symbol::KernfsNodeId,
+    Symbol::UnchargePages,
+    Symbol::ObjcgMemcg,
+];
 const GATHER: &[&[Symbol]] = &[&[Symbol::UnchargeMemcg, Symbol::UnchargeObjcg]];
 const STATISTICS: &[Symbol] = &[
     Symbol::MemcgCss,
@@ -183,15 +191,22 @@ const CLASSIC_CGROUP: &[Symbol] = &[
     Symbol::TpAttachPid,
 ];
 
+const fn optional(link: Link) -> Link {
+    Link { optional: true, ..link }
+}
+
 const TRY: &[&str] = &["page_counter_try_charge"];
 const FORCE: &[&str] = &["page_counter_charge"];
 const BACK: &[&str] = &["page_counter_uncharge"];
 // 5.14 split `try_charge` (c74d40e8b5e2).
 const TRY_PAGE: &[&str] = &["try_charge_memcg", "try_charge"];
 const BACK_PAGE: &[&str] = &["uncharge_batch"];
+// A symbol of its own since 5.16, inlined by some compilers.
+const BACK_OBJECT: &[&str] = &["obj_cgroup_uncharge_pages"];
 
 const BATCHED: &str = "exact as memory.current moves, up to a batch of 32 or 64 pages per CPU ahead of use";
-const PAGED: &str = "charges exact to the page; uncharges of sockets and kernel objects are not seen";
+const PAGED: &str =
+    "charges exact to the page; uncharges of sockets are not seen, of kernel objects not on every kernel";
 const COUNTED: &str = "anonymous, page-cache, kernel and socket pages, exact; other charges are not seen";
 
 /// All probes, in the order in which they are attached: lifecycle first, so that no cgroup is missed between.
@@ -317,7 +332,11 @@ pub const PROBES: &[Probe] = &[
             },
             Alternative {
                 kind: Kind::Fentry,
-                links: &[exit("try_fexit", TRY_PAGE, 3), entry("unch_fentry", BACK_PAGE, 1)],
+                links: &[
+                    exit("try_fexit", TRY_PAGE, 3),
+                    entry("unch_fentry", BACK_PAGE, 1),
+                    optional(entry("objcg_fentry", BACK_OBJECT, 2)),
+                ],
                 needs: MEMCG,
                 needs_any: GATHER,
                 cost: Cost::Page,
@@ -362,6 +381,7 @@ pub const PROBES: &[Probe] = &[
                     entry("try_kprobe", TRY_PAGE, 3),
                     exit("try_kret", TRY_PAGE, 3),
                     entry("unch_kprobe", BACK_PAGE, 1),
+                    optional(entry("objcg_kprobe", BACK_OBJECT, 2)),
                 ],
                 needs: MEMCG,
                 needs_any: GATHER,

@@ -85,8 +85,8 @@ impl Tree {
         self.nodes.get(&id)
     }
 
-    pub fn is_root(&self, id: u64) -> bool {
-        id == self.root
+    pub fn has_children(&self, id: u64) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.children > 0)
     }
 
     /// Every row.

@@ -4,11 +4,13 @@
 //! - `text` makes foreign text harmless and fits it to a width; `unit` writes numbers for people.
 //! - `label` says what a row is called; `composition` what it grows of; `severity` whether to look at it now;
 //!   `host` puts the host's sums into words.
+//! - `demand` is what a view may ask of the run it shows.
 //! - `doctor` reports on the kernel and the probes.
 //! - `select` filters and sorts rows, the same for every view.
 //! - `json` is one object an interval, for scripts; `table` plain rows for a pipe; `tui` the full screen.
 
 pub mod composition;
+pub mod demand;
 pub mod doctor;
 pub mod host;
 pub mod json;

@@ -24,11 +24,12 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     snapshot::Snapshot,
     view::{
+        demand::Demand,
         select::{Filter, Order},
         text::Charset,
         tui::{draw::Screen, input::Keys, state::State, term::Term, theme::Theme},
@@ -48,6 +49,8 @@ pub struct Options {
     pub limit: Option<usize>,
     /// `--ascii`; a locale without UTF-8 has the same effect.
     pub ascii: bool,
+    /// Where wishes go.
+    pub demands: Option<mpsc::UnboundedSender<Demand>>,
 }
 
 /// Shows each snapshot until the reader quits or the sender is gone. Dropping the future restores the terminal.

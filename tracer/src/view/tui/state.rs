@@ -7,6 +7,7 @@ use crate::{
     aggregator::row::Row,
     snapshot::{Loss, Snapshot},
     view::{
+        demand::{CHARGES, Demand},
         select::{self, Filter, Key, Order},
         tui::{Options, column, history::History},
     },
@@ -29,6 +30,7 @@ pub enum Action {
     Reverse,
     Filter,
     Pause,
+    CountCharges,
     Help,
     Type(char),
     Erase,
@@ -162,6 +164,12 @@ impl State {
                 self.before_typing = Some(self.typed.clone());
             }
             Action::Pause => self.pause(),
+            Action::CountCharges => {
+                if let Some(demands) = &self.options.demands {
+                    // A run that ends meanwhile has nothing left to count.
+                    let _ = demands.send(Demand::Charges(CHARGES));
+                }
+            }
             Action::Help => {
                 self.pane = if self.pane == Pane::Help { Pane::Table } else { Pane::Help };
                 self.scroll = 0;

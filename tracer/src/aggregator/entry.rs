@@ -1,0 +1,252 @@
+//! One row's state: what was read of it, and how an interval of it is closed.
+
+use std::{sync::Arc, time::Duration};
+
+use tracer_ebpf::abi::counter::CgroupCount;
+
+use super::{
+    Served,
+    kinds::{self, Hierarchical, KINDS, Kind},
+    row::{How, Memory, Removed, Row, Tasks},
+};
+use crate::{
+    event::{More, Stat, page_size},
+    resolve::Container,
+};
+
+/// Readings of `memory.current` kept for the trend line.
+const TREND: usize = 60;
+/// Time constant of the smoothed growth.
+const EWMA_SECONDS: f64 = 10.0;
+/// Below this, in bytes per second, a smoothed rate is as good as nothing.
+const AT_REST: f64 = 1.0;
+
+/// The least limit of a row and those around it, and the least room below any of them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Limits {
+    pub effective: Option<u64>,
+    pub room: Option<u64>,
+}
+
+/// A removal: when, what was left, the most there ever was.
+#[derive(Debug, Clone, Copy)]
+struct Removal {
+    at: Duration,
+    left: Option<u64>,
+    peak: Option<u64>,
+}
+
+/// What closing an interval needs beside the row itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Closing {
+    pub interval: Duration,
+    /// There is no interval before it.
+    pub first: bool,
+    pub served: Served,
+}
+
+/// One row's state.
+pub struct Entry {
+    pub container: Container,
+    provenance: Option<String>,
+    /// The row around it.
+    pub above: Option<u64>,
+    /// When it was made, if memtrace saw it; what it held before that was nothing.
+    born: Option<Duration>,
+    /// With all below it, as read.
+    pub now: Hierarchical,
+    pub limit: Option<u64>,
+    kernel_inferred: bool,
+    oom_before: Option<u64>,
+    throttled: Option<(u64, u64)>,
+    throttled_before: Option<(u64, u64)>,
+    /// Own share at the last tick.
+    before: Option<[Option<u64>; KINDS]>,
+    ewma: [Option<f64>; KINDS],
+    count: CgroupCount,
+    count_before: CgroupCount,
+    trend: Vec<Option<u64>>,
+    removal: Option<Removal>,
+    /// It could not be read: its directory is going away, or gone.
+    vanished: bool,
+    /// The last row, good for as long as nothing moves.
+    pub row: Option<Arc<Row>>,
+    pub at_rest: bool,
+}
+
+impl Entry {
+    pub fn new(container: Container, above: Option<u64>, born: Option<Duration>) -> Entry {
+        Entry {
+            container,
+            provenance: None,
+            above,
+            born,
+            now: Hierarchical::default(),
+            limit: None,
+            kernel_inferred: false,
+            oom_before: born.map(|_| 0),
+            throttled: None,
+            throttled_before: None,
+            before: born.map(|_| [Some(0); KINDS]),
+            ewma: [None; KINDS],
+            count: CgroupCount::default(),
+            count_before: CgroupCount::default(),
+            trend: Vec::new(),
+            removal: None,
+            vanished: false,
+            row: None,
+            at_rest: false,
+        }
+    }
+
+    pub fn name(&mut self, container: Container, provenance: Option<String>) {
+        self.at_rest &= self.container == container;
+        self.container = container;
+        self.provenance = provenance;
+    }
+
+    pub fn removed(&self) -> bool {
+        self.removal.is_some()
+    }
+
+    /// It has a directory that can be read, so its memory is not in the row around it.
+    pub fn alive(&self) -> bool {
+        self.removal.is_none() && !self.vanished
+    }
+
+    pub fn remove(&mut self, at: Duration, left: Option<u64>, peak: Option<u64>) {
+        let old = self.removal.unwrap_or(Removal { at, left: None, peak: None });
+        self.removal = Some(Removal { at: old.at, left: left.or(old.left), peak: peak.or(old.peak) });
+        self.at_rest = false;
+    }
+
+    pub fn sampled(&mut self, usage: Option<u64>, stat: Option<&Stat>) {
+        self.at_rest = false;
+        self.vanished = usage.is_none();
+        if usage.is_some() {
+            self.now.set(Kind::Current, usage);
+        }
+        let Some(stat) = stat else { return };
+        self.now.read(stat);
+        self.kernel_inferred = stat.kernel_inferred;
+        if let Some(More { limit, tasks, oom_kills, throttled, .. }) = stat.more {
+            self.limit = limit;
+            self.now.set(Kind::Tasks, tasks);
+            self.now.set(Kind::OomKills, oom_kills);
+            self.oom_before = self.oom_before.or(oom_kills);
+            self.throttled = throttled;
+        }
+    }
+
+    /// More counts since attach.
+    pub fn counted(&mut self, more: CgroupCount) {
+        self.at_rest = false;
+        self.count.charged += more.charged;
+        self.count.uncharged += more.uncharged;
+        self.count.execs += more.execs;
+        self.count.exits += more.exits;
+    }
+
+    /// What the row holds itself: what was read, less the rows nested in it.
+    pub fn share(&self, root: bool, nested: Option<&Hierarchical>) -> [Option<u64>; KINDS] {
+        match (root || !self.alive(), nested) {
+            // Row `/`: the kernel keeps no such sums, the host's stand in the header. A removed cgroup's memory
+            // is in the row around it by now.
+            (true, _) => [None; KINDS],
+            (false, None) => self.now.into_inner(),
+            (false, Some(nested)) => self.now.less(nested),
+        }
+    }
+
+    /// The row of the interval that ends.
+    pub fn close(&mut self, with: Closing, share: [Option<u64>; KINDS], limits: Limits) -> Arc<Row> {
+        let seconds = with.interval.as_secs_f64();
+        let rates = self.rates(with, &share);
+        self.smooth(seconds, &rates, &share);
+        if self.trend.len() == TREND {
+            self.trend.remove(0);
+        }
+        self.trend.push(share[Kind::Current as usize]);
+        let (count, before) = (self.count, self.count_before);
+        self.count_before = count;
+        let per_second = |now: u64, before: u64, served: bool| {
+            (served && !with.first && seconds > 0.0).then(|| now.saturating_sub(before) as f64 / seconds)
+        };
+        let bytes_per_second = |now, before| {
+            per_second(now, before, with.served.charges).map(|pages| pages * page_size() as f64)
+        };
+        let smooth = self.ewma[Kind::Current as usize];
+        let seconds_to_limit = match (limits.room, smooth, share[Kind::Current as usize]) {
+            (Some(room), Some(rate), Some(_)) if rate > AT_REST => Some(room as f64 / rate),
+            _ => None,
+        };
+        let oom_kills = share[Kind::OomKills as usize];
+        let row = Arc::new(Row {
+            container: self.container.clone(),
+            memory: self.memory(&share, limits.effective),
+            growth_per_s: kinds::growth(&rates),
+            growth_ewma_per_s: kinds::growth(&self.ewma),
+            seconds_to_limit,
+            seconds_to_limit_how: seconds_to_limit.map(|_| How::Inferred),
+            charged_per_s: bytes_per_second(count.charged, before.charged),
+            uncharged_per_s: bytes_per_second(count.uncharged, before.uncharged),
+            log: None,
+            tasks: Tasks {
+                total: share[Kind::Tasks as usize],
+                blocked: None,
+                stuck: None,
+                execs_per_s: per_second(count.execs, before.execs, with.served.tasks),
+                exits_per_s: per_second(count.exits, before.exits, with.served.tasks),
+            },
+            oom_kills: oom_kills.map(|kills| kills.saturating_sub(self.oom_before.unwrap_or(0))),
+            throttled_share: self.throttled_share(),
+            removed: self.removal.map(|removal| Removed {
+                lived_s: self.born.map(|born| removal.at.saturating_sub(born).as_secs_f64()),
+                peak: removal.peak,
+                left: removal.left,
+                last: self.memory(&self.now.into_inner(), limits.effective),
+            }),
+            trend: Arc::from(self.trend.as_slice()),
+            provenance: self.provenance.clone(),
+        });
+        self.before = self.alive().then_some(share);
+        let still = |rate: &Option<f64>| rate.is_none_or(|rate| rate.abs() < AT_REST);
+        let flat = self.trend.len() == TREND && self.trend.windows(2).all(|pair| pair[0] == pair[1]);
+        self.at_rest = flat && self.ewma.iter().all(still) && count == before && !with.first;
+        row
+    }
+
+    /// Per second, of the interval alone.
+    fn rates(&self, with: Closing, share: &[Option<u64>; KINDS]) -> [Option<f64>; KINDS] {
+        let seconds = with.interval.as_secs_f64();
+        let Some(before) = self.before.filter(|_| !with.first && seconds > 0.0) else { return [None; KINDS] };
+        std::array::from_fn(|kind| Some((share[kind]? as f64 - before[kind]? as f64) / seconds))
+    }
+
+    fn smooth(&mut self, seconds: f64, rates: &[Option<f64>; KINDS], share: &[Option<u64>; KINDS]) {
+        let weight = 1.0 - (-seconds / EWMA_SECONDS).exp();
+        for (kind, smooth) in self.ewma.iter_mut().enumerate() {
+            *smooth = match (*smooth, rates[kind]) {
+                (Some(smooth), Some(rate)) => Some(smooth + weight * (rate - smooth)),
+                (None, Some(rate)) => Some(rate),
+                (smooth, None) => smooth.filter(|_| share[kind].is_some()),
+            };
+        }
+    }
+
+    fn memory(&self, share: &[Option<u64>; KINDS], effective_limit: Option<u64>) -> Memory {
+        let mut memory = kinds::memory(share);
+        memory.limit = self.limit;
+        memory.effective_limit = effective_limit;
+        memory.kernel_how = (self.kernel_inferred && memory.kernel.is_some()).then_some(How::Inferred);
+        memory
+    }
+
+    fn throttled_share(&mut self) -> Option<f64> {
+        let now = self.throttled?;
+        let before = self.throttled_before.replace(now)?;
+        let periods = now.0.checked_sub(before.0)?;
+        let throttled = now.1.checked_sub(before.1)?;
+        Some(if periods == 0 { 0.0 } else { throttled as f64 / periods as f64 })
+    }
+}

@@ -1,0 +1,177 @@
+//! The whole line, and the only place that sees it all: takes in events, lets each part do its share at each
+//! tick, and hands a snapshot to whoever views it.
+//!
+//! `probes` is what is attached, `rows` what is known of cgroups, `own` what memtrace costs.
+
+mod own;
+mod probes;
+mod rows;
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::sync::{mpsc, watch};
+
+use self::{own::Meter, probes::Probes, rows::Rows};
+use crate::{
+    event::{Event, procfs},
+    kernel::{Facts, cgroup::LayoutError},
+    probe::{plan::Force, registry},
+    snapshot::{Host, Snapshot},
+    view::demand::Demand,
+};
+
+/// What the command line chose.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub interval: Duration,
+    /// Ends by itself after this long.
+    pub duration: Option<Duration>,
+    pub force: Vec<Force>,
+    /// Count charges for this long even where that costs every page.
+    pub charges: Option<Duration>,
+    /// 0 is off, else an `aya_log` level.
+    pub probe_log: u8,
+}
+
+/// A newborn cgroup is read this often.
+const NEWBORN_BEAT: Duration = Duration::from_millis(50);
+/// Cgroups that no event told of are looked for this often; with every tick where no probe tells of them.
+const RESCAN: Duration = Duration::from_secs(10);
+
+/// What the pipeline sends.
+pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
+
+/// Facts of the running kernel, as the registry asks for them.
+pub fn facts() -> Result<Facts, LayoutError> {
+    Facts::gather(&registry::questions())
+}
+
+/// The running line.
+pub struct Pipeline {
+    options: Options,
+    facts: Facts,
+    probes: Probes,
+    rows: Rows,
+    meter: Meter,
+    rescanned: Instant,
+    started: Instant,
+    sequence: u64,
+    hostname: String,
+}
+
+impl Pipeline {
+    /// Attaches what can be had and takes the first look around. Must run inside the runtime.
+    pub fn start(options: Options, facts: Facts) -> anyhow::Result<Pipeline> {
+        raise_descriptor_limit();
+        let started = Instant::now();
+        let mut rows = Rows::walk(&facts.cgroup, started)?;
+        let probes = Probes::attach(&options, facts.clone(), rows.tree.len())?;
+        rows.place_all();
+        Ok(Pipeline {
+            options,
+            facts,
+            probes,
+            rows,
+            meter: Meter::new()?,
+            rescanned: started,
+            started,
+            sequence: 0,
+            hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        })
+    }
+
+    /// Runs until `stop` changes, the time is up, or nobody listens any more.
+    pub async fn run(
+        mut self,
+        snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+        mut stop: watch::Receiver<bool>,
+        mut demands: mpsc::UnboundedReceiver<Demand>,
+    ) -> anyhow::Result<()> {
+        let start = tokio::time::Instant::now();
+        let end = self.options.duration.map(|time| start + time);
+        let skip = tokio::time::MissedTickBehavior::Skip;
+        let mut ticks = tokio::time::interval_at(start + self.options.interval, self.options.interval);
+        ticks.set_missed_tick_behavior(skip);
+        let mut newborn_beat = tokio::time::interval(NEWBORN_BEAT);
+        newborn_beat.set_missed_tick_behavior(skip);
+        snapshots.send_replace(Some(self.tick()));
+        let mut last = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.changed() => break,
+                () = tokio::time::sleep_until(end.unwrap_or(start)), if end.is_some() => break,
+                _ = ticks.tick() => {
+                    snapshots.send_replace(Some(self.tick()));
+                    last = Instant::now();
+                }
+                () = self.probes.readable() => self.drain(),
+                _ = newborn_beat.tick(), if self.rows.has_newborns() => self.rows.read_newborns(),
+                Some(Demand::Charges(time)) = demands.recv() => self.probes.demand_charges(time, Instant::now()),
+                () = snapshots.closed() => return Ok(()),
+            }
+        }
+        // The last interval, unless it has only just begun.
+        if last.elapsed() > self.options.interval / 10 {
+            snapshots.send_replace(Some(self.tick()));
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self) {
+        for event in self.probes.drain() {
+            self.rows.take_in(&event);
+        }
+    }
+
+    /// Reads everything that is read once a tick and closes the interval.
+    fn tick(&mut self) -> Arc<Snapshot> {
+        let now = Instant::now();
+        self.drain();
+        self.probes.end_charges(now);
+        self.rows.aggregator.served = self.probes.served;
+        let mut events = Vec::new();
+        let maps = self.probes.read(&mut events);
+        let age = now.saturating_duration_since(self.rescanned);
+        if age >= RESCAN || !self.probes.tell_of_cgroups() {
+            self.rows.rescan(now);
+        }
+        self.rows.name_rows();
+        self.rows.sample(now, &mut events);
+        events.push(Event::Host(procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64)));
+        for event in &events {
+            self.rows.take_in(event);
+        }
+        if age >= RESCAN {
+            self.rescanned = now;
+            self.rows.forget_departed(now);
+            self.probes.retain(|id| self.rows.knows(id));
+        }
+        let tick = self.rows.aggregator.tick(now.saturating_duration_since(self.started));
+        self.sequence += 1;
+        let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
+        // A tick's own time is known to the next one.
+        self.meter.ticked(now);
+        Arc::new(Snapshot {
+            at: SystemTime::now(),
+            sequence: self.sequence,
+            interval_s: tick.interval.as_secs_f64(),
+            hostname: self.hostname.clone(),
+            kernel: self.facts.release.clone(),
+            host,
+            rows: tick.rows,
+            probes: Arc::clone(&self.probes.lines),
+        })
+    }
+}
+
+/// Two descriptors are kept per cgroup; the default limit is for ordinary programs.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    // Without more of them files are opened each time.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}

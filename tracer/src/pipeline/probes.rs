@@ -1,0 +1,214 @@
+//! The probes of a run: which serve, what they send and count, what that costs in the kernel.
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use aya::maps::{MapData, RingBuf};
+use aya_log::EbpfLogger;
+use tokio::io::unix::AsyncFd;
+
+use super::Options;
+use crate::{
+    aggregator::Served,
+    event::{
+        Event,
+        counters::Counters,
+        decode,
+        procfs::{bpf_costs, bpf_descriptors},
+    },
+    kernel::Facts,
+    probe::{
+        attach::{Loader, Outcome, Sizes},
+        plan::{Wishes, plan},
+        registry::Cost,
+    },
+};
+
+/// What is attached. Dropping it detaches all.
+pub struct Probes {
+    loader: Option<Loader>,
+    counters: Option<Counters>,
+    ring: Option<AsyncFd<RingBuf<MapData>>>,
+    log: Option<EbpfLogger<ProbeLog>>,
+    outcomes: Vec<Outcome>,
+    facts: Facts,
+    /// When per-page counting ends.
+    charges_until: Option<Instant>,
+    descriptors: Vec<PathBuf>,
+    garbled: u64,
+    pub served: Served,
+    /// One line a probe.
+    pub lines: Arc<[String]>,
+}
+
+impl Probes {
+    /// Attaches what can be had; `cgroups` is how many there are. Must run inside the runtime.
+    pub fn attach(options: &Options, facts: Facts, cgroups: usize) -> anyhow::Result<Probes> {
+        let wishes = Wishes { force: options.force.clone(), per_page: options.charges.is_some() };
+        let planned = plan(&facts, &wishes);
+        let sizes = Sizes::new(cgroups, &facts);
+        let loaded = Loader::load(&facts, sizes, options.probe_log);
+        let mut probes = Probes {
+            loader: None,
+            counters: None,
+            ring: None,
+            log: None,
+            outcomes: Vec::new(),
+            facts,
+            charges_until: options.charges.map(|time| Instant::now() + time),
+            descriptors: Vec::new(),
+            garbled: 0,
+            served: Served::default(),
+            lines: Arc::from([]),
+        };
+        match loaded {
+            Ok(mut loader) => {
+                probes.counters =
+                    Some(Counters::take(&mut loader.ebpf).context("cannot open the counter maps")?);
+                let ring = loader.ebpf.take_map("EVENTS").context("the object has no ring buffer")?;
+                let ring = RingBuf::try_from(ring).context("cannot map the ring buffer")?;
+                // SAFETY: the ring buffer owns its descriptor and keeps it open while it is registered.
+                let ring = unsafe { AsyncFd::register(ring) }.map_err(std::io::Error::from);
+                probes.ring = Some(ring.context("cannot poll the ring buffer")?);
+                if options.probe_log > 0 {
+                    let log = EbpfLogger::init_with_logger(&mut loader.ebpf, ProbeLog);
+                    probes.log = Some(log.context("cannot open the log of the kernel programs")?);
+                }
+                for probe in &planned {
+                    probes.outcomes.push(loader.serve(probe)?);
+                }
+                probes.loader = Some(loader);
+            }
+            // Named by the user, it must be there; else cgroupfs alone still tells who grows.
+            Err(error) if !wishes.force.is_empty() => return Err(error.into()),
+            Err(error) => {
+                let why = error.to_string();
+                probes.outcomes = planned.iter().map(|probe| Outcome::refused(probe, &why)).collect();
+            }
+        }
+        probes.settle();
+        Ok(probes)
+    }
+
+    /// After any change of what is attached.
+    fn settle(&mut self) {
+        self.served = Served { charges: self.serves("charge"), tasks: self.serves("task_life") };
+        self.lines = self.outcomes.iter().map(Outcome::line).collect();
+        self.descriptors = bpf_descriptors();
+    }
+
+    fn serves(&self, name: &str) -> bool {
+        self.outcomes.iter().any(|outcome| outcome.probe.name == name && outcome.chosen.is_some())
+    }
+
+    /// Whether new cgroups are told by a probe.
+    pub fn tell_of_cgroups(&self) -> bool {
+        self.serves("cgroup_life")
+    }
+
+    /// Returns when the ring buffer has something; never, without one.
+    pub async fn readable(&mut self) {
+        match &mut self.ring {
+            Some(ring) => {
+                if let Ok(mut guard) = ring.readable_mut().await {
+                    guard.clear_ready();
+                }
+            }
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Everything that the ring buffer holds.
+    pub fn drain(&mut self) -> Vec<Event> {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+        let mut events = Vec::new();
+        let Some(ring) = &mut self.ring else { return events };
+        while let Some(item) = ring.get_mut().next() {
+            match decode::record(&item) {
+                Ok(event) => events.push(event),
+                Err(_) => self.garbled += 1,
+            }
+        }
+        events
+    }
+
+    /// Reads the counters, and what was lost so far; returns what the maps take of kernel memory.
+    pub fn read(&mut self, events: &mut Vec<Event>) -> Option<u64> {
+        self.counters.as_mut()?.read(events);
+        let (maps, misses) = bpf_costs(&self.descriptors);
+        let lost = [
+            ("runs of a program that the kernel skipped because another was running", misses),
+            ("records of the ring buffer that could not be read", self.garbled),
+        ];
+        let lost = lost.into_iter().filter(|(_, count)| *count > 0);
+        events.extend(lost.map(|(what, count)| Event::Lost { what, count }));
+        Some(maps)
+    }
+
+    /// Drops the counters of cgroups that nobody knows any more.
+    pub fn retain(&mut self, known: impl Fn(u64) -> bool) {
+        if let Some(counters) = &mut self.counters {
+            counters.retain(known);
+        }
+    }
+
+    /// Counts charges for so long, also where that costs every page.
+    pub fn demand_charges(&mut self, time: Duration, now: Instant) {
+        let Some(loader) = &mut self.loader else { return };
+        if self.charges_until.is_none()
+            && self.outcomes.iter().any(|o| o.probe.name == "charge" && o.chosen.is_some())
+        {
+            return;
+        }
+        let wishes = Wishes { force: Vec::new(), per_page: true };
+        if self.charges_until.is_none()
+            && let Some(planned) =
+                plan(&self.facts, &wishes).iter().find(|planned| planned.probe.name == "charge")
+            && let Ok(outcome) = loader.serve(planned)
+            && let Some(place) = self.outcomes.iter_mut().find(|outcome| outcome.probe.name == "charge")
+        {
+            *place = outcome;
+        }
+        self.charges_until = Some(now + time);
+        self.settle();
+    }
+
+    /// Per-page counting ends when its time is up.
+    pub fn end_charges(&mut self, now: Instant) {
+        if self.charges_until.is_none_or(|until| now < until) {
+            return;
+        }
+        self.charges_until = None;
+        let dear = |outcome: &&mut Outcome| outcome.chosen.is_some_and(|chosen| chosen.cost == Cost::Page);
+        if let (Some(loader), Some(outcome)) = (&mut self.loader, self.outcomes.iter_mut().find(dear))
+            && let Some(chosen) = outcome.chosen.take()
+        {
+            loader.detach(chosen);
+            for attempt in &mut outcome.attempts {
+                attempt.why.get_or_insert_with(|| "counting once a page ended with its time".to_owned());
+            }
+        }
+        self.settle();
+    }
+}
+
+/// What the kernel programs log, to standard error (`--probe-log`).
+struct ProbeLog;
+
+impl log::Log for ProbeLog {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("probe {}: {}", record.level().as_str().to_lowercase(), record.args());
+    }
+
+    fn flush(&self) {}
+}

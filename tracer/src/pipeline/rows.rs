@@ -1,0 +1,297 @@
+//! Keeps the tree of cgroups, their names, their readings and their rows in step: what happens to a cgroup is
+//! carried to each of them here.
+
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+
+use crate::{
+    aggregator::Aggregator,
+    event::{Event, cgroupfs::Cgroupfs},
+    kernel::cgroup::Layout,
+    resolve::{
+        Cgroup, Container,
+        container::Shape,
+        metadata::{Lookup, Metadata, Names},
+        tree::{Change, Tree},
+    },
+};
+
+/// A newborn cgroup is read often for this long, so that one that lives shorter than a tick is accounted.
+const NEWBORN_AGE: Duration = Duration::from_secs(1);
+/// In a storm of new cgroups only so many are read between ticks; all of them are at the tick.
+const NEWBORNS: usize = 128;
+/// Looking up names may take this long in one go.
+const NAMING: Duration = Duration::from_millis(100);
+/// What a removed cgroup's last tasks and pages do is counted for so long.
+const DEPARTED_AGE: Duration = Duration::from_secs(30);
+/// Processes that lead to a container's name.
+const PIDS: usize = 4;
+
+/// The rows and what they rest on.
+pub struct Rows {
+    pub tree: Tree,
+    names: Names,
+    /// Rows without a name yet, and when to look again.
+    unnamed: HashMap<u64, Instant>,
+    cgroupfs: Cgroupfs,
+    pub aggregator: Aggregator,
+    newborns: Vec<(u64, Instant)>,
+    /// Removed cgroups whose counters may still be read.
+    departed: HashMap<u64, Departed>,
+    started: Instant,
+}
+
+impl Rows {
+    pub fn walk(layout: &Layout, started: Instant) -> anyhow::Result<Rows> {
+        let tree = Tree::walk(&layout.memory, layout.memory_v2)
+            .with_context(|| format!("cannot read the cgroups below {}", layout.memory.display()))?;
+        let cgroupfs =
+            Cgroupfs::open(&layout.memory, layout.memory_v2, layout.cpu.as_deref(), layout.pids.as_deref())
+                .with_context(|| format!("cannot open {}", layout.memory.display()))?;
+        Ok(Rows {
+            tree,
+            names: Names::new(Path::new("/")),
+            unnamed: HashMap::new(),
+            cgroupfs,
+            aggregator: Aggregator::default(),
+            newborns: Vec::new(),
+            departed: HashMap::new(),
+            started,
+        })
+    }
+
+    /// The rows there are, once probes tell of those that come.
+    pub fn place_all(&mut self) {
+        // Between the walk and the attach more may have come.
+        self.tree.rescan(&mut Vec::new());
+        let rows: Vec<u64> = self.tree.rows().collect();
+        for id in rows {
+            self.place(id, None);
+        }
+        self.name_rows();
+    }
+
+    fn since_start(&self, at: Instant) -> Duration {
+        at.saturating_duration_since(self.started)
+    }
+
+    /// One event, to whom it concerns.
+    pub fn take_in(&mut self, event: &Event) {
+        let now = Instant::now();
+        let at = self.since_start(now);
+        let mut changes = Vec::new();
+        match event {
+            Event::CgroupMade { id, path } => {
+                self.newborns.push((*id, now));
+                self.tree.made(*id, path.as_deref(), &mut changes);
+            }
+            Event::CgroupRenamed { .. } => self.tree.renamed(&mut changes),
+            Event::CgroupRemoved { id, .. } => {
+                let row = self.tree.nearest_row(*id);
+                let above = row.and_then(|row| self.tree.row_above(row));
+                self.departed.insert(*id, Departed { row, above, at: now });
+                self.aggregator.apply(event, None, at);
+                self.tree.removed(*id, &mut changes);
+            }
+            Event::TaskMoved { id, pid } => {
+                if let Some(row) = self.tree.nearest_row(*id)
+                    && self.unnamed.contains_key(&row)
+                {
+                    self.look_up(row, &[*pid], now);
+                }
+            }
+            Event::Counted { id, .. } => {
+                let row = self.row_of(*id);
+                self.aggregator.apply(event, row, at);
+            }
+            _ => self.aggregator.apply(event, None, at),
+        }
+        self.follow(&changes, now);
+    }
+
+    /// The row that counts a cgroup's charges; a removed cgroup's go to its own last row, then to its parent's.
+    fn row_of(&self, id: u64) -> Option<u64> {
+        if let Some(row) = self.tree.nearest_row(id) {
+            return Some(row);
+        }
+        let departed = self.departed.get(&id)?;
+        departed.row.filter(|row| self.aggregator.container(*row).is_some()).or(departed.above)
+    }
+
+    /// Carries changes of the tree on to the readings and the rows.
+    fn follow(&mut self, changes: &[Change], now: Instant) {
+        for change in changes {
+            match *change {
+                Change::Row(id) => {
+                    let born =
+                        self.newborns.iter().find(|(newborn, _)| *newborn == id).map(|(_, born)| *born);
+                    self.place(id, born);
+                    // A row that came between others is now the one around some of them.
+                    let below: Vec<u64> = match self.tree.has_children(id) {
+                        true => {
+                            self.tree.rows().filter(|row| self.tree.row_above(*row) == Some(id)).collect()
+                        }
+                        false => Vec::new(),
+                    };
+                    for other in below {
+                        self.place(other, None);
+                    }
+                    if self.newborns.len() < NEWBORNS {
+                        self.sample_now(id, now);
+                    }
+                    self.look_up(id, &[], now);
+                }
+                Change::Gone(id) => {
+                    let at = self.since_start(now);
+                    self.aggregator.gone(id, at);
+                    self.cgroupfs.forget(id);
+                    self.unnamed.remove(&id);
+                    self.newborns.retain(|(other, _)| *other != id);
+                }
+            }
+        }
+    }
+
+    fn place(&mut self, id: u64, born: Option<Instant>) {
+        let Some(node) = self.tree.node(id) else { return };
+        let above = self.tree.row_above(id);
+        match self.aggregator.container(id).cloned() {
+            Some(container) => self.aggregator.place(id, container, above, None),
+            None => {
+                let container = identity(id, node.path.clone(), &node.shape, None);
+                self.cgroupfs.watch(id, &node.path);
+                self.aggregator.place(id, container, above, born.map(|born| self.since_start(born)));
+                self.unnamed.insert(id, Instant::now());
+            }
+        }
+    }
+
+    /// Names of rows that have none, as far as the time allows.
+    pub fn name_rows(&mut self) {
+        let start = Instant::now();
+        let due = self.unnamed.iter().filter(|(_, retry)| **retry <= start).map(|(id, _)| *id);
+        for id in due.collect::<Vec<u64>>() {
+            self.look_up(id, &[], Instant::now());
+            if start.elapsed() > NAMING {
+                break;
+            }
+        }
+    }
+
+    fn look_up(&mut self, id: u64, pids: &[u32], now: Instant) {
+        let Some(node) = self.tree.node(id) else { return };
+        let (path, shape) = (node.path.clone(), node.shape.clone());
+        let mut found = self.names.lookup(&shape, pids, now);
+        if matches!(found, Lookup::Later(_)) && pids.is_empty() {
+            let pids = self.cgroupfs.processes(id, PIDS);
+            if !pids.is_empty() {
+                found = self.names.lookup(&shape, &pids, now);
+            }
+        }
+        match found {
+            Lookup::Known(metadata) => {
+                self.unnamed.remove(&id);
+                let provenance = Some(metadata.provenance.clone());
+                self.aggregator.name(id, identity(id, path, &shape, Some(&metadata)), provenance);
+            }
+            Lookup::Later(retry) => {
+                self.unnamed.insert(id, retry);
+            }
+            Lookup::Nameless => {
+                self.unnamed.remove(&id);
+            }
+        }
+    }
+
+    pub fn has_newborns(&self) -> bool {
+        !self.newborns.is_empty()
+    }
+
+    /// Between ticks: cgroups that were only just made.
+    pub fn read_newborns(&mut self) {
+        let now = Instant::now();
+        self.newborns.retain(|(_, born)| now.saturating_duration_since(*born) < NEWBORN_AGE);
+        let ids: Vec<u64> = self.newborns.iter().map(|(id, _)| *id).take(NEWBORNS).collect();
+        for id in ids {
+            let mut changes = Vec::new();
+            self.tree.settle(id, &mut changes);
+            self.follow(&changes, now);
+            self.sample_now(id, now);
+            if self.unnamed.get(&id).is_some_and(|retry| *retry <= now) {
+                self.look_up(id, &[], now);
+            }
+        }
+    }
+
+    fn sample_now(&mut self, id: u64, now: Instant) {
+        let mut events = Vec::new();
+        self.cgroupfs.sample_now(id, now, &mut events);
+        let at = self.since_start(now);
+        for event in &events {
+            self.aggregator.apply(event, None, at);
+        }
+    }
+
+    /// Reads every row whose usage or whose counters moved.
+    pub fn sample(&mut self, now: Instant, events: &mut Vec<Event>) {
+        let moved: HashSet<u64> = events
+            .iter()
+            .filter_map(|event| match event {
+                Event::Counted { id, .. } => self.tree.nearest_row(*id),
+                _ => None,
+            })
+            .collect();
+        self.cgroupfs.sample(now, &moved, events);
+        let beyond = self.tree.beyond();
+        if beyond > 0 {
+            let what = "cgroups that were not followed because there are too many";
+            events.push(Event::Lost { what, count: beyond });
+        }
+    }
+
+    /// Looks for cgroups that no event told of, and forgets what is long gone.
+    pub fn rescan(&mut self, now: Instant) {
+        let mut changes = Vec::new();
+        self.tree.rescan(&mut changes);
+        self.follow(&changes, now);
+    }
+
+    /// Whether a cgroup's counters are still of use.
+    pub fn knows(&self, id: u64) -> bool {
+        self.tree.node(id).is_some() || self.departed.contains_key(&id)
+    }
+
+    /// Forgets the cgroups that are long gone.
+    pub fn forget_departed(&mut self, now: Instant) {
+        self.departed.retain(|_, departed| now.saturating_duration_since(departed.at) < DEPARTED_AGE);
+        let (tree, departed) = (&self.tree, &self.departed);
+        self.aggregator.retain_totals(|id| tree.node(id).is_some() || departed.contains_key(&id));
+    }
+}
+
+/// A removed cgroup: the row that counted it, and the one around that.
+struct Departed {
+    row: Option<u64>,
+    above: Option<u64>,
+    at: Instant,
+}
+
+/// A row's identity from its path and what the runtime wrote about it.
+fn identity(id: u64, path: String, shape: &Shape, metadata: Option<&Metadata>) -> Container {
+    let known = metadata.cloned().unwrap_or_default();
+    Container {
+        runtime: known.runtime.filter(|_| !shape.certain).unwrap_or(shape.runtime),
+        id: shape.id.clone(),
+        name: known.name,
+        pod: known.pod,
+        namespace: known.namespace,
+        image: known.image,
+        sandbox: known.sandbox,
+        cgroup: Cgroup { id, path },
+    }
+}

@@ -1,0 +1,13 @@
+//! What a view may ask of the run it shows: the one way back, and it carries no data.
+
+use std::time::Duration;
+
+/// A wish; whoever collects may ignore it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// Count charges for this long even where that costs every page.
+    Charges(Duration),
+}
+
+/// How long one key press counts charges.
+pub const CHARGES: Duration = Duration::from_secs(30);
