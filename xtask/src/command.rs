@@ -23,7 +23,13 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 pub(crate) fn cargo() -> Command {
     let mut cargo = command("cargo");
     // Set by the `cargo run` around us; the inner cargo would take them for its own package's.
-    for name in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH", "CARGO_PKG_NAME", "RUSTUP_TOOLCHAIN"] {
+    for name in [
+        "CARGO_MANIFEST_DIR",
+        "CARGO_MANIFEST_PATH",
+        "CARGO_PKG_NAME",
+        "CARGO_TERM_QUIET",
+        "RUSTUP_TOOLCHAIN",
+    ] {
         cargo.env_remove(name);
     }
     cargo
