@@ -34,9 +34,18 @@ const COLUMNS: &[&str] = &[
 const WORD: usize = 6;
 const RUNTIME: usize = 10;
 
+fn columns() -> Vec<&'static Metric> {
+    COLUMNS.iter().filter_map(|name| metric::find(name)).collect()
+}
+
+/// The line of titles.
+pub fn header() -> String {
+    titles(&columns())
+}
+
 /// One interval, with the empty line after it.
 pub fn top(snapshot: &Snapshot, rows: &[&Arc<Row>]) -> String {
-    let columns: Vec<&Metric> = COLUMNS.iter().filter_map(|name| metric::find(name)).collect();
+    let columns = columns();
     let mut out = host_line(snapshot);
     out.push('\n');
     out.push_str(&titles(&columns));
