@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::container::{self, Role, Shape};
+use super::container::{self, Shape};
 
 /// More cgroups than any host has; what lies beyond is counted and not followed.
 const LIMIT: usize = 65_536;
@@ -26,6 +26,9 @@ pub struct Node {
     children: u64,
     /// It has memory files (v2: the controller is enabled in its parent).
     memory: bool,
+    /// The row that counts it: itself, or its nearest ancestor that is one. Kept, because a container may nest
+    /// its own cgroups as deep as it likes.
+    row: u64,
 }
 
 /// What became of a cgroup.
@@ -62,8 +65,8 @@ impl Tree {
         };
         let shape = container::classify("/");
         tree.by_path.insert("/".to_owned(), root);
-        tree.nodes
-            .insert(root, Node { path: "/".to_owned(), shape, parent: None, children: 0, memory: true });
+        let node = Node { path: "/".to_owned(), shape, parent: None, children: 0, memory: true, row: root };
+        tree.nodes.insert(root, node);
         tree.descend(root, 0, &mut Vec::new());
         Ok(tree)
     }
@@ -91,29 +94,47 @@ impl Tree {
 
     /// Every row.
     pub fn rows(&self) -> impl Iterator<Item = u64> + '_ {
-        self.nodes.keys().copied().filter(|id| self.is_row(*id))
+        self.nodes.iter().filter(|(id, node)| node.row == **id).map(|(id, _)| *id)
     }
 
     pub fn is_row(&self, id: u64) -> bool {
-        let Some(node) = self.nodes.get(&id) else { return false };
-        node.memory && node.shape.is_row(self.role_above(node))
-    }
-
-    fn role_above(&self, node: &Node) -> Option<Role> {
-        let above = self.nearest_row(node.parent?)?;
-        self.nodes.get(&above).map(|node| node.shape.role)
+        self.nearest_row(id) == Some(id)
     }
 
     /// The row that counts what this cgroup holds: itself or its nearest ancestor that is a row.
     pub fn nearest_row(&self, id: u64) -> Option<u64> {
-        let mut at = id;
-        for _ in 0..DEPTH {
-            if self.is_row(at) {
-                return Some(at);
+        self.nodes.get(&id).map(|node| node.row)
+    }
+
+    /// What `row` of a cgroup is, given its parent's.
+    fn row_for(&self, id: u64, parent: u64, shape: &Shape, memory: bool) -> u64 {
+        let above = self.nearest_row(parent).unwrap_or(self.root);
+        let role = self.nodes.get(&above).map(|node| node.shape.role);
+        if memory && shape.is_row(role) { id } else { above }
+    }
+
+    /// A cgroup has memory files now: it, and what is below it, may be other rows.
+    fn enabled(&mut self, id: u64, changes: &mut Vec<Change>) {
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        node.memory = true;
+        let (own, prefix) = (node.path.clone(), format!("{}/", node.path));
+        let mut below: Vec<(String, u64)> = self
+            .nodes
+            .iter()
+            .filter(|(_, node)| node.path == own || node.path.starts_with(&prefix))
+            .map(|(id, node)| (node.path.clone(), *id))
+            .collect();
+        // Parents first.
+        below.sort_unstable();
+        for (_, id) in below {
+            let Some(node) = self.nodes.get(&id) else { continue };
+            let Some(parent) = node.parent else { continue };
+            let (before, row) = (node.row, self.row_for(id, parent, &node.shape, node.memory));
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.row = row;
             }
-            at = self.nodes.get(&at)?.parent?;
+            changes.extend((before != id && row == id).then_some(Change::Row(id)));
         }
-        None
     }
 
     /// The row around a row.
@@ -178,10 +199,7 @@ impl Tree {
                         self.descend(id, path.matches('/').count(), changes);
                     }
                     if !memory && self.has_memory(&path) {
-                        if let Some(node) = self.nodes.get_mut(&id) {
-                            node.memory = true;
-                        }
-                        changes.extend(self.is_row(id).then_some(Change::Row(id)));
+                        self.enabled(id, changes);
                     }
                 }
                 Ok(_) => {
@@ -200,10 +218,7 @@ impl Tree {
     pub fn settle(&mut self, id: u64, changes: &mut Vec<Change>) {
         let Some(node) = self.nodes.get(&id) else { return };
         if !node.memory && self.has_memory(&node.path) {
-            if let Some(node) = self.nodes.get_mut(&id) {
-                node.memory = true;
-            }
-            changes.extend(self.is_row(id).then_some(Change::Row(id)));
+            self.enabled(id, changes);
         }
     }
 
@@ -220,16 +235,12 @@ impl Tree {
             self.beyond += 1;
             return;
         }
-        let node = Node {
-            path: path.to_owned(),
-            shape: container::classify(path),
-            parent: Some(parent),
-            children: 0,
-            memory: self.has_memory(path),
-        };
+        let (shape, memory) = (container::classify(path), self.has_memory(path));
+        let row = self.row_for(id, parent, &shape, memory);
+        let node = Node { path: path.to_owned(), shape, parent: Some(parent), children: 0, memory, row };
         self.by_path.insert(node.path.clone(), id);
         self.nodes.insert(id, node);
-        changes.extend(self.is_row(id).then_some(Change::Row(id)));
+        changes.extend((row == id).then_some(Change::Row(id)));
     }
 
     /// Reads a directory and what is new below it.
@@ -305,6 +316,33 @@ mod tests {
         assert!(changes.contains(&Change::Gone(first)) && changes.contains(&Change::Row(second)));
         assert!(changes.contains(&Change::Row(below)));
         assert_eq!(changes.len(), 3, "each is told once: {changes:?}");
+    }
+
+    /// A container that nests its own cgroups must not make looking up rows dear.
+    #[test]
+    fn deep_nests_are_no_burden() {
+        let root = tempfile::tempdir().expect("a directory");
+        let container = cgroup(root.path(), &format!("docker/{}", "a".repeat(64)));
+        let deep = format!("docker/{}{}", "a".repeat(64), "/x".repeat(100));
+        let last = cgroup(root.path(), &deep);
+        let tree = Tree::walk(root.path(), false).expect("a tree");
+        assert_eq!(tree.nearest_row(last), Some(container));
+    }
+
+    /// v2: the controller may be enabled after the cgroup was made.
+    #[test]
+    fn memory_files_that_come_later_make_a_row() {
+        let root = tempfile::tempdir().expect("a directory");
+        fs::create_dir_all(root.path().join("late/inner")).expect("cgroups without memory files");
+        let mut tree = Tree::walk(root.path(), false).expect("a tree");
+        let late = fs::metadata(root.path().join("late")).expect("a cgroup").ino();
+        assert_eq!(tree.nearest_row(late), Some(tree.root));
+        fs::write(root.path().join("late/memory.usage_in_bytes"), "0").expect("a file");
+        let mut changes = Vec::new();
+        tree.settle(late, &mut changes);
+        let inner = fs::metadata(root.path().join("late/inner")).expect("a cgroup").ino();
+        assert_eq!(changes, [Change::Row(late)]);
+        assert_eq!(tree.nearest_row(inner), Some(late), "what is below it is counted there now");
     }
 
     #[test]
