@@ -185,6 +185,10 @@ impl Rows {
 
     fn look_up(&mut self, id: u64, pids: &[u32], now: Instant) {
         let Some(node) = self.tree.node(id) else { return };
+        if self.tree.borrows_id(id) {
+            self.unnamed.remove(&id);
+            return;
+        }
         let (path, shape) = (node.path.clone(), node.shape.clone());
         let mut found = self.names.lookup(&shape, pids, now);
         if matches!(found, Lookup::Later(_)) && pids.is_empty() {

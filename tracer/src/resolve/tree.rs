@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::container::{self, Shape};
+use super::container::{self, Role, Shape};
 
 /// More cgroups than any host has; what lies beyond is counted and not followed.
 const LIMIT: usize = 65_536;
@@ -104,6 +104,24 @@ impl Tree {
     /// The row that counts what this cgroup holds: itself or its nearest ancestor that is a row.
     pub fn nearest_row(&self, id: u64) -> Option<u64> {
         self.nodes.get(&id).map(|node| node.row)
+    }
+
+    /// Whether a cgroup inside a container bears the id of a container elsewhere: a container may name its own
+    /// cgroups as it likes, and must not borrow another's name by it.
+    pub fn borrows_id(&self, id: u64) -> bool {
+        let Some(node) = self.nodes.get(&id) else { return false };
+        let is_container =
+            |id: u64| self.nodes.get(&id).is_some_and(|node| node.shape.role == Role::Container);
+        let mut above = self.row_above(id);
+        while let Some(row) = above {
+            if is_container(row) {
+                return self.nodes.iter().any(|(other, twin)| {
+                    *other != id && twin.shape.role == Role::Container && twin.shape.id == node.shape.id
+                });
+            }
+            above = self.row_above(row);
+        }
+        false
     }
 
     /// What `row` of a cgroup is, given its parent's.
@@ -327,6 +345,18 @@ mod tests {
         let last = cgroup(root.path(), &deep);
         let tree = Tree::walk(root.path(), false).expect("a tree");
         assert_eq!(tree.nearest_row(last), Some(container));
+    }
+
+    #[test]
+    fn a_container_cannot_borrow_another_s_id() {
+        let root = tempfile::tempdir().expect("a directory");
+        let (a, b, c) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+        let victim = cgroup(root.path(), &format!("docker/{b}"));
+        let fake = cgroup(root.path(), &format!("docker/{a}/docker/{b}"));
+        let nested = cgroup(root.path(), &format!("docker/{a}/docker/{c}"));
+        let tree = Tree::walk(root.path(), false).expect("a tree");
+        assert!(tree.is_row(fake) && tree.borrows_id(fake));
+        assert!(!tree.borrows_id(victim) && !tree.borrows_id(nested), "docker in docker keeps its names");
     }
 
     /// v2: the controller may be enabled after the cgroup was made.
