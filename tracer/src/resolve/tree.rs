@@ -351,6 +351,7 @@ mod tests {
     fn a_container_cannot_borrow_another_s_id() {
         let root = tempfile::tempdir().expect("a directory");
         let (a, b, c) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+        cgroup(root.path(), &format!("docker/{a}"));
         let victim = cgroup(root.path(), &format!("docker/{b}"));
         let fake = cgroup(root.path(), &format!("docker/{a}/docker/{b}"));
         let nested = cgroup(root.path(), &format!("docker/{a}/docker/{c}"));
