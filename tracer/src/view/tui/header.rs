@@ -23,7 +23,7 @@ const WARNING_SECONDS: f64 = 600.0;
 const CRITICAL_AVAILABLE: f64 = 0.05;
 const WARNING_AVAILABLE: f64 = 0.10;
 /// A forecast beyond this is none.
-const FORECAST_S: f64 = 86_400.0;
+const FORECAST_S: f64 = 3600.0;
 const BAR_LEAST: usize = 8;
 const BAR_MOST: usize = 72;
 
