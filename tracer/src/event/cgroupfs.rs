@@ -341,6 +341,16 @@ mod tests {
         assert_eq!((v2.writeback, v2.sock), (Some(0), None), "zero is known, garbage is not");
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_no_panic(text in "(anon |total_rss |nr_periods | |18446744073709551615|\\PC|\n){0,100}") {
+            parse_stat(&text, true);
+            parse_stat(&text, false);
+            throttled(&text);
+            limit(&text);
+        }
+    }
+
     #[test]
     fn unlimited_is_no_limit() {
         assert_eq!(limit("max\n"), None);

@@ -99,6 +99,13 @@ pub fn bpf_costs(descriptors: &[PathBuf]) -> (u64, u64) {
 mod tests {
     use super::meminfo;
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_no_panic(text in "(MemTotal:|Slab|:|18446744073709551615|\\PC|\n){0,100}") {
+            meminfo(&text);
+        }
+    }
+
     #[test]
     fn reads_kilobytes_by_exact_name() {
         let host = meminfo(

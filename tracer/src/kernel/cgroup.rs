@@ -195,6 +195,14 @@ mod tests {
         assert!(matches!(Layout::parse(V2, "", &|_| "cpu".to_owned()), Err(LayoutError::NoMemory)));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_no_panic(mountinfo in "(\\PC|\n| - cgroup2? ){0,200}", cgroups in "\\PC{0,100}") {
+            let _ = Layout::parse(&mountinfo, &cgroups, &|_| "memory".to_owned());
+            unescape(&mountinfo);
+        }
+    }
+
     #[test]
     fn octal_escapes_in_mount_points() {
         assert_eq!(unescape(r"/a\040b\x"), r"/a b\x");

@@ -84,6 +84,13 @@ pub fn with_mounted<T>(work: impl FnOnce() -> T) -> io::Result<T> {
 mod tests {
     use super::offset;
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_no_panic(format in "(field:|;|offset:|\\PC|\n){0,200}") {
+            offset(&format, "id");
+        }
+    }
+
     /// 7.2 reorders fields and 6.18 turns names into `__data_loc`: only the name counts.
     #[test]
     fn finds_fields_by_name() {
