@@ -1,11 +1,13 @@
 //! Everything a developer does, as sub-commands of `cargo xtask`: one file or folder for each.
 
 mod artifact;
+mod bench;
 mod bless;
 mod check;
 mod cli;
 mod command;
 mod docs;
+mod hierarchy;
 mod install;
 mod setup;
 mod task;

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::Args;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::{
     amount::Bytes,
@@ -43,12 +44,12 @@ pub(crate) struct WriteStorm {
 
 impl FaultStorm {
     pub(crate) fn run(self) -> Result<()> {
-        let (faults, seconds) = storm(self.seconds, || {
+        let (faults, seconds, cpu) = storm(self.seconds, || {
             Mapping::new(self.bytes.0)?.touch(0, self.bytes.0);
             Ok(self.bytes.0.div_ceil(page_size()))
         })?;
         report::line(&format!(
-            r#"{{"faults":{faults},"seconds":{seconds:.6},"faults_per_second":{:.1}}}"#,
+            r#"{{"faults":{faults},"seconds":{seconds:.6},"cpu_seconds":{cpu:.6},"faults_per_second":{:.1}}}"#,
             faults as f64 / seconds
         ))
     }
@@ -58,7 +59,7 @@ impl WriteStorm {
     pub(crate) fn run(self) -> Result<()> {
         let mut file = file::create(&self.path)?;
         let piece = vec![b'm'; 64 << 10];
-        let (bytes, seconds) = storm(self.seconds, || {
+        let (bytes, seconds, cpu) = storm(self.seconds, || {
             let mut written = 0;
             while written < self.bytes.0 {
                 file.write_all(&piece).with_context(|| {
@@ -72,22 +73,29 @@ impl WriteStorm {
             Ok(written)
         })?;
         report::line(&format!(
-            r#"{{"bytes":{bytes},"seconds":{seconds:.6},"bytes_per_second":{:.1}}}"#,
+            r#"{{"bytes":{bytes},"seconds":{seconds:.6},"cpu_seconds":{cpu:.6},"bytes_per_second":{:.1}}}"#,
             bytes as f64 / seconds
         ))
     }
 }
 
-/// Whole rounds for at least so many seconds; returns the sum of what the rounds did and the time they took.
-fn storm(seconds: f64, mut round: impl FnMut() -> Result<u64>) -> Result<(u64, f64)> {
+/// Whole rounds for at least so many seconds; returns the sum of what the rounds did, the time they took and the CPU
+/// time they took, which on a busy machine tells more.
+fn storm(seconds: f64, mut round: impl FnMut() -> Result<u64>) -> Result<(u64, f64, f64)> {
     let time = Duration::try_from_secs_f64(seconds).context("--seconds must be a time, as 5 or 0.5")?;
     let start = Instant::now();
+    let cpu_start = cpu_seconds();
     let mut sum = 0;
     loop {
         sum += round()?;
         let elapsed = start.elapsed();
         if elapsed >= time {
-            return Ok((sum, elapsed.as_secs_f64()));
+            return Ok((sum, elapsed.as_secs_f64(), cpu_seconds() - cpu_start));
         }
     }
+}
+
+fn cpu_seconds() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

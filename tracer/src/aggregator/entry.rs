@@ -18,6 +18,8 @@ use crate::{
 const TREND: usize = 60;
 /// Time constant of the smoothed growth.
 const EWMA_SECONDS: f64 = 10.0;
+/// A row that was flat for so many ticks may rest.
+const SETTLED: usize = 10;
 /// Below this, in bytes per second, a smoothed rate is as good as nothing.
 const AT_REST: f64 = 1.0;
 
@@ -39,6 +41,8 @@ struct Removal {
 /// What closing an interval needs beside the row itself.
 #[derive(Debug, Clone, Copy)]
 pub struct Closing {
+    /// Counts intervals.
+    pub number: u64,
     pub interval: Duration,
     /// There is no interval before it.
     pub first: bool,
@@ -47,7 +51,7 @@ pub struct Closing {
 
 /// One row's state.
 pub struct Entry {
-    pub container: Container,
+    pub container: Arc<Container>,
     provenance: Option<String>,
     /// The row around it.
     pub above: Option<u64>,
@@ -66,6 +70,8 @@ pub struct Entry {
     count: CgroupCount,
     count_before: CgroupCount,
     trend: Vec<Option<u64>>,
+    /// The interval that the trend ends with; a row at rest is not closed, and makes that up when it moves.
+    closed: u64,
     removal: Option<Removal>,
     /// It could not be read: its directory is going away, or gone.
     vanished: bool,
@@ -77,7 +83,7 @@ pub struct Entry {
 impl Entry {
     pub fn new(container: Container, above: Option<u64>, born: Option<Duration>) -> Entry {
         Entry {
-            container,
+            container: Arc::new(container),
             provenance: None,
             above,
             born,
@@ -92,6 +98,7 @@ impl Entry {
             count: CgroupCount::default(),
             count_before: CgroupCount::default(),
             trend: Vec::new(),
+            closed: 0,
             removal: None,
             vanished: false,
             row: None,
@@ -100,8 +107,8 @@ impl Entry {
     }
 
     pub fn name(&mut self, container: Container, provenance: Option<String>) {
-        self.at_rest &= self.container == container;
-        self.container = container;
+        self.at_rest &= *self.container == container;
+        self.container = Arc::new(container);
         self.provenance = provenance;
     }
 
@@ -163,10 +170,7 @@ impl Entry {
         let seconds = with.interval.as_secs_f64();
         let rates = self.rates(with, &share);
         self.smooth(seconds, &rates, &share);
-        if self.trend.len() == TREND {
-            self.trend.remove(0);
-        }
-        self.trend.push(share[Kind::Current as usize]);
+        self.prolong(with.number, share[Kind::Current as usize]);
         let (count, before) = (self.count, self.count_before);
         self.count_before = count;
         let per_second = |now: u64, before: u64, served: bool| {
@@ -182,7 +186,7 @@ impl Entry {
         };
         let oom_kills = share[Kind::OomKills as usize];
         let row = Arc::new(Row {
-            container: self.container.clone(),
+            container: Arc::clone(&self.container),
             memory: self.memory(&share, limits.effective),
             growth_per_s: kinds::growth(&rates),
             growth_ewma_per_s: kinds::growth(&self.ewma),
@@ -211,9 +215,20 @@ impl Entry {
         });
         self.before = self.alive().then_some(share);
         let still = |rate: &Option<f64>| rate.is_none_or(|rate| rate.abs() < AT_REST);
-        let flat = self.trend.len() == TREND && self.trend.windows(2).all(|pair| pair[0] == pair[1]);
+        let flat = self.trend.len() >= SETTLED && self.trend.windows(2).all(|pair| pair[0] == pair[1]);
         self.at_rest = flat && self.ewma.iter().all(still) && count == before && !with.first;
         row
+    }
+
+    /// While the row was at rest every reading was the same as the last.
+    fn prolong(&mut self, number: u64, current: Option<u64>) {
+        if let Some(last) = self.trend.last().copied() {
+            let rested = number.saturating_sub(self.closed + 1).min(TREND as u64);
+            self.trend.extend((0..rested).map(|_| last));
+        }
+        self.trend.push(current);
+        self.trend.drain(..self.trend.len().saturating_sub(TREND));
+        self.closed = number;
     }
 
     /// Per second, of the interval alone.

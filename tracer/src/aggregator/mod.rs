@@ -37,7 +37,10 @@ pub struct Aggregator {
     losses: HashMap<&'static str, u64>,
     /// Totals by cgroup, which may be below the row that counts them.
     totals: HashMap<u64, CgroupCount>,
+    /// Rows by path, as the last tick had them, then the new ones.
+    order: Vec<u64>,
     last_tick: Option<Duration>,
+    ticks: u64,
     pub served: Served,
 }
 
@@ -59,6 +62,7 @@ impl Aggregator {
             }
             None => {
                 self.entries.insert(id, Entry::new(container, above, born));
+                self.order.push(id);
             }
         }
     }
@@ -71,7 +75,7 @@ impl Aggregator {
     }
 
     pub fn container(&self, id: u64) -> Option<&Container> {
-        self.entries.get(&id).map(|entry| &entry.container)
+        self.entries.get(&id).map(|entry| &*entry.container)
     }
 
     /// The row's directory is gone, with or without an event that told what it held.
@@ -137,7 +141,9 @@ impl Aggregator {
 
     /// Closes the interval: every row's own share, its growth, and what became of it.
     pub fn tick(&mut self, at: Duration) -> Tick {
+        self.ticks += 1;
         let with = Closing {
+            number: self.ticks,
             interval: at.saturating_sub(self.last_tick.unwrap_or_default()),
             first: self.last_tick.is_none(),
             served: self.served,
@@ -150,7 +156,8 @@ impl Aggregator {
         let disturbed: HashSet<u64> =
             self.entries.values().filter(|entry| !entry.at_rest).filter_map(|entry| entry.above).collect();
         let mut rows = Vec::with_capacity(self.entries.len());
-        for (id, entry) in &mut self.entries {
+        for id in &self.order {
+            let Some(entry) = self.entries.get_mut(id) else { continue };
             let row = match &entry.row {
                 Some(row) if entry.at_rest && !disturbed.contains(id) => Arc::clone(row),
                 _ => {
@@ -159,10 +166,14 @@ impl Aggregator {
                 }
             };
             entry.row = Some(Arc::clone(&row));
-            rows.push(row);
+            rows.push((*id, row));
         }
         self.entries.retain(|_, entry| !entry.removed());
-        rows.sort_by(|a, b| a.container.cgroup.path.cmp(&b.container.cgroup.path));
+        // All in order but what is new, so this costs next to nothing.
+        rows.sort_by(|(_, a), (_, b)| a.container.cgroup.path.cmp(&b.container.cgroup.path));
+        self.order.clear();
+        self.order.extend(rows.iter().map(|(id, _)| id).filter(|id| self.entries.contains_key(id)));
+        let rows = rows.into_iter().map(|(_, row)| row).collect();
         let attributed = root.and_then(|root| nested.get(&root)).copied().unwrap_or_default();
         Tick { interval: with.interval, rows, attributed: attributed.into_inner() }
     }

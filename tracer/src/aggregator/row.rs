@@ -91,7 +91,7 @@ pub struct Removed {
 /// One row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Row {
-    pub container: Container,
+    pub container: Arc<Container>,
     pub memory: Memory,
     /// Of the last interval, not smoothed.
     pub growth_per_s: Growth,

@@ -7,6 +7,9 @@ use hdrhistogram::Histogram;
 
 use crate::{event::procfs, snapshot::Own};
 
+/// In microseconds. A histogram without an end of its own would clamp at the first few thousand.
+const LONGEST_TICK: u64 = 60_000_000;
+
 /// Own CPU time and the times of the ticks so far.
 pub struct Meter {
     before: Option<(Instant, Duration)>,
@@ -15,7 +18,8 @@ pub struct Meter {
 
 impl Meter {
     pub fn new() -> anyhow::Result<Meter> {
-        Ok(Meter { before: None, ticks: Histogram::new(3).context("cannot make a histogram")? })
+        let ticks = Histogram::new_with_bounds(1, LONGEST_TICK, 3).context("cannot make a histogram")?;
+        Ok(Meter { before: None, ticks })
     }
 
     /// A tick that began then has ended.

@@ -96,6 +96,9 @@ impl Probes {
 
     /// After any change of what is attached.
     fn settle(&mut self) {
+        if let Some(loader) = &mut self.loader {
+            loader.rest();
+        }
         self.served = Served { charges: self.serves("charge"), tasks: self.serves("task_life") };
         self.lines = self.outcomes.iter().map(Outcome::line).collect();
         self.descriptors = bpf_descriptors();

@@ -101,6 +101,7 @@ impl Outcome {
 /// The loaded object: maps exist, programs not yet.
 pub struct Loader {
     pub ebpf: Ebpf,
+    /// 15 MiB and 30 ms of parsing: there while something is attached, not for the whole run.
     btf: Option<Btf>,
     facts: Facts,
 }
@@ -110,10 +111,12 @@ impl Loader {
         // Kernels before 5.11 count maps against this limit; elsewhere it changes nothing.
         let unlimited = rustix::process::Rlimit { current: None, maximum: None };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
-        let btf = if facts.btf { Btf::from_sys_fs().ok() } else { None };
         let offsets: Vec<u32> =
             Symbol::ALL.iter().map(|symbol| facts.symbol(*symbol).unwrap_or(ABSENT)).collect();
+        // It parses the kernel's BTF and keeps that to itself: gone before ours is there.
         let mut loader = EbpfLoader::new();
+        loader.btf(None);
+        let btf = if facts.btf { Btf::from_sys_fs().ok() } else { None };
         loader
             .btf(btf.as_ref())
             .override_global(setting::OFFSETS, offsets.as_slice(), true)
@@ -194,6 +197,17 @@ impl Loader {
         outcome
     }
 
+    /// What attaching needs is given back; the next attach makes it again.
+    pub fn rest(&mut self) {
+        self.btf = None;
+        // The C library keeps what was freed in small pieces.
+        #[cfg(target_env = "gnu")]
+        // SAFETY: it gives free memory back to the kernel and touches nothing that is in use.
+        unsafe {
+            libc::malloc_trim(0);
+        }
+    }
+
     /// All links of an alternative, or none.
     pub fn attach(&mut self, alternative: &'static Alternative) -> Result<(), String> {
         for link in alternative.links {
@@ -231,6 +245,9 @@ impl Loader {
                 function(&self.facts, names).map_or(names[0], |(name, _)| name)
             }
         };
+        if self.btf.is_none() && self.facts.btf {
+            self.btf = Btf::from_sys_fs().ok();
+        }
         let program = self
             .ebpf
             .program_mut(link.program)

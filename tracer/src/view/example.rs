@@ -55,7 +55,7 @@ fn numbered(runtime: Runtime, name: Option<&str>, number: u64) -> Container {
 /// A row of which nothing is known.
 pub fn row(container: Container) -> Row {
     Row {
-        container,
+        container: Arc::new(container),
         memory: Memory::default(),
         growth_per_s: Growth::default(),
         growth_ewma_per_s: Growth::default(),
@@ -214,9 +214,10 @@ pub fn snapshot() -> Snapshot {
     daemon.growth_ewma_per_s = growth(0.4 * MIB as f64, 0.0, 0.0);
     daemon.tasks.stuck = Some(1);
 
-    let mut root = row(numbered(Runtime::Cgroup, None, 9));
-    root.container.id = String::from("/");
-    root.container.cgroup.path = String::from("/");
+    let mut root = numbered(Runtime::Cgroup, None, 9);
+    root.id = String::from("/");
+    root.cgroup.path = String::from("/");
+    let root = row(root);
 
     let mut sandbox = pod("production", "importer-7d9f8c6b5-x2x4z", None, 6);
     sandbox.sandbox = true;

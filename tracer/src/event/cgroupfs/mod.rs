@@ -14,8 +14,10 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use super::{Event, More, Stat};
 
-/// Every cgroup's `memory.stat` is read at least this often.
+/// Every cgroup's `memory.stat` is read at least this often,
 const SWEEP: Duration = Duration::from_secs(10);
+/// and this often while nothing moves and the last look found nothing new.
+const SWEEP_STILL: Duration = Duration::from_secs(30);
 /// Files beside `memory.stat` are read with it for as many cgroups a tick; for the others they are swept.
 const MORE_PER_TICK: usize = 64;
 /// Largest file that is read; `memory.stat` is below 4 KiB, of which v1's NUMA part is elsewhere.
@@ -29,11 +31,14 @@ struct Watched {
     usage_file: Option<fs::File>,
     dir: Option<OwnedFd>,
     usage: Option<u64>,
+    stat: Option<Stat>,
     stat_at: Option<Instant>,
     more_at: Option<Instant>,
     more: Option<More>,
     /// Dirty or under write-back at the last reading, or close to its limit: may move while usage stands.
     in_flux: bool,
+    /// The last sweep found what was known.
+    still: bool,
 }
 
 /// Reads cgroupfs.
@@ -87,10 +92,12 @@ impl Cgroupfs {
             usage_file,
             dir,
             usage: None,
+            stat: None,
             stat_at: None,
             more_at: None,
             more: None,
             in_flux: false,
+            still: false,
         };
         if self.watched.insert(id, watched).is_none() {
             self.order.push(id);
@@ -171,13 +178,15 @@ impl Cgroupfs {
             None => read(dir, name, &mut self.buffer).and_then(number),
         };
         let age = |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
-        let due = age(watched.stat_at) >= SWEEP && (watched.stat_at.is_none() || *sweeps > 0);
+        let sweep = if watched.still { SWEEP_STILL } else { SWEEP };
+        let due = age(watched.stat_at) >= sweep && (watched.stat_at.is_none() || *sweeps > 0);
+        let moved = moved || watched.in_flux || usage != watched.usage;
         let mut stat = None;
-        if moved || watched.in_flux || usage != watched.usage || due {
+        if moved || due {
             if due {
                 *sweeps = sweeps.saturating_sub(1);
             }
-            if *budget > 0 || age(watched.more_at) >= SWEEP {
+            if (moved && *budget > 0) || age(watched.more_at) >= SWEEP {
                 *budget = budget.saturating_sub(1);
                 watched.more = Some(read_more(
                     dir,
@@ -189,21 +198,25 @@ impl Cgroupfs {
                 ));
                 watched.more_at = Some(now);
             }
-            stat = read_stat(dir, self.v2, usage, &mut self.buffer).map(|mut stat| {
+            stat = read_stat(dir, self.v2, usage, &mut self.buffer);
+            if let Some(stat) = &mut stat {
                 stat.more = watched.more.clone();
-                Box::new(stat)
-            });
-            if let Some(stat) = &stat {
                 watched.stat_at = Some(now);
                 let near = |limit: u64| usage.is_some_and(|usage| usage >= limit / 10 * 8);
                 watched.in_flux = stat.dirty.unwrap_or(0) + stat.writeback.unwrap_or(0) > 0
                     || stat.more.as_ref().and_then(|more| more.limit).is_some_and(near);
             }
+            watched.still = !moved && stat.is_some() && stat == watched.stat;
+            if watched.still {
+                stat = None;
+            } else if stat.is_some() {
+                watched.stat.clone_from(&stat);
+            }
         }
         // A reading that is the same as the last one is no event.
         if usage != watched.usage || stat.is_some() || usage.is_none() {
             watched.usage = usage;
-            events.push(Event::Sampled { id, usage, stat });
+            events.push(Event::Sampled { id, usage, stat: stat.map(Box::new) });
         }
     }
 }
@@ -327,70 +340,4 @@ fn throttled(text: &str) -> Option<(u64, u64)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use super::*;
-
-    #[test]
-    fn v1_takes_hierarchical_keys_and_v2_its_own() {
-        let v1 = parse_stat("cache 1\nrss 2\ntotal_cache 10\ntotal_rss 20\ntotal_dirty 3\nslab 9\n", false);
-        assert_eq!((v1.file, v1.anon, v1.dirty, v1.slab), (Some(10), Some(20), Some(3), None));
-        let v2 = parse_stat("anon 5\nfile 6\nkernel 7\nslab 8\nfile_writeback 0\ngarbage\nsock x\n", true);
-        assert_eq!((v2.anon, v2.file, v2.kernel, v2.slab), (Some(5), Some(6), Some(7), Some(8)));
-        assert_eq!((v2.writeback, v2.sock), (Some(0), None), "zero is known, garbage is not");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_text_is_no_panic(text in "(anon |total_rss |nr_periods | |18446744073709551615|\\PC|\n){0,100}") {
-            parse_stat(&text, true);
-            parse_stat(&text, false);
-            throttled(&text);
-            limit(&text);
-        }
-    }
-
-    #[test]
-    fn unlimited_is_no_limit() {
-        assert_eq!(limit("max\n"), None);
-        assert_eq!(limit("9223372036854771712\n"), None);
-        assert_eq!(limit("104857600\n"), Some(104_857_600));
-    }
-
-    #[test]
-    fn no_quota_is_no_share() {
-        assert_eq!(throttled("nr_periods 0\nnr_throttled 0\n"), None);
-        assert_eq!(throttled("usage_usec 1\nnr_periods 8\nnr_throttled 2\n"), Some((8, 2)));
-    }
-
-    /// A made-up tree: what stands still costs one read of usage, and a removed cgroup is unknown, not zero.
-    #[test]
-    fn reads_stat_only_with_a_reason() {
-        let root = tempfile::tempdir().expect("a directory");
-        let dir = root.path().join("a");
-        fs::create_dir(&dir).expect("a cgroup");
-        let write = |name: &str, text: &str| fs::write(dir.join(name), text).expect("a file");
-        write("memory.current", "4096\n");
-        write("memory.stat", "anon 4096\nfile 0\nsock 0\n");
-        write("memory.max", "max\n");
-        let mut cgroupfs = Cgroupfs::open(root.path(), true, None, None).expect("a mount");
-        cgroupfs.watch(7, "/a");
-        let start = Instant::now();
-        let mut sample = |after: u64| {
-            let mut events = Vec::new();
-            cgroupfs.sample(start + Duration::from_secs(after), &HashSet::new(), &mut events);
-            events
-        };
-        let first = sample(0);
-        let [Event::Sampled { id: 7, usage: Some(4096), stat: Some(stat) }] = first.as_slice() else {
-            panic!("{first:?}");
-        };
-        assert_eq!((stat.kernel, stat.kernel_inferred), (Some(0), true), "5.10 has no kernel key");
-        assert!(sample(1).is_empty(), "nothing moved");
-        write("memory.current", "8192\n");
-        assert!(matches!(sample(2).as_slice(), [Event::Sampled { usage: Some(8192), stat: Some(_), .. }]));
-        assert!(sample(3).is_empty());
-        assert!(matches!(sample(12).as_slice(), [Event::Sampled { stat: Some(_), .. }]), "the sweep");
-    }
-}
+mod tests;

@@ -1,0 +1,129 @@
+//! `cargo xtask bench`: what memtrace costs, beside what a user would otherwise run. Every figure is a ratio or a
+//! difference taken within one run; what was set up for it is undone on every way out. Never part of a test.
+
+mod cost;
+mod member;
+mod probes;
+mod process;
+mod report;
+mod stop;
+mod storm;
+mod terminal;
+mod tracing;
+
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+
+use self::{
+    report::{Machine, Report},
+    stop::Stop,
+};
+use crate::{
+    artifact,
+    command::{command, is_root},
+    hierarchy::Hierarchy,
+    setup::{Purpose, set_up},
+    workspace,
+};
+
+/// Measure what memtrace costs, beside other tools (as root; a quiet machine gives better numbers)
+#[derive(Args)]
+pub(crate) struct Bench {
+    /// Which ones [default: all]
+    #[arg(value_enum)]
+    names: Vec<Name>,
+    /// Write the numbers to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Rounds of each comparison
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    rounds: u32,
+    /// How many cgroups a full host has
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    cgroups: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Name {
+    /// Anonymous page faults, with and without memtrace
+    Faults,
+    /// Writes into the page cache, with and without memtrace
+    Writes,
+    /// From exec to the first screen
+    Start,
+    /// CPU and memory of memtrace itself beside many cgroups
+    Cost,
+    /// Nanoseconds of each kernel program
+    Probes,
+}
+
+/// What every benchmark has at hand.
+struct Bed {
+    memtrace: PathBuf,
+    workload: PathBuf,
+    hierarchy: Hierarchy,
+    stop: Stop,
+    rounds: u32,
+    cgroups: u32,
+}
+
+impl Bench {
+    pub(crate) fn run(self) -> Result<ExitCode> {
+        if !is_root() {
+            bail!("only root may attach to the kernel; run this as root");
+        }
+        set_up(Purpose::Bench)?;
+        let bed = Bed {
+            memtrace: artifact::memtrace()?,
+            workload: artifact::workload()?,
+            hierarchy: Hierarchy::of_memory()?,
+            stop: Stop::on_signals()?,
+            rounds: self.rounds,
+            cgroups: self.cgroups,
+        };
+        tracing::mount_where_missing()?;
+        let mut names = self.names;
+        if names.is_empty() {
+            names = Name::value_variants().to_vec();
+        }
+        names.sort_unstable();
+        names.dedup();
+        let mut report = Report::new(Machine::here()?);
+        for name in names {
+            eprintln!("bench: {name:?} ...");
+            match name {
+                Name::Faults => storm::faults(&bed, &mut report),
+                Name::Writes => storm::writes(&bed, &mut report),
+                Name::Start => terminal::start(&bed, &mut report),
+                Name::Cost => cost::cost(&bed, &mut report),
+                Name::Probes => probes::probes(&bed, &mut report),
+            }?;
+        }
+        print!("{}", report.table());
+        if let Some(path) = &self.json {
+            fs::write(path, report.json()?).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(if report.all_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Bed {
+    fn memtrace(&self, args: &[&str]) -> Command {
+        let mut top = command(&self.memtrace);
+        top.arg("top").args(args);
+        top
+    }
+
+    /// A folder for what is written, on the file system of the build.
+    fn folder(&self) -> Result<PathBuf> {
+        let folder = workspace::target().join("bench");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
+    }
+}

@@ -1,0 +1,41 @@
+//! What bpftrace needs of the machine, and the programs it is given.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::{
+    mount::{MountFlags, MountPropagationFlags, mount, mount_change},
+    thread::{UnshareFlags, unshare_unsafe},
+};
+
+use crate::command::find;
+
+const TRACEFS: &str = "/sys/kernel/tracing";
+
+/// Charges by memory cgroup, from the tracepoint that memtrace counts too where there is nothing cheaper.
+pub(super) const COUNT: &str = "tracepoint:memcg:mod_memcg_lruvec_state { @[args->id] = sum(args->val); }";
+/// The floor: a program that does nothing, on the same hook.
+pub(super) const EMPTY: &str = "tracepoint:memcg:mod_memcg_lruvec_state { }";
+
+/// bpftrace looks for tracefs in its usual place. Where it is not mounted there (in a container, on a bare machine) it
+/// is for us and our children only, in a mount namespace that ends with us.
+pub(super) fn mount_where_missing() -> Result<()> {
+    if Path::new(TRACEFS).join("events").exists() {
+        return Ok(());
+    }
+    // SAFETY: of what may be unshared only the file descriptor table endangers memory safety, and that stays shared.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.context("cannot make a mount namespace")?;
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .context("cannot make our mounts private")?;
+    mount("tracefs", TRACEFS, "tracefs", MountFlags::empty(), None)
+        .with_context(|| format!("cannot mount tracefs on {TRACEFS}"))
+}
+
+/// Whether this kernel has the tracepoint and this machine bpftrace; else why not.
+pub(super) fn missing() -> Option<&'static str> {
+    if find("bpftrace").is_none() {
+        return Some("bpftrace is not installed");
+    }
+    let there = Path::new(TRACEFS).join("events/memcg/mod_memcg_lruvec_state").exists();
+    (!there).then_some("this kernel has no tracepoint memcg:mod_memcg_lruvec_state")
+}
