@@ -78,7 +78,8 @@ fn each_kind_grows_where_it_is_used() {
     // It is counted as the others are, and stands still.
     let last = intervals.last().expect("there are intervals");
     idle.is(last.row(&idle.cgroup).expect("an idle container has a row")).expect("it is named rightly");
-    let moved: f64 = intervals[2..].iter().filter_map(|interval| interval.grown(&idle.cgroup, "current")).sum();
+    let moved: f64 =
+        intervals[2..].iter().filter_map(|interval| interval.grown(&idle.cgroup, "current")).sum();
     assert!(moved.abs() < BESIDE as f64, "idle moved by {moved} bytes");
 }
 
@@ -104,7 +105,8 @@ fn amounts(user: &User, intervals: &[Interval]) {
 /// While it grows, growth times time is what the workload uses in that time.
 fn rates(user: &User, intervals: &[Interval], rate: u64) {
     let grown = |interval: &Interval| interval.grown(&user.container.cgroup, user.kind);
-    let begun = intervals.iter().position(|interval| grown(interval).is_some_and(|grown| grown > BESIDE as f64));
+    let begun =
+        intervals.iter().position(|interval| grown(interval).is_some_and(|grown| grown > BESIDE as f64));
     let begun = begun.unwrap_or_else(|| panic!("{} never grew", user.kind)) + 1;
     let steady = &intervals[begun..begun + INTERVALS];
     let told: f64 = steady.iter().filter_map(grown).sum();

@@ -4,6 +4,11 @@
 //! `MEMTRACE_BIN` and `MEMTRACE_WORKLOAD` name the two programs; `MEMTRACE_VM` says that this is the emulated
 //! machine, where sizes hold and rates do not. Every test ends what it started, and asks nothing of the others.
 
+mod attach;
+mod bad_input;
+mod disjoint;
+mod doctor;
 mod driver;
 mod growth;
 mod left_behind;
+mod lifetime;

@@ -90,18 +90,16 @@ impl Cgroup {
         };
         let mut reading: Reading =
             keys.iter().filter_map(|(kind, key)| Some((*kind, *stat.get(key)?))).collect();
-        let more = if hierarchy().v2 { ("swap", "memory.swap.current") } else { ("kernel", "memory.kmem.usage_in_bytes") };
+        let more = if hierarchy().v2 {
+            ("swap", "memory.swap.current")
+        } else {
+            ("kernel", "memory.kmem.usage_in_bytes")
+        };
         if let Some(value) = number(&dir, more.1) {
             reading.insert(more.0, value);
         }
         reading.insert("current", self.usage());
         reading
-    }
-
-    /// The thread groups in it.
-    pub fn processes(&self) -> Vec<i32> {
-        let text = fs::read_to_string(self.dir().join("cgroup.procs")).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).collect()
     }
 }
 

@@ -1,11 +1,7 @@
 //! A container, whichever runtime this machine has: docker here, crun in the emulated machine. One test body serves
 //! both; what differs (docker's containers have names, crun's have only a cgroup) is told by the fields.
 
-use std::{
-    path::Path,
-    process::Child,
-    sync::mpsc::Receiver,
-};
+use std::{path::Path, process::Child, sync::mpsc::Receiver};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -59,7 +55,8 @@ impl Container {
     /// Whether this is the container that a row speaks of, by all that is known of it.
     pub fn is(&self, row: &Value) -> Result<(), String> {
         let told = &row["container"];
-        let text = |value: &Option<String>| value.as_ref().map_or(Value::Null, |text| Value::from(text.as_str()));
+        let text =
+            |value: &Option<String>| value.as_ref().map_or(Value::Null, |text| Value::from(text.as_str()));
         for (key, truth) in [
             ("runtime", Value::from(self.runtime)),
             ("id", Value::from(self.id.as_str())),
@@ -78,7 +75,7 @@ impl Container {
         self.ended();
     }
 
-    fn ended(&mut self) {
+    pub fn ended(&mut self) {
         wait_for("a container to end", || self.client.try_wait().expect("it is our child"));
         wait_for("a container's cgroup to go", || (!self.cgroup.dir().exists()).then_some(()));
     }

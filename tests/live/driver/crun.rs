@@ -71,10 +71,12 @@ fn config(wanted: &Wanted<'_>, cgroup: &str) -> Value {
         json!({"destination": SCRATCH, "type": "tmpfs", "source": "tmpfs", "options": ["size=512m"]}),
     ];
     for (from, to) in wanted.binds {
-        fs::create_dir_all(Path::new(ROOT).join(to.trim_start_matches('/'))).expect("the image can be written");
+        fs::create_dir_all(Path::new(ROOT).join(to.trim_start_matches('/')))
+            .expect("the image can be written");
         mounts.push(json!({"destination": to, "type": "bind", "source": from, "options": ["bind"]}));
     }
-    fs::create_dir_all(Path::new(ROOT).join(SCRATCH.trim_start_matches('/'))).expect("the image can be written");
+    fs::create_dir_all(Path::new(ROOT).join(SCRATCH.trim_start_matches('/')))
+        .expect("the image can be written");
     let namespaces: Vec<Value> =
         ["pid", "ipc", "uts", "mount", "network"].into_iter().map(|kind| json!({"type": kind})).collect();
     json!({

@@ -45,7 +45,8 @@ fn image() -> PathBuf {
     let image = scratch::dir("disk").join("image");
     fill(&image, 256 * MIB);
     let mount = scratch::dir("mounted");
-    let script = format!("mke2fs -F {0} >/dev/null && mount -o loop {0} {1}", image.display(), mount.display());
+    let script =
+        format!("mke2fs -F {0} >/dev/null && mount -o loop {0} {1}", image.display(), mount.display());
     let made = Command::new("sh").args(["-c", &script]).status().expect("there is a shell");
     assert!(made.success(), "no file system could be made");
     guard::at_end(&format!("umount {}", mount.display()));

@@ -95,12 +95,17 @@ impl Docker {
         second.args(["--iptables=false", "--bridge=none", "--userland-proxy=false", "--log-level=warn"]);
         second.arg(format!("--containerd={shown}/containerd.sock"));
         second.arg(format!("--data-root={shown}/data")).arg(format!("--exec-root={shown}/run"));
-        second.arg(format!("--pidfile={shown}/dockerd.pid")).arg(format!("--host=unix://{shown}/docker.sock"));
+        second
+            .arg(format!("--pidfile={shown}/dockerd.pid"))
+            .arg(format!("--host=unix://{shown}/docker.sock"));
         let mut docker = Docker { _daemons: [first, daemon(second, &dir, "dockerd")], dir };
         wait_for("dockerd to answer", || {
             for daemon in &mut docker._daemons {
                 if let Some(status) = daemon.try_wait().expect("it is our child") {
-                    panic!("{status}: {}", fs::read_to_string(docker.dir.join("dockerd.log")).unwrap_or_default());
+                    panic!(
+                        "{status}: {}",
+                        fs::read_to_string(docker.dir.join("dockerd.log")).unwrap_or_default()
+                    );
                 }
             }
             docker.command().arg("version").output().is_ok_and(|output| output.status.success()).then_some(())
@@ -115,13 +120,21 @@ impl Docker {
         for dir in ["bin", "dev", "etc", "proc", "sys", "tmp"] {
             fs::create_dir_all(root.join(dir)).expect("the run's directory can be written");
         }
-        let busybox = ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
+        let busybox =
+            ["/bin/busybox", "/usr/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
         let busybox = busybox.expect("busybox is there; `cargo xtask setup --for test` installs it");
         fs::copy(busybox, root.join("bin/busybox")).expect("it can be copied");
         fs::copy(workload::binary(), root.join("bin/workload")).expect("it can be copied");
         symlink("busybox", root.join("bin/sh")).expect("a link can be made");
         let tar = scratch::dir("image").join("image.tar");
-        let packed = Command::new("tar").arg("--create").arg("--file").arg(&tar).arg("-C").arg(&root).arg(".").status();
+        let packed = Command::new("tar")
+            .arg("--create")
+            .arg("--file")
+            .arg(&tar)
+            .arg("-C")
+            .arg(&root)
+            .arg(".")
+            .status();
         assert!(packed.expect("tar can be started").success());
         self.ask(&["import", &tar.to_string_lossy(), IMAGE]);
     }
@@ -129,7 +142,10 @@ impl Docker {
     /// docker's client, talking to our daemon, with none of the user's settings.
     pub fn command(&self) -> Command {
         let mut command = Command::new("docker");
-        command.env("DOCKER_CONFIG", self.dir.join("client")).env_remove("DOCKER_HOST").env_remove("DOCKER_CONTEXT");
+        command
+            .env("DOCKER_CONFIG", self.dir.join("client"))
+            .env_remove("DOCKER_HOST")
+            .env_remove("DOCKER_CONTEXT");
         command.arg(format!("--host=unix://{}/docker.sock", self.dir.display()));
         command
     }
@@ -154,7 +170,9 @@ fn daemon(mut command: Command, dir: &Path, name: &str) -> Child {
         .stderr(log)
         .process_group(0)
         .spawn()
-        .unwrap_or_else(|error| panic!("{name} cannot be started ({error}); `cargo xtask setup --for test` installs it"));
+        .unwrap_or_else(|error| {
+            panic!("{name} cannot be started ({error}); `cargo xtask setup --for test` installs it")
+        });
     guard::at_end(&format!("end {} {}", child.id(), dir.display()));
     child
 }

@@ -20,8 +20,11 @@ end() {
 drop_cgroup() {
     left=20
     while [ -d "$1" ] && [ "$left" -gt 0 ]; do
-        for process in $(cat "$1/cgroup.procs"); do kill -9 "$process"; done
-        rmdir "$1" 2>/dev/null || sleep 0.1
+        find "$1" -depth -type d | while read -r inner; do
+            for process in $(cat "$inner/cgroup.procs"); do kill -9 "$process"; done
+            rmdir "$inner"
+        done 2>/dev/null
+        [ ! -d "$1" ] || sleep 0.1
         left=$((left - 1))
     done
 }

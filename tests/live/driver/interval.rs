@@ -35,7 +35,10 @@ impl Interval {
     pub fn time_of_day(&self) -> i64 {
         let stamp = self.0["ts"].as_str().expect("an interval has a time");
         let part = |at: usize, len: usize| -> i64 {
-            stamp.get(at..at + len).and_then(|digits| digits.parse().ok()).expect("RFC 3339 with milliseconds")
+            stamp
+                .get(at..at + len)
+                .and_then(|digits| digits.parse().ok())
+                .expect("RFC 3339 with milliseconds")
         };
         ((part(11, 2) * 60 + part(14, 2)) * 60 + part(17, 2)) * 1000 + part(20, 3)
     }

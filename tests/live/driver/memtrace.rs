@@ -58,11 +58,8 @@ impl Memtrace {
     }
 
     pub fn spawn(command: &mut Command) -> Memtrace {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("memtrace can be started");
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("memtrace can be started");
         let lines = output::lines(child.stdout.take().expect("its output is a pipe"));
         let errors = Gathered::of(child.stderr.take().expect("its messages are a pipe"));
         Memtrace { child, lines, errors }
@@ -114,16 +111,6 @@ impl Memtrace {
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, signal).expect("it is our child, not yet waited for");
-    }
-
-    /// Its messages so far.
-    pub fn errors(&self) -> String {
-        self.errors.text()
-    }
-
-    /// Closes our end of its output.
-    pub fn close_output(&mut self) {
-        self.lines = std::sync::mpsc::channel().1;
     }
 
     pub fn wait(mut self) -> Ended {

@@ -3,6 +3,7 @@
 
 pub mod bpf;
 pub mod cgroup;
+pub mod confined;
 pub mod container;
 pub mod crun;
 pub mod disk;
@@ -13,6 +14,7 @@ pub mod interval;
 pub mod memtrace;
 pub mod output;
 pub mod scratch;
+pub mod terminal;
 pub mod witness;
 pub mod workload;
 
@@ -23,7 +25,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub const KIB: u64 = 1 << 10;
 pub const MIB: u64 = 1 << 20;
 /// Nothing here takes so long on a machine that works, emulated or not; it bounds a test, it asserts nothing.
 pub const PATIENCE: Duration = Duration::from_secs(60);

@@ -61,7 +61,8 @@ impl Witness {
         let (from, to) = (interval.time_of_day() - if in_vm() { 1500 } else { 250 }, interval.time_of_day());
         let first = samples[index].iter().rposition(|sample| since(from, sample.at) <= 0)?;
         let last = samples[index].iter().position(|sample| since(to, sample.at) >= 0)?;
-        let values = samples[index].get(first..=last)?.iter().filter_map(|sample| sample.reading.get(kind).copied());
+        let values =
+            samples[index].get(first..=last)?.iter().filter_map(|sample| sample.reading.get(kind).copied());
         let values: Vec<u64> = values.collect();
         Some((*values.iter().min()?, *values.iter().max()?))
     }

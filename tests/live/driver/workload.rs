@@ -24,11 +24,8 @@ impl Workload {
     pub fn start(cgroup: &Cgroup, words: &[&str]) -> Workload {
         let mut command = Command::new(binary());
         command.arg("--with-parent").arg("--cgroup").arg(cgroup.dir()).args(words);
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the workload can be started");
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the workload can be started");
         let said = output::lines(child.stdout.take().expect("its output is a pipe"));
         Workload { child, said }
     }
