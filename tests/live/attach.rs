@@ -1,7 +1,10 @@
 //! Every way of attaching every probe: those that this kernel allows serve the truth, the others are refused with a
 //! sentence. Which there are is asked of `doctor`.
 
-use std::process::{Command, Stdio};
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
 
 use serde_json::Value;
 
@@ -42,7 +45,12 @@ fn classic_tracepoints_alone_serve_the_truth() {
         );
     };
     let life = ["cgroup_life", "task_life"].map(|probe| of(probe).expect("every kernel has it"));
+    // Where tracefs is not mounted, they are looked up by a mount that must not stay.
+    let mounted =
+        || fs::read_to_string("/proc/self/mounts").map(|mounts| mounts.matches(" tracefs ").count());
+    let before = mounted().expect("/proc is mounted");
     serves(&[life[0], life[1], charge]);
+    assert_eq!(mounted().expect("/proc is mounted"), before, "tracefs stayed mounted");
 }
 
 /// Runs memtrace with these alone, does something that each probe must tell, and compares.

@@ -3,19 +3,15 @@
 
 use std::{
     fs,
-    os::unix::{
-        ffi::OsStrExt as _,
-        fs::{MetadataExt as _, PermissionsExt as _},
-    },
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     process::{Command, Output},
     time::{Duration, Instant},
 };
 
-use rustix::{process::Signal, thread::CapabilitySet};
+use rustix::thread::CapabilitySet;
 use serde_json::Value;
 
 use crate::driver::{
-    MIB, batches,
     bpf::left_behind,
     cgroup::Made,
     confined::{as_nobody, blind_to, without},
@@ -23,10 +19,8 @@ use crate::driver::{
     docker::docker,
     in_vm,
     memtrace::{self, Memtrace},
-    output, scratch, skip,
-    terminal::Terminal,
-    wait_for,
-    workload::{self, Workload},
+    scratch, skip, wait_for,
+    workload::Workload,
 };
 
 fn nothing_left() {
@@ -151,6 +145,9 @@ fn usage_errors() {
 
 #[test]
 fn a_pattern_that_matches_nothing() {
+    let there = Made::top("there");
+    let workload = Workload::start(&there, &["idle"]);
+    workload.done();
     let words = ["-i", "0.2", "-d", "1", "-c", "no-such-container-*"];
     let ended = Memtrace::start(&words).wait();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.errors);
@@ -162,6 +159,7 @@ fn a_pattern_that_matches_nothing() {
     assert_eq!(ended.errors.lines().count(), 1, "{}", ended.errors);
     assert!(ended.errors.contains("no-such-container-*"), "{}", ended.errors);
     nothing_left();
+    drop(workload);
 }
 
 /// docker's record of a container holds garbage, then cannot be read, then is whole again.
@@ -251,101 +249,6 @@ fn a_storm_of_cgroups() {
     println!("{made} pairs of cgroups came and went; losses: {}", interval.0["host"]["losses"]);
     assert_eq!(left, [keeper.path.as_str()], "rows of cgroups that are gone");
     assert_eq!(memtrace.stop().errors, "");
-    nothing_left();
-}
-
-/// Whether a terminal would obey it, or a reader be deceived by it.
-fn is_hostile(c: char) -> bool {
-    (c.is_control() && c != '\n')
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-#[test]
-fn names_that_would_command_the_terminal() {
-    let top = Made::top("names");
-    let names = [
-        "\u{1b}[31mred",
-        "\u{1b}]0;title\u{7}",
-        "back\u{8}space\r",
-        "\u{202e}txt.exe",
-        "line\u{2028}line\u{85}",
-        "\u{9b}2J",
-    ];
-    let made = names.map(|name| top.child(name));
-    // Not even UTF-8: it cannot be shown as it is, but what it holds must not be lost.
-    let bytes = top.dir().join(std::ffi::OsStr::from_bytes(b"not-utf8-\xff\xfe"));
-    fs::create_dir(&bytes).expect("the kernel takes any name");
-    let script = format!(
-        "for dir in {}/not-utf8-*; do echo $$ > $dir/cgroup.procs; done; exec {} anon --total 8M --hold forever",
-        top.dir().display(),
-        workload::binary().display()
-    );
-    let mut child = Command::new("sh")
-        .args(["-c", &script])
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .expect("a shell");
-    let said = output::lines(child.stdout.take().expect("its output is a pipe"));
-    let truth = workload::done(&said);
-
-    let pattern = format!("*{}*", top.path.trim_start_matches('/'));
-    let mut outputs = Vec::new();
-    for form in [["--json"].as_slice(), &[]] {
-        let words = [&["top", "-i", "0.3", "-d", "0.8", "-c", &pattern], form].concat();
-        let output = memtrace::command(&words).env("LC_ALL", "C.UTF-8").output().expect("it can be started");
-        assert!(output.status.success(), "{}", text(&output.stderr));
-        let output = String::from_utf8(output.stdout).expect("UTF-8 whatever the names are");
-        let hostile: Vec<char> = output.chars().filter(|c| is_hostile(*c)).collect();
-        assert!(hostile.is_empty(), "{hostile:?} in {output}");
-        outputs.push(output);
-    }
-    // In JSON they are escaped, not changed: a script gets the true path.
-    let last: Value = serde_json::from_str(outputs[0].lines().last().expect("a line")).expect("JSON");
-    let rows = last["containers"].as_array().expect("a list");
-    for made in &made {
-        assert!(
-            rows.iter().any(|row| row["container"]["cgroup"]["path"] == made.path),
-            "{:?} has no row",
-            made.path
-        );
-    }
-    assert!(outputs[1].contains(r"\x1b[31mred"), "{}", outputs[1]);
-    let sum: u64 = rows.iter().filter_map(|row| row["memory"]["current"].as_u64()).sum();
-    assert!(sum >= truth && sum.abs_diff(top.usage()) <= batches() + MIB, "told {sum}, true {}", top.usage());
-    child.kill().and_then(|()| child.wait()).expect("it is our child");
-    for _ in 0..100 {
-        if fs::remove_dir(&bytes).is_ok() {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    nothing_left();
-}
-
-#[test]
-fn a_terminal_too_small() {
-    let mut terminal = Terminal::run(&mut memtrace::command(&["top", "-i", "0.3"]), 20, 5);
-    terminal.await_words("this is 20x5");
-    assert!(!terminal.is_restored());
-    terminal.press("q");
-    assert_eq!(terminal.wait().code(), Some(0));
-    assert!(terminal.is_restored(), "{:?}", terminal.written());
-    nothing_left();
-}
-
-#[test]
-fn a_terminal_is_given_back() {
-    for signal in [None, Some(Signal::INT), Some(Signal::TERM), Some(Signal::HUP)] {
-        let mut terminal = Terminal::run(&mut memtrace::command(&["top", "-i", "0.3"]), 80, 24);
-        terminal.await_words("q quit");
-        match signal {
-            Some(signal) => terminal.signal(signal),
-            // In raw mode a Ctrl-C is a key.
-            None => terminal.press("\u{3}"),
-        }
-        assert_eq!(terminal.wait().code(), Some(0), "{signal:?}");
-        assert!(terminal.is_restored(), "{signal:?}: {:?}", terminal.written());
-    }
     nothing_left();
 }
 

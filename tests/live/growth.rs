@@ -45,7 +45,12 @@ fn each_kind_grows_where_it_is_used() {
     let run = |name: &'static str, kind, others, words: &[&str], bind: Option<usize>| {
         let words: Vec<&str> = [name].iter().chain(words).chain(&tail).copied().collect();
         let binds = bind.map_or(&[] as &[_], |at| &binds[at..=at]);
-        User { kind, others, container: container::run(&Wanted { name, words: &words, binds }), done: 0 }
+        User {
+            kind,
+            others,
+            container: container::run(&Wanted { name, words: &words, binds, ..Wanted::default() }),
+            done: 0,
+        }
     };
 
     let mut memtrace = Memtrace::top(&["-i", "1"]);

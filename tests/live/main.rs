@@ -12,3 +12,4 @@ mod driver;
 mod growth;
 mod left_behind;
 mod lifetime;
+mod screen;

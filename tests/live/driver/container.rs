@@ -16,6 +16,8 @@ pub struct Wanted<'a> {
     pub words: &'a [&'a str],
     /// Directories of the host, and where the container has them.
     pub binds: &'a [(&'a Path, &'a str)],
+    /// `key=value`, as docker takes them; crun keeps none.
+    pub labels: &'a [&'a str],
 }
 
 /// Where every container has a tmpfs.

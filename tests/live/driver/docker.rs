@@ -41,6 +41,9 @@ pub fn run(wanted: &Wanted<'_>) -> Container {
     for (from, to) in wanted.binds {
         command.arg("--volume").arg(format!("{}:{to}", from.display()));
     }
+    for label in wanted.labels {
+        command.args(["--label", label]);
+    }
     command.args([IMAGE, "/bin/workload"]).args(wanted.words);
     let mut client = command
         .stdin(Stdio::null())

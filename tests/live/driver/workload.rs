@@ -1,6 +1,7 @@
 //! The workload in a cgroup made by hand: what it says about itself is the truth.
 
 use std::{
+    path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::Receiver,
 };
@@ -22,8 +23,13 @@ pub struct Workload {
 impl Workload {
     /// Moves into the cgroup before it does anything. Ends with the thread that calls this.
     pub fn start(cgroup: &Cgroup, words: &[&str]) -> Workload {
+        Workload::start_at(&cgroup.dir(), words)
+    }
+
+    /// The same in a cgroup by its directory.
+    pub fn start_at(cgroup: &Path, words: &[&str]) -> Workload {
         let mut command = Command::new(binary());
-        command.arg("--with-parent").arg("--cgroup").arg(cgroup.dir()).args(words);
+        command.arg("--with-parent").arg("--cgroup").arg(cgroup).args(words);
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the workload can be started");
         let said = output::lines(child.stdout.take().expect("its output is a pipe"));
