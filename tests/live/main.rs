@@ -1,2 +1,15 @@
 //! Tests that need root and a kernel: `cargo xtask test` runs them here, `cargo xtask vm` in a machine. A new
 //! test goes into the file of its subject; what it drives (a runtime, a workload, memtrace) is in `driver/`.
+//!
+//! `MEMTRACE_BIN` and `MEMTRACE_WORKLOAD` name the two programs; `MEMTRACE_VM` says that this is the emulated
+//! machine, where sizes hold and rates do not. Every test ends what it started, and asks nothing of the others.
+
+mod attach;
+mod bad_input;
+mod disjoint;
+mod doctor;
+mod driver;
+mod growth;
+mod left_behind;
+mod lifetime;
+mod screen;

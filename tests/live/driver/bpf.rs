@@ -1,0 +1,75 @@
+//! The programs and maps of memtrace that the kernel still has although no process holds them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    time::Duration,
+};
+
+use aya::{maps::loaded_maps, programs::loaded_programs};
+use tracer::probe::registry::PROBES;
+
+/// Our maps, by the names in `tracer-ebpf/src/maps.rs`; the kernel keeps 15 characters.
+const MAPS: &[&str] = &["EVENTS", "CGROUPS", "FAILURES", "IN_FLIGHT", "MEMORY_SUBSYS", "AYA_LOGS"];
+/// The kernel frees a program some time after its last holder is gone.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Waits until nothing is left, and gives what is left all the same. What a living process holds (another memtrace on
+/// this machine) is its own affair.
+pub fn left_behind() -> Vec<String> {
+    let start = std::time::Instant::now();
+    loop {
+        let loaded = loaded();
+        let held = held();
+        let left: Vec<String> =
+            loaded.into_iter().filter(|(key, _)| !held.contains(key)).map(|(_, name)| name).collect();
+        if left.is_empty() || start.elapsed() > GRACE {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+type Key = (&'static str, u32);
+
+/// Programs and maps with our names.
+pub fn loaded() -> BTreeMap<Key, String> {
+    let ours: BTreeSet<&str> = PROBES
+        .iter()
+        .flat_map(|probe| probe.alternatives)
+        .flat_map(|alternative| alternative.links)
+        .map(|link| short(link.program))
+        .collect();
+    let mut found = BTreeMap::new();
+    // One that goes away while it is looked at is none.
+    for program in loaded_programs().flatten() {
+        if let Some(name) = program.name_as_str().filter(|name| ours.contains(name)) {
+            found.insert(("prog", program.id()), format!("program {name}"));
+        }
+    }
+    for map in loaded_maps().flatten() {
+        if let Some(name) = map.name_as_str().filter(|name| MAPS.contains(name)) {
+            found.insert(("map", map.id()), format!("map {name}"));
+        }
+    }
+    found
+}
+
+fn short(name: &str) -> &str {
+    &name[..name.len().min(15)]
+}
+
+/// What the living processes hold.
+fn held() -> BTreeSet<Key> {
+    let mut held = BTreeSet::new();
+    for process in fs::read_dir("/proc").expect("/proc is mounted").flatten() {
+        let Ok(descriptors) = fs::read_dir(process.path().join("fdinfo")) else { continue };
+        for text in descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()) {
+            for (kind, key) in [("prog", "prog_id:"), ("map", "map_id:")] {
+                let id = text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
+                held.extend(id.map(|id| (kind, id)));
+            }
+        }
+    }
+    held
+}

@@ -1,0 +1,102 @@
+//! A container, whichever runtime this machine has: docker here, crun in the emulated machine. One test body serves
+//! both; what differs (docker's containers have names, crun's have only a cgroup) is told by the fields.
+
+use std::{path::Path, process::Child, sync::mpsc::Receiver};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{cgroup::Cgroup, crun, docker, in_vm, wait_for, workload};
+
+/// What to run.
+#[derive(Default, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub name: &'a str,
+    /// Words for the workload.
+    pub words: &'a [&'a str],
+    /// Directories of the host, and where the container has them.
+    pub binds: &'a [(&'a Path, &'a str)],
+    /// `key=value`, as docker takes them; crun keeps none.
+    pub labels: &'a [&'a str],
+}
+
+/// Where every container has a tmpfs.
+pub const SCRATCH: &str = "/scratch";
+
+/// Ends with the value, and its cgroup with it.
+pub struct Container {
+    pub runtime: &'static str,
+    /// As memtrace must tell it.
+    pub id: String,
+    pub name: Option<String>,
+    pub image: Option<String>,
+    pub cgroup: Cgroup,
+    pub(super) client: Child,
+    pub(super) said: Receiver<String>,
+    pub(super) remove: Box<dyn Fn() + Send>,
+}
+
+/// Starts it; its cgroup is there, or was.
+pub fn run(wanted: &Wanted<'_>) -> Container {
+    if in_vm() { crun::run(wanted) } else { docker::run(wanted) }
+}
+
+/// Keeps the first container of a test from being charged for the runtime's and the image's first use.
+pub fn warm_up() {
+    let warmed = run(&Wanted { name: "warm-up", words: &["idle", "--hold", "0"], ..Wanted::default() });
+    warmed.done();
+    warmed.wait();
+}
+
+impl Container {
+    /// Waits until its work is done, and gives what it did in bytes.
+    pub fn done(&self) -> u64 {
+        workload::done(&self.said)
+    }
+
+    /// Whether this is the container that a row speaks of, by all that is known of it.
+    pub fn is(&self, row: &Value) -> Result<(), String> {
+        let told = &row["container"];
+        let text =
+            |value: &Option<String>| value.as_ref().map_or(Value::Null, |text| Value::from(text.as_str()));
+        for (key, truth) in [
+            ("runtime", Value::from(self.runtime)),
+            ("id", Value::from(self.id.as_str())),
+            ("name", text(&self.name)),
+            ("image", text(&self.image)),
+        ] {
+            if told[key] != truth {
+                return Err(format!("{key} is {}, told as {}", truth, told[key]));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until it ended by itself.
+    pub fn wait(mut self) {
+        self.ended();
+    }
+
+    pub fn ended(&mut self) {
+        wait_for("a container to end", || self.client.try_wait().expect("it is our child"));
+        wait_for("a container's cgroup to go", || (!self.cgroup.dir().exists()).then_some(()));
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if matches!(self.client.try_wait(), Ok(None)) {
+            // The client hands it on to the container.
+            let _ = kill_process(Pid::from_child(&self.client), Signal::TERM);
+            for _ in 0..100 {
+                if !matches!(self.client.try_wait(), Ok(None)) {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(50));
+            }
+        }
+        (self.remove)();
+        let _ = self.client.kill();
+        let _ = self.client.wait();
+    }
+}

@@ -1,0 +1,47 @@
+//! `memtrace doctor --json`: which alternatives of each probe there are, and which of them this kernel allows.
+
+use serde_json::Value;
+
+use super::memtrace;
+
+/// One way of attaching one probe.
+#[derive(Debug, Clone)]
+pub struct Alternative {
+    pub probe: String,
+    pub kind: String,
+    pub target: String,
+    pub usable: bool,
+    pub why: Option<String>,
+}
+
+impl Alternative {
+    /// The word for `--attach`.
+    pub fn word(&self) -> String {
+        format!("{}={}:{}", self.probe, self.kind, self.target)
+    }
+}
+
+pub fn report() -> Value {
+    let output = memtrace::run(&["doctor", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("doctor prints JSON")
+}
+
+/// All of them, probe by probe, in the order in which they are tried.
+pub fn alternatives() -> Vec<Alternative> {
+    let report = report();
+    let list = |value: &Value| value.as_array().cloned().expect("a list");
+    let text = |value: &Value| value.as_str().map(str::to_owned).expect("a word");
+    list(&report["probes"])
+        .iter()
+        .flat_map(|probe| {
+            list(&probe["alternatives"]).into_iter().map(|alternative| Alternative {
+                probe: text(&probe["name"]),
+                kind: text(&alternative["attach"]),
+                target: text(&alternative["target"]),
+                usable: alternative["usable"] == true,
+                why: alternative["why"].as_str().map(str::to_owned),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,45 @@
+//! One object of `top --json`: an interval, its rows, and the moment it speaks of.
+
+use serde_json::Value;
+
+use super::cgroup::Cgroup;
+
+#[derive(Debug, Clone)]
+pub struct Interval(pub Value);
+
+impl Interval {
+    pub fn seconds(&self) -> f64 {
+        self.0["interval_s"].as_f64().expect("an interval has a length")
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = &Value> {
+        self.0["containers"].as_array().expect("containers are a list").iter()
+    }
+
+    /// The row of a cgroup that lives.
+    pub fn row(&self, cgroup: &Cgroup) -> Option<&Value> {
+        self.rows().find(|row| row["container"]["cgroup"]["path"] == cgroup.path && row["removed"].is_null())
+    }
+
+    /// The row of a cgroup that was removed in this interval.
+    pub fn removed(&self, path: &str) -> Option<&Value> {
+        self.rows().find(|row| row["container"]["cgroup"]["path"] == path && !row["removed"].is_null())
+    }
+
+    /// Bytes of a kind that the row says it has grown by.
+    pub fn grown(&self, cgroup: &Cgroup, kind: &str) -> Option<f64> {
+        Some(self.row(cgroup)?["growth_per_s"][kind].as_f64()? * self.seconds())
+    }
+
+    /// Milliseconds since midnight, UTC, of the moment it speaks of.
+    pub fn time_of_day(&self) -> i64 {
+        let stamp = self.0["ts"].as_str().expect("an interval has a time");
+        let part = |at: usize, len: usize| -> i64 {
+            stamp
+                .get(at..at + len)
+                .and_then(|digits| digits.parse().ok())
+                .expect("RFC 3339 with milliseconds")
+        };
+        ((part(11, 2) * 60 + part(14, 2)) * 60 + part(17, 2)) * 1000 + part(20, 3)
+    }
+}

@@ -1,0 +1,158 @@
+//! memtrace as its users run it: started with words, read line by line, ended by a signal.
+
+use std::{
+    fs,
+    io::Write as _,
+    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::Instant,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use super::{PATIENCE, interval::Interval, output, output::Gathered, program, wait_for};
+
+pub fn binary() -> std::path::PathBuf {
+    program("MEMTRACE_BIN")
+}
+
+/// `memtrace` with words, not yet started.
+pub fn command(words: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(words).stdin(Stdio::null());
+    command
+}
+
+/// Runs it to its end.
+pub fn run(words: &[&str]) -> Output {
+    command(words).output().expect("memtrace can be started")
+}
+
+/// A running `memtrace top --json`; killed with the value.
+pub struct Memtrace {
+    child: Child,
+    lines: Receiver<String>,
+    errors: Gathered,
+}
+
+/// How it ended.
+pub struct Ended {
+    pub status: ExitStatus,
+    /// What it printed since the last look.
+    pub intervals: Vec<Interval>,
+    pub errors: String,
+}
+
+impl Memtrace {
+    /// `memtrace top --json` with more words, once its probes are attached and its first interval is over.
+    pub fn top(words: &[&str]) -> Memtrace {
+        let mut memtrace = Memtrace::start(words);
+        memtrace.next();
+        memtrace
+    }
+
+    /// The same, not waited for.
+    pub fn start(words: &[&str]) -> Memtrace {
+        Memtrace::spawn(command(&["top", "--json"]).args(words))
+    }
+
+    pub fn spawn(command: &mut Command) -> Memtrace {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("memtrace can be started");
+        let lines = output::lines(child.stdout.take().expect("its output is a pipe"));
+        let errors = Gathered::of(child.stderr.take().expect("its messages are a pipe"));
+        Memtrace { child, lines, errors }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next interval.
+    pub fn next(&mut self) -> Interval {
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => parsed(&line),
+            Err(RecvTimeoutError::Timeout) => panic!("memtrace printed nothing; {}", self.errors.text()),
+            Err(RecvTimeoutError::Disconnected) => panic!("memtrace ended: {}", self.errors.text()),
+        }
+    }
+
+    /// The next so many.
+    pub fn take(&mut self, count: usize) -> Vec<Interval> {
+        (0..count).map(|_| self.next()).collect()
+    }
+
+    /// Intervals until one fits, that one last.
+    pub fn until(&mut self, what: &str, mut fits: impl FnMut(&Interval) -> bool) -> Vec<Interval> {
+        let start = Instant::now();
+        let mut seen = Vec::new();
+        loop {
+            let interval = self.next();
+            let done = fits(&interval);
+            seen.push(interval);
+            if done {
+                return seen;
+            }
+            assert!(start.elapsed() < PATIENCE, "waited {} s for {what}", PATIENCE.as_secs());
+        }
+    }
+
+    /// What is printed already, without waiting.
+    pub fn waiting(&mut self) -> Vec<Interval> {
+        self.lines.try_iter().map(|line| parsed(&line)).collect()
+    }
+
+    /// An open descriptor less is a leak less.
+    pub fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("it is our child, not yet waited for");
+    }
+
+    pub fn wait(mut self) -> Ended {
+        let status = wait_for("memtrace to end", || self.child.try_wait().expect("it is our child"));
+        let intervals = self.lines.iter().map(|line| parsed(&line)).collect();
+        Ended { status, intervals, errors: self.errors.text() }
+    }
+
+    /// Ends it as its users do, and makes sure that it went well.
+    pub fn stop(self) -> Ended {
+        self.signal(Signal::TERM);
+        let ended = self.wait();
+        assert!(ended.status.success(), "{}: {}", ended.status, ended.errors);
+        ended
+    }
+}
+
+impl Drop for Memtrace {
+    fn drop(&mut self) {
+        // One that ended already is no failure here.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "memtrace said: {}", self.errors.text());
+        }
+    }
+}
+
+fn parsed(line: &str) -> Interval {
+    let value: Value =
+        serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"));
+    assert_eq!(value["kind"], "top");
+    Interval(value)
+}
+
+/// Starts it with its standard output as a pipe whose reading end the caller holds.
+pub fn piped(words: &[&str]) -> (Child, ChildStdout) {
+    let mut child = command(words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("memtrace can be started");
+    let stdout = child.stdout.take().expect("its output is a pipe");
+    (child, stdout)
+}

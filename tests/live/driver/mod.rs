@@ -1,0 +1,69 @@
+//! What the tests drive: memtrace itself, containers of a real runtime, cgroups made by hand, workloads of known
+//! size. Everything here ends with its value; what the test process itself cannot undo, `guard` does.
+
+pub mod bpf;
+pub mod cgroup;
+pub mod confined;
+pub mod container;
+pub mod crun;
+pub mod disk;
+pub mod docker;
+pub mod doctor;
+pub mod guard;
+pub mod interval;
+pub mod memtrace;
+pub mod output;
+pub mod scratch;
+pub mod terminal;
+pub mod witness;
+pub mod workload;
+
+use std::{
+    env,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+pub const MIB: u64 = 1 << 20;
+/// Nothing here takes so long on a machine that works, emulated or not; it bounds a test, it asserts nothing.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Emulated: everything takes ten times as long, so that sizes can be asserted and rates cannot.
+pub fn in_vm() -> bool {
+    env::var_os("MEMTRACE_VM").is_some()
+}
+
+/// The program that an environment variable names.
+pub fn program(variable: &str) -> PathBuf {
+    let path = env::var_os(variable).unwrap_or_else(|| {
+        panic!("{variable} is not set; `cargo xtask test` sets it, by hand it is the path of the program")
+    });
+    PathBuf::from(path).canonicalize().unwrap_or_else(|error| panic!("{variable} names no file: {error}"))
+}
+
+/// In the form that `cargo xtask test` counts.
+pub fn skip(test: &str, reason: &str) {
+    println!("skipping {test}: {reason}");
+}
+
+/// Waits until `found` gives something.
+pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited {} s for {what}", PATIENCE.as_secs());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+pub fn cpus() -> u64 {
+    thread::available_parallelism().map_or(1, |count| count.get() as u64)
+}
+
+/// What each processor may hold back of a cgroup's usage: a batch of 64 pages.
+pub fn batches() -> u64 {
+    cpus() * 64 * rustix::param::page_size() as u64
+}
