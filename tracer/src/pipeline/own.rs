@@ -7,7 +7,8 @@ use hdrhistogram::Histogram;
 
 use crate::{event::procfs, snapshot::Own};
 
-/// In microseconds. A histogram without an end of its own would clamp at the first few thousand.
+/// In microseconds. A histogram without an end of its own would clamp at the first few thousand; with more than two
+/// digits it would be longer to look through at each tick than a tick should take.
 const LONGEST_TICK: u64 = 60_000_000;
 
 /// Own CPU time and the times of the ticks so far.
@@ -18,7 +19,7 @@ pub struct Meter {
 
 impl Meter {
     pub fn new() -> anyhow::Result<Meter> {
-        let ticks = Histogram::new_with_bounds(1, LONGEST_TICK, 3).context("cannot make a histogram")?;
+        let ticks = Histogram::new_with_bounds(1, LONGEST_TICK, 2).context("cannot make a histogram")?;
         Ok(Meter { before: None, ticks })
     }
 
