@@ -33,7 +33,7 @@ pub(crate) struct Cgroups {
     /// How many
     #[arg(long)]
     count: usize,
-    /// Let each process allocate and free a few pages several times a second
+    /// Let each process hold another amount (0.5, 1, 1.5 MiB) each quarter of a second
     #[arg(long)]
     active: bool,
 }
@@ -107,11 +107,15 @@ impl Member {
         if !self.active {
             report::stay(Hold::Forever);
         }
-        loop {
-            let bytes = 16 * page_size();
-            Mapping::new(bytes)?.touch(0, bytes);
+        // More than the batch in which the kernel charges, and three steps to four a second: whoever looks once a second
+        // finds another amount each time.
+        for step in (1..=3).cycle() {
+            let bytes = step * 128 * page_size();
+            let mut mapping = Mapping::new(bytes)?;
+            mapping.touch(0, bytes);
             thread::sleep(Duration::from_millis(250));
         }
+        Ok(())
     }
 }
 
