@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::view::tui::state::{Action, State};
 
 /// How soon the thread sees that nobody listens any more.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(250);
 /// More than any held key piles up between two draws.
 const WAITING: usize = 256;
 
