@@ -127,22 +127,24 @@ impl Entry {
         self.at_rest = false;
     }
 
-    pub fn sampled(&mut self, usage: Option<u64>, stat: Option<&Stat>) {
+    /// Returns whether the limit is another one now, which concerns the rows in this one, too.
+    pub fn sampled(&mut self, usage: Option<u64>, stat: Option<&Stat>) -> bool {
         self.at_rest = false;
         self.vanished = usage.is_none();
         if usage.is_some() {
             self.now.set(Kind::Current, usage);
         }
-        let Some(stat) = stat else { return };
+        let Some(stat) = stat else { return false };
         self.now.read(stat);
         self.kernel_inferred = stat.kernel_inferred;
-        if let Some(More { limit, tasks, oom_kills, throttled, .. }) = stat.more {
-            self.limit = limit;
-            self.now.set(Kind::Tasks, tasks);
-            self.now.set(Kind::OomKills, oom_kills);
-            self.oom_before = self.oom_before.or(oom_kills);
-            self.throttled = throttled;
-        }
+        let Some(More { limit, tasks, oom_kills, throttled, .. }) = stat.more else { return false };
+        let other_limit = self.limit != limit;
+        self.limit = limit;
+        self.now.set(Kind::Tasks, tasks);
+        self.now.set(Kind::OomKills, oom_kills);
+        self.oom_before = self.oom_before.or(oom_kills);
+        self.throttled = throttled;
+        other_limit
     }
 
     /// More counts since attach.

@@ -37,11 +37,26 @@ pub struct Aggregator {
     losses: HashMap<&'static str, u64>,
     /// Totals by cgroup, which may be below the row that counts them.
     totals: HashMap<u64, CgroupCount>,
-    /// Rows by path, as the last tick had them, then the new ones.
+    /// Rows by path once `sorted`.
     order: Vec<u64>,
+    sorted: bool,
+    /// A limit changed in this interval.
+    other_limits: bool,
     last_tick: Option<Duration>,
     ticks: u64,
     pub served: Served,
+}
+
+/// What rows are to each other in one interval.
+#[derive(Default)]
+struct Around {
+    root: Option<u64>,
+    /// For each row, what the live rows directly in it hold.
+    nested: HashMap<u64, Hierarchical>,
+    /// Rows with one directly in them that is not at rest.
+    disturbed: HashSet<u64>,
+    /// Some row has a limit.
+    limited: bool,
 }
 
 /// What a tick yields.
@@ -63,6 +78,7 @@ impl Aggregator {
             None => {
                 self.entries.insert(id, Entry::new(container, above, born));
                 self.order.push(id);
+                self.sorted = false;
             }
         }
     }
@@ -70,6 +86,8 @@ impl Aggregator {
     /// Another name, or the first one, for a row.
     pub fn name(&mut self, id: u64, container: Container, provenance: Option<String>) {
         if let Some(entry) = self.entries.get_mut(&id) {
+            // With the name the path may be another.
+            self.sorted = false;
             entry.name(container, provenance);
         }
     }
@@ -90,7 +108,7 @@ impl Aggregator {
         match event {
             Event::Sampled { id, usage, stat } => {
                 if let Some(entry) = self.entries.get_mut(id) {
-                    entry.sampled(*usage, stat.as_deref());
+                    self.other_limits |= entry.sampled(*usage, stat.as_deref());
                 }
             }
             Event::Counted { id, count } => self.counted(*id, *count, row),
@@ -149,52 +167,68 @@ impl Aggregator {
             served: self.served,
         };
         self.last_tick = Some(at);
-        let root = self.entries.iter().find(|(_, entry)| entry.above.is_none()).map(|(id, _)| *id);
-        let nested = self.nested();
-        let limits = self.limits();
-        // A row at rest is the same as before, unless one directly in it is not.
-        let disturbed: HashSet<u64> =
-            self.entries.values().filter(|entry| !entry.at_rest).filter_map(|entry| entry.above).collect();
+        self.sort();
+        let around = self.around();
+        let limits = if around.limited { self.limits() } else { HashMap::new() };
         let mut rows = Vec::with_capacity(self.entries.len());
+        let mut removed = false;
+        let other_limits = std::mem::take(&mut self.other_limits);
         for id in &self.order {
             let Some(entry) = self.entries.get_mut(id) else { continue };
+            // A row at rest is the same as before, unless one directly in it or a limit around it is not.
+            let rests = entry.at_rest && !other_limits && !around.disturbed.contains(id);
             let row = match &entry.row {
-                Some(row) if entry.at_rest && !disturbed.contains(id) => Arc::clone(row),
+                Some(row) if rests => Arc::clone(row),
                 _ => {
-                    let share = entry.share(Some(*id) == root, nested.get(id));
-                    entry.close(with, share, limits.get(id).copied().unwrap_or_default())
+                    removed |= entry.removed();
+                    let share = entry.share(Some(*id) == around.root, around.nested.get(id));
+                    let row = entry.close(with, share, limits.get(id).copied().unwrap_or_default());
+                    entry.row = Some(Arc::clone(&row));
+                    row
                 }
             };
-            entry.row = Some(Arc::clone(&row));
-            rows.push((*id, row));
+            rows.push(row);
         }
-        self.entries.retain(|_, entry| !entry.removed());
-        // All in order but what is new, so this costs next to nothing.
-        rows.sort_by(|(_, a), (_, b)| a.container.cgroup.path.cmp(&b.container.cgroup.path));
-        self.order.clear();
-        self.order.extend(rows.iter().map(|(id, _)| id).filter(|id| self.entries.contains_key(id)));
-        let rows = rows.into_iter().map(|(_, row)| row).collect();
-        let attributed = root.and_then(|root| nested.get(&root)).copied().unwrap_or_default();
+        if removed {
+            self.entries.retain(|_, entry| !entry.removed());
+            self.order.retain(|id| self.entries.contains_key(id));
+        }
+        let attributed = around.root.and_then(|root| around.nested.get(&root)).copied().unwrap_or_default();
         Tick { interval: with.interval, rows, attributed: attributed.into_inner() }
     }
 
-    /// For each row, what the live rows directly in it hold.
-    fn nested(&self) -> HashMap<u64, Hierarchical> {
-        let mut nested: HashMap<u64, Hierarchical> = HashMap::new();
-        for entry in self.entries.values().filter(|entry| entry.alive()) {
-            if let Some(above) = entry.above {
-                nested.entry(above).or_default().add(&entry.now);
+    /// By path: for the eye of whoever reads plain output, and so that nothing hangs on a hash.
+    fn sort(&mut self) {
+        if !self.sorted {
+            let path = |id: &u64| self.entries.get(id).map(|entry| entry.container.cgroup.path.as_str());
+            self.order.sort_by(|a, b| path(a).cmp(&path(b)));
+            self.sorted = true;
+        }
+    }
+
+    /// One look at all rows: with a thousand of them each look is felt.
+    fn around(&self) -> Around {
+        let mut around = Around::default();
+        for (id, entry) in &self.entries {
+            around.limited |= entry.limit.is_some();
+            match entry.above {
+                Some(above) => {
+                    if entry.alive() {
+                        around.nested.entry(above).or_default().add(&entry.now);
+                    }
+                    if !entry.at_rest {
+                        around.disturbed.insert(above);
+                    }
+                }
+                None => around.root = Some(*id),
             }
         }
-        nested
+        around
     }
 
     /// Of the rows that have a limit, or are in one that has.
     fn limits(&self) -> HashMap<u64, Limits> {
         let mut limits = HashMap::new();
-        if self.entries.values().all(|entry| entry.limit.is_none()) {
-            return limits;
-        }
         for id in self.entries.keys() {
             let mut found = Limits::default();
             let mut at = Some(*id);

@@ -186,3 +186,31 @@ fn a_row_at_rest_is_the_same_row() {
     let tick = aggregator.tick(Duration::from_secs(73));
     assert_eq!(row(&tick, "/docker/web").growth_per_s.current, Some(MIB as f64));
 }
+
+#[test]
+fn a_row_at_rest_wakes_with_its_whole_trend() {
+    let mut aggregator = aggregator();
+    let docker = |limit| {
+        let more = More { limit, ..More::default() };
+        sampled(DOCKER, 20 * MIB, 8 * MIB, more)
+    };
+    apply(&mut aggregator, &[docker(Some(50 * MIB)), sampled(WEB, 10 * MIB, 4 * MIB, More::default())]);
+    let mut seconds = 0;
+    let mut tick = |aggregator: &mut Aggregator| {
+        seconds += 1;
+        let tick = aggregator.tick(Duration::from_secs(seconds));
+        tick.rows.iter().find(|row| row.container.cgroup.id == WEB).cloned().expect("a row")
+    };
+    let rested: Vec<_> = (0..30).map(|_| tick(&mut aggregator)).collect();
+    assert!(Arc::ptr_eq(&rested[28], &rested[29]), "nothing moved");
+
+    apply(&mut aggregator, &[docker(Some(40 * MIB))]);
+    assert_eq!(tick(&mut aggregator).memory.effective_limit, Some(40 * MIB), "the limit around it did");
+
+    apply(&mut aggregator, &[sampled(WEB, 11 * MIB, 4 * MIB, More::default())]);
+    let woken = tick(&mut aggregator);
+    assert_eq!(woken.growth_per_s.current, Some(MIB as f64));
+    let mut trend = vec![Some(10 * MIB); 31];
+    trend.push(Some(11 * MIB));
+    assert_eq!(*woken.trend, *trend, "what it missed at rest was the same");
+}

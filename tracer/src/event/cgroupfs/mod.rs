@@ -31,7 +31,7 @@ struct Watched {
     usage_file: Option<fs::File>,
     dir: Option<OwnedFd>,
     usage: Option<u64>,
-    stat: Option<Stat>,
+    stat: Option<Box<Stat>>,
     stat_at: Option<Instant>,
     more_at: Option<Instant>,
     more: Option<More>,
@@ -198,7 +198,7 @@ impl Cgroupfs {
                 ));
                 watched.more_at = Some(now);
             }
-            stat = read_stat(dir, self.v2, usage, &mut self.buffer);
+            stat = read_stat(dir, self.v2, usage, &mut self.buffer).map(Box::new);
             if let Some(stat) = &mut stat {
                 stat.more = watched.more.clone();
                 watched.stat_at = Some(now);
@@ -216,7 +216,7 @@ impl Cgroupfs {
         // A reading that is the same as the last one is no event.
         if usage != watched.usage || stat.is_some() || usage.is_none() {
             watched.usage = usage;
-            events.push(Event::Sampled { id, usage, stat: stat.map(Box::new) });
+            events.push(Event::Sampled { id, usage, stat });
         }
     }
 }
