@@ -33,7 +33,7 @@ pub(crate) struct Cgroups {
     /// How many
     #[arg(long)]
     count: usize,
-    /// Let each process hold another amount (0.5, 1, 1.5 MiB) each quarter of a second
+    /// Let each process hold another amount (256, 512, 768 KiB) every 0.75 s
     #[arg(long)]
     active: bool,
 }
@@ -107,13 +107,13 @@ impl Member {
         if !self.active {
             report::stay(Hold::Forever);
         }
-        // More than the batch in which the kernel charges, and three steps to four a second: whoever looks once a second
-        // finds another amount each time.
+        // No less than the batch in which the kernel charges, by steps of three quarters of a second: whoever looks once a
+        // second finds another amount each time. A thousand of these take a fifth of a core.
         for step in (1..=3).cycle() {
-            let bytes = step * 128 * page_size();
+            let bytes = step * 64 * page_size();
             let mut mapping = Mapping::new(bytes)?;
             mapping.touch(0, bytes);
-            thread::sleep(Duration::from_millis(250));
+            thread::sleep(Duration::from_millis(750));
         }
         Ok(())
     }

@@ -95,21 +95,27 @@ impl Bench {
         names.sort_unstable();
         names.dedup();
         let mut report = Report::new(Machine::here()?);
-        for name in names {
-            eprintln!("bench: {name:?} ...");
-            match name {
-                Name::Faults => storm::faults(&bed, &mut report),
-                Name::Writes => storm::writes(&bed, &mut report),
-                Name::Start => terminal::start(&bed, &mut report),
-                Name::Cost => cost::cost(&bed, &mut report),
-                Name::Probes => probes::probes(&bed, &mut report),
-            }?;
-        }
+        // What was measured before a failure or a signal is worth having.
+        let done = names.into_iter().try_for_each(|name| name.run(&bed, &mut report));
         print!("{}", report.table());
         if let Some(path) = &self.json {
             fs::write(path, report.json()?).with_context(|| format!("cannot write {}", path.display()))?;
         }
+        done?;
         Ok(if report.all_met() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+impl Name {
+    fn run(self, bed: &Bed, report: &mut Report) -> Result<()> {
+        eprintln!("bench: {self:?} ...");
+        match self {
+            Self::Faults => storm::faults(bed, report),
+            Self::Writes => storm::writes(bed, report),
+            Self::Start => terminal::start(bed, report),
+            Self::Cost => cost::cost(bed, report),
+            Self::Probes => probes::probes(bed, report),
+        }
     }
 }
 

@@ -264,3 +264,31 @@ fn shown(unit: Unit, value: f64) -> String {
         Unit::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_aim_is_met_by_the_median_of_the_rounds() {
+        let line = Line::new("faults", "memtrace", Unit::Nanoseconds, 110.0).beside(100.0);
+        let rounds = [1.02, 1.01, 1.5];
+        let met = |most| line.clone().ratios(&rounds).map(|line| line.aim(Aim::Slowdown(most)).met);
+        assert!(matches!(met(0.03), Ok(Some(true))), "one bad round is noise");
+        assert!(matches!(met(0.01), Ok(Some(false))));
+        assert_eq!(line.aim(Aim::AtMost(109.0)).met, Some(false));
+    }
+
+    #[test]
+    fn the_table_tells_what_was_not_measured() {
+        let machine = Machine { kernel: "6.1".to_owned(), cpus: 2, memory_bytes: 1 << 31, load: 0.5 };
+        let mut report = Report::new(machine);
+        let line = Line::new("idle", "CPU", Unit::Share, 0.006).aim(Aim::AtMost(0.005));
+        report.add(line.note("three windows"));
+        report.skip("atop", "it is not installed");
+        let table = report.table();
+        assert!(table.contains("0.60 %") && table.contains("<= 0.50 %  NO"), "{table}");
+        assert!(table.contains("idle, CPU: three windows") && table.contains("not measured: atop"));
+        assert!(!report.all_met());
+    }
+}
