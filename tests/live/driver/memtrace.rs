@@ -26,7 +26,7 @@ pub fn command(words: &[&str]) -> Command {
 
 /// Runs it to its end.
 pub fn run(words: &[&str]) -> Output {
-    command(words).output().expect("memtrace can be started")
+    output::of(&mut command(words))
 }
 
 /// A running `memtrace top --json`; killed with the value.
