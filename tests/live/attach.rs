@@ -1,10 +1,7 @@
 //! Every way of attaching every probe: those that this kernel allows serve the truth, the others are refused with a
 //! sentence. Which there are is asked of `doctor`.
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-};
+use std::{fs, process::Command};
 
 use serde_json::Value;
 
@@ -14,7 +11,7 @@ use crate::driver::{
     doctor::{self, Alternative},
     interval::Interval,
     memtrace::{self, Memtrace},
-    skip,
+    output, skip,
     workload::{self, Workload},
 };
 
@@ -111,9 +108,8 @@ fn execute(cgroup: &Made, count: u32) {
         cgroup.dir().display(),
         workload::binary().display()
     );
-    let ended =
-        Command::new("sh").args(["-c", &script]).stdout(Stdio::null()).status().expect("there is a shell");
-    assert!(ended.success());
+    let ended = output::of(Command::new("sh").args(["-c", &script]));
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::driver::{
     docker::docker,
     in_vm,
     memtrace::{self, Memtrace},
-    scratch, skip, wait_for,
+    output, scratch, skip, wait_for,
     workload::Workload,
 };
 
@@ -52,7 +52,7 @@ fn for_all(words: &[&str]) -> Command {
 
 #[test]
 fn not_root() {
-    let run = |words: &[&str]| as_nobody(&mut for_all(words)).output().expect("nobody can start it");
+    let run = |words: &[&str]| output::of(as_nobody(&mut for_all(words)));
     refused(&run(&["top", "--json"]), 3, "CAP_BPF");
     let output = run(&["doctor", "--json"]);
     assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
@@ -65,8 +65,8 @@ fn not_root() {
 fn a_missing_capability() {
     for (missing, name) in [(CapabilitySet::BPF, "CAP_BPF"), (CapabilitySet::PERFMON, "CAP_PERFMON")] {
         let mut command = memtrace::command(&["top", "--json"]);
-        let output = without(&mut command, missing | CapabilitySet::SYS_ADMIN).output();
-        refused(&output.expect("it can be started"), 3, name);
+        let output = output::of(without(&mut command, missing | CapabilitySet::SYS_ADMIN));
+        refused(&output, 3, name);
     }
 }
 
@@ -100,7 +100,7 @@ fn tells_of_the_short_lived(memtrace: &mut Memtrace) {
 fn without_btf_classic_tracepoints_serve() {
     let btf = ["/sys/kernel/btf"];
     let mut command = memtrace::command(&["doctor", "--json"]);
-    let output = blind_to(&mut command, &btf).output().expect("it can be started");
+    let output = output::of(blind_to(&mut command, &btf));
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("doctor prints JSON");
     assert_eq!(report["btf"], false);
@@ -256,7 +256,7 @@ fn a_storm_of_cgroups() {
 fn a_pipe_whose_reader_leaves() {
     for form in ["--json", ""] {
         let script = format!("{} top {form} -i 0.2 | head -n 1", memtrace::binary().display());
-        let output = Command::new("sh").args(["-c", &script]).output().expect("there is a shell");
+        let output = output::of(Command::new("sh").args(["-c", &script]));
         assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
         assert_eq!(text(&output.stdout).lines().count(), 1);
         nothing_left();

@@ -13,7 +13,7 @@ use crate::driver::{
     container::{self, Wanted},
     in_vm,
     memtrace::{self, Memtrace},
-    skip,
+    output, skip,
     terminal::Terminal,
     wait_for,
     workload::Workload,
@@ -78,7 +78,7 @@ fn names_command_nobody() {
     let pattern = hostile.pattern();
     let print = |form: &[&str]| {
         let words = [&["top", "-i", "0.3", "-d", "0.8", "-c", &pattern], form].concat();
-        let output = memtrace::command(&words).env("LC_ALL", "C.UTF-8").output().expect("it can be started");
+        let output = output::of(memtrace::command(&words).env("LC_ALL", "C.UTF-8"));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let output = String::from_utf8(output.stdout).expect("UTF-8 whatever the names are");
         let obeyed: Vec<char> = output.chars().filter(|c| is_hostile(*c)).collect();
@@ -132,7 +132,7 @@ fn a_containers_name_commands_nobody() {
     let row = seen.last().and_then(|interval| interval.row(&container.cgroup)).expect("it was waited for");
     container.is(row).expect("the name is told as it is");
     let words = ["top", "-i", "0.3", "-d", "0.7", "-c", &container.id];
-    let output = memtrace::command(&words).env("LC_ALL", "C.UTF-8").output().expect("it can be started");
+    let output = output::of(memtrace::command(&words).env("LC_ALL", "C.UTF-8"));
     let table = String::from_utf8(output.stdout).expect("UTF-8 whatever the name is");
     assert!(table.contains(r"\x1b[31mred") && !table.chars().any(is_hostile), "{table:?}");
 }

@@ -9,7 +9,7 @@ use std::{
     sync::OnceLock,
 };
 
-use super::{MIB, guard, in_vm, scratch};
+use super::{MIB, guard, in_vm, output, scratch};
 
 /// A fresh directory.
 pub fn dir(name: &str) -> PathBuf {
@@ -47,8 +47,8 @@ fn image() -> PathBuf {
     let mount = scratch::dir("mounted");
     let script =
         format!("mke2fs -F {0} >/dev/null && mount -o loop {0} {1}", image.display(), mount.display());
-    let made = Command::new("sh").args(["-c", &script]).status().expect("there is a shell");
-    assert!(made.success(), "no file system could be made");
+    let made = output::of(Command::new("sh").args(["-c", &script]));
+    assert!(made.status.success(), "no file system could be made: {}", String::from_utf8_lossy(&made.stderr));
     guard::at_end(&format!("umount {}", mount.display()));
     mount
 }

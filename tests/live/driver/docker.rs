@@ -111,7 +111,7 @@ impl Docker {
                     );
                 }
             }
-            docker.command().arg("version").output().is_ok_and(|output| output.status.success()).then_some(())
+            output::of(docker.command().arg("version")).status.success().then_some(())
         });
         docker.import();
         docker
@@ -130,15 +130,9 @@ impl Docker {
         fs::copy(workload::binary(), root.join("bin/workload")).expect("it can be copied");
         symlink("busybox", root.join("bin/sh")).expect("a link can be made");
         let tar = scratch::dir("image").join("image.tar");
-        let packed = Command::new("tar")
-            .arg("--create")
-            .arg("--file")
-            .arg(&tar)
-            .arg("-C")
-            .arg(&root)
-            .arg(".")
-            .status();
-        assert!(packed.expect("tar can be started").success());
+        let mut pack = Command::new("tar");
+        let packed = output::of(pack.arg("--create").arg("--file").arg(&tar).arg("-C").arg(&root).arg("."));
+        assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
         self.ask(&["import", &tar.to_string_lossy(), IMAGE]);
     }
 
@@ -154,7 +148,7 @@ impl Docker {
     }
 
     pub fn ask(&self, words: &[&str]) -> Output {
-        let output = self.command().args(words).output().expect("docker's client can be started");
+        let output = output::of(self.command().args(words));
         assert!(output.status.success(), "docker {words:?}: {}", String::from_utf8_lossy(&output.stderr));
         output
     }

@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{PATIENCE, interval::Interval, output, output::Gathered, program, wait_for};
+use super::{PATIENCE, cgroup::hierarchy, interval::Interval, output, output::Gathered, program, wait_for};
 
 pub fn binary() -> std::path::PathBuf {
     program("MEMTRACE_BIN")
@@ -26,7 +26,7 @@ pub fn command(words: &[&str]) -> Command {
 
 /// Runs it to its end.
 pub fn run(words: &[&str]) -> Output {
-    command(words).output().expect("memtrace can be started")
+    output::of(&mut command(words))
 }
 
 /// A running `memtrace top --json`; killed with the value.
@@ -103,9 +103,13 @@ impl Memtrace {
         self.lines.try_iter().map(|line| parsed(&line)).collect()
     }
 
-    /// An open descriptor less is a leak less.
+    /// How many descriptors it has open beside those of cgroups, whose number is this machine's affair.
     pub fn descriptors(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("it runs").count()
+        fs::read_dir(format!("/proc/{}/fd", self.pid()))
+            .expect("it runs")
+            .flatten()
+            .filter(|entry| fs::read_link(entry.path()).is_ok_and(|to| !to.starts_with(&hierarchy().mount)))
+            .count()
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -2,12 +2,49 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
+    process::{Command, Output, Stdio},
     sync::{
         Arc, Mutex,
         mpsc::{self, Receiver},
     },
     thread,
+    time::Instant,
 };
+
+use super::PATIENCE;
+
+/// Runs a command to its end, and ends it when that does not come: no test may hang on what it tests.
+pub fn of(command: &mut Command) -> Output {
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?} cannot be started: {error}"));
+    let all = |mut stream: Box<dyn Read + Send>| {
+        thread::spawn(move || {
+            let mut bytes = Vec::new();
+            // Broken off, it is as long as it is.
+            let _ = stream.read_to_end(&mut bytes);
+            bytes
+        })
+    };
+    let stdout = all(Box::new(child.stdout.take().expect("its output is a pipe")));
+    let stderr = all(Box::new(child.stderr.take().expect("its messages are a pipe")));
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("it is our child") {
+            Some(status) => break status,
+            None if start.elapsed() > PATIENCE => {
+                child.kill().and_then(|()| child.wait()).expect("it is our child");
+                panic!("{command:?} took longer than {} s and was ended", PATIENCE.as_secs());
+            }
+            None => thread::sleep(std::time::Duration::from_millis(5)),
+        }
+    };
+    let joined = |bytes: thread::JoinHandle<Vec<u8>>| bytes.join().expect("it does nothing but read");
+    Output { status, stdout: joined(stdout), stderr: joined(stderr) }
+}
 
 /// Lines as they come; the end of the output closes the channel.
 pub fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {

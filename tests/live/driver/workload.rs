@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{PATIENCE, cgroup::Cgroup, output, program};
+use super::{PATIENCE, cgroup::Cgroup, output, program, wait_for};
 
 pub fn binary() -> std::path::PathBuf {
     program("MEMTRACE_WORKLOAD")
@@ -43,7 +43,7 @@ impl Workload {
 
     /// Waits until it ended by itself.
     pub fn wait(mut self) {
-        let status = self.child.wait().expect("it is our child");
+        let status = wait_for("the workload to end", || self.child.try_wait().expect("it is our child"));
         assert!(status.success(), "the workload failed: {status}");
     }
 }
