@@ -149,7 +149,7 @@ fn charges_are_counted_on_demand() {
     if unasked.is_none() {
         memtrace.until("the time to be up", |interval| charged(interval) == Some(None));
     } else {
-        let later = memtrace.take(8).pop().expect("eight were asked for");
+        let later = memtrace.later(8);
         assert!(charged(&later).is_some_and(|rate| rate.is_some()), "a cheap hook goes on");
     }
     memtrace.stop();

@@ -118,7 +118,7 @@ fn without_btf_classic_tracepoints_serve() {
     let stays = Made::top("stays");
     let workload = Workload::start(&stays, &["anon", "--total", "8M", "--hold", "forever"]);
     let truth = workload.done();
-    let interval = memtrace.take(2).pop().expect("two were asked for");
+    let interval = memtrace.later(2);
     let row = interval.row(&stays).expect("it has a row");
     assert!(row["memory"]["anon"].as_u64().is_some_and(|anon| anon >= truth), "{row}");
     assert!(row["charged_per_s"].is_null(), "what no probe serves is not known");
@@ -239,7 +239,7 @@ fn a_storm_of_cgroups() {
         made += dirs.len();
     }
     memtrace.waiting();
-    let interval = memtrace.take(3).pop().expect("three were asked for");
+    let interval = memtrace.later(3);
     let inside = format!("{}/", top.path);
     let left: Vec<&str> = interval
         .rows()

@@ -19,7 +19,7 @@ fn before_and_after_count_alike() {
     let mut memtrace = Memtrace::top(&["-i", "0.5"]);
     let after = anon("after", &words);
     let truth = after.done();
-    let interval = memtrace.take(3).pop().expect("three were asked for");
+    let interval = memtrace.later(3);
     memtrace.stop();
     for container in [&before, &after] {
         let row = interval.row(&container.cgroup).expect("each has a row");
@@ -95,9 +95,7 @@ fn two_with_the_same_workload_are_told_apart() {
         )
     });
     let truths = containers.each_ref().map(Container::done);
-    // What was printed while they still grew is of no use.
-    memtrace.waiting();
-    let interval = memtrace.take(3).pop().expect("three were asked for");
+    let interval = memtrace.later(3);
     memtrace.stop();
     for (container, truth) in containers.iter().zip(truths) {
         let row = interval.row(&container.cgroup).expect("each has a row");

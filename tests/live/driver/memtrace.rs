@@ -83,6 +83,12 @@ impl Memtrace {
         (0..count).map(|_| self.next()).collect()
     }
 
+    /// The last of the next so many that are not printed yet: what was printed meanwhile is of the time before.
+    pub fn later(&mut self, count: usize) -> Interval {
+        self.waiting();
+        self.take(count).pop().expect("at least one is asked for")
+    }
+
     /// Intervals until one fits, that one last.
     pub fn until(&mut self, what: &str, mut fits: impl FnMut(&Interval) -> bool) -> Vec<Interval> {
         let start = Instant::now();
