@@ -66,6 +66,19 @@ fn below(path: &str) -> &str {
     }
 }
 
+/// A cgroup's directory: the kept descriptor, or one opened for now.
+fn directory<'a>(
+    kept: Option<&'a OwnedFd>,
+    mount: &OwnedFd,
+    path: &str,
+    opened: &'a mut Option<OwnedFd>,
+) -> Option<&'a OwnedFd> {
+    if kept.is_none() {
+        *opened = open_dir(mount, below(path)).ok();
+    }
+    kept.or(opened.as_ref())
+}
+
 impl Cgroupfs {
     pub fn open(memory: &Path, v2: bool, cpu: Option<&Path>, pids: Option<&Path>) -> io::Result<Cgroupfs> {
         let dir = |path: &Path| open_dir(CWD, &path.to_string_lossy());
@@ -114,16 +127,9 @@ impl Cgroupfs {
     /// Processes of a cgroup, at most `limit`.
     pub fn processes(&mut self, id: u64, limit: usize) -> Vec<u32> {
         let Some(watched) = self.watched.get(&id) else { return Vec::new() };
-        let opened;
-        let dir = match &watched.dir {
-            Some(dir) => dir,
-            None => match open_dir(&self.mount, below(&watched.path)) {
-                Ok(dir) => {
-                    opened = dir;
-                    &opened
-                }
-                Err(_) => return Vec::new(),
-            },
+        let mut opened = None;
+        let Some(dir) = directory(watched.dir.as_ref(), &self.mount, &watched.path, &mut opened) else {
+            return Vec::new();
         };
         let text = read(dir, "cgroup.procs", &mut self.buffer).unwrap_or_default();
         text.lines().filter_map(|line| line.parse().ok()).take(limit).collect()
@@ -161,16 +167,9 @@ impl Cgroupfs {
         events: &mut Vec<Event>,
     ) {
         let Some(watched) = self.watched.get_mut(&id) else { return };
-        let opened;
-        let dir = match &watched.dir {
-            Some(dir) => dir,
-            None => match open_dir(&self.mount, below(&watched.path)) {
-                Ok(dir) => {
-                    opened = dir;
-                    &opened
-                }
-                Err(_) => return events.push(Event::Sampled { id, usage: None, stat: None }),
-            },
+        let mut opened = None;
+        let Some(dir) = directory(watched.dir.as_ref(), &self.mount, &watched.path, &mut opened) else {
+            return events.push(Event::Sampled { id, usage: None, stat: None });
         };
         let name = if self.v2 { "memory.current" } else { "memory.usage_in_bytes" };
         let usage = match &watched.usage_file {
