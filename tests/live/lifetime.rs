@@ -50,6 +50,10 @@ fn a_short_life_is_accounted() {
     let intervals = memtrace.until("the container to go", |interval| interval.removed(&path).is_some());
     memtrace.stop();
     accounted(&container, &intervals, truth);
+    // It held that for longer than six looks at a newborn take, so what it was made of is known, too.
+    let row = intervals.iter().find_map(|interval| interval.removed(&path)).expect("it was accounted");
+    let anon = row["removed"]["most"]["anon"].as_u64().expect("it is known");
+    assert!(anon >= truth && anon <= truth + 2 * MIB, "{anon}, true {truth}");
     container.wait();
 }
 

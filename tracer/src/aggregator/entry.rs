@@ -59,6 +59,8 @@ pub struct Entry {
     born: Option<Duration>,
     /// With all below it, as read.
     pub now: Hierarchical,
+    /// The reading with the greatest usage: what it was made of when it counted.
+    most: [Option<u64>; KINDS],
     pub limit: Option<u64>,
     kernel_inferred: bool,
     oom_before: Option<u64>,
@@ -88,6 +90,7 @@ impl Entry {
             above,
             born,
             now: Hierarchical::default(),
+            most: [None; KINDS],
             limit: None,
             kernel_inferred: false,
             oom_before: born.map(|_| 0),
@@ -137,6 +140,9 @@ impl Entry {
         let Some(stat) = stat else { return false };
         self.now.read(stat);
         self.kernel_inferred = stat.kernel_inferred;
+        if self.now.get(Kind::Current) >= self.most[Kind::Current as usize] {
+            self.most = self.now.into_inner();
+        }
         let Some(More { limit, tasks, oom_kills, throttled, .. }) = stat.more else { return false };
         let other_limit = self.limit != limit;
         self.limit = limit;
@@ -210,7 +216,7 @@ impl Entry {
                 lived_s: self.born.map(|born| removal.at.saturating_sub(born).as_secs_f64()),
                 peak: removal.peak,
                 left: removal.left,
-                last: self.memory(&self.now.into_inner(), limits.effective),
+                most: self.memory(&self.most, limits.effective),
             }),
             trend: Arc::from(self.trend.as_slice()),
             provenance: self.provenance.clone(),

@@ -84,8 +84,8 @@ pub struct Removed {
     pub peak: Option<u64>,
     /// What it still held at removal, now its parent's.
     pub left: Option<u64>,
-    /// The last composition read while it lived.
-    pub last: Memory,
+    /// The composition read when it held most. Between its last breath and its removal a cgroup is empty.
+    pub most: Memory,
 }
 
 /// One row.

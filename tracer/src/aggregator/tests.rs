@@ -101,6 +101,7 @@ fn one_that_lived_between_two_ticks_is_told_once() {
     aggregator.tick(Duration::from_secs(1));
     aggregator.place(4, container(4, "/docker/brief"), Some(DOCKER), Some(Duration::from_millis(1200)));
     apply(&mut aggregator, &[sampled(4, 8 * MIB, 8 * MIB, More::default())]);
+    apply(&mut aggregator, &[sampled(4, MIB, 0, More::default())]);
     let removed = Event::CgroupRemoved { id: 4, usage: Some(MIB), peak: Some(9 * MIB) };
     aggregator.apply(&removed, None, Duration::from_millis(1500));
     aggregator.gone(4, Duration::from_millis(1501));
@@ -108,7 +109,7 @@ fn one_that_lived_between_two_ticks_is_told_once() {
     let brief = row(&tick, "/docker/brief");
     assert_eq!(brief.memory.current, None, "its memory is in the row around it now");
     let told = brief.removed.as_ref().expect("its end");
-    assert_eq!((told.peak, told.left, told.last.anon), (Some(9 * MIB), Some(MIB), Some(8 * MIB)));
+    assert_eq!((told.peak, told.left, told.most.anon), (Some(9 * MIB), Some(MIB), Some(8 * MIB)));
     assert!((told.lived_s.expect("it was seen to begin") - 0.3).abs() < 1e-9);
     assert!(aggregator.tick(Duration::from_secs(3)).rows.iter().all(|row| row.container.cgroup.id != 4));
 }

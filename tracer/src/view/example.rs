@@ -180,7 +180,7 @@ fn short_lived() -> Row {
         lived_s: Some(0.3),
         peak: Some(312 * MIB),
         left: Some(40 * MIB),
-        last: memory(200 * MIB, 0, 0, MIB),
+        most: memory(200 * MIB, 0, 0, MIB),
     };
     Row { removed: Some(removed), ..row(pod("batch", "report-28411-q8z7k", Some("render"), 7)) }
 }

@@ -107,7 +107,7 @@ fn identity(
 
 /// Sizes and growth by kind; of a removed row its last sizes.
 fn composition(row: &Row, theme: &Theme) -> Vec<Line<'static>> {
-    let memory = row.removed.as_ref().map_or(&row.memory, |removed| &removed.last);
+    let memory = row.removed.as_ref().map_or(&row.memory, |removed| &removed.most);
     let right = |text: &str| text::right(text, NUMBER, Charset::Unicode);
     let mut lines = vec![Line::styled(
         format!("{:HEAD$}{}{}{}", "", right("NOW"), right("GROWTH/s"), right("LAST/s")),
