@@ -65,7 +65,8 @@ pub struct Entry {
     kernel_inferred: bool,
     oom_before: Option<u64>,
     throttled: Option<(u64, u64)>,
-    throttled_before: Option<(u64, u64)>,
+    /// Between the last two readings, which may be more than an interval apart.
+    throttled_share: Option<f64>,
     /// Own share at the last tick.
     before: Option<[Option<u64>; KINDS]>,
     ewma: [Option<f64>; KINDS],
@@ -95,7 +96,7 @@ impl Entry {
             kernel_inferred: false,
             oom_before: born.map(|_| 0),
             throttled: None,
-            throttled_before: None,
+            throttled_share: None,
             before: born.map(|_| [Some(0); KINDS]),
             ewma: [None; KINDS],
             count: CgroupCount::default(),
@@ -149,7 +150,7 @@ impl Entry {
         self.now.set(Kind::Tasks, tasks);
         self.now.set(Kind::OomKills, oom_kills);
         self.oom_before = self.oom_before.or(oom_kills);
-        self.throttled = throttled;
+        self.throttled_share = throttled_share(std::mem::replace(&mut self.throttled, throttled), throttled);
         other_limit
     }
 
@@ -211,7 +212,7 @@ impl Entry {
                 exits_per_s: per_second(count.exits, before.exits, with.served.tasks),
             },
             oom_kills: oom_kills.map(|kills| kills.saturating_sub(self.oom_before.unwrap_or(0))),
-            throttled_share: self.throttled_share(),
+            throttled_share: self.throttled_share.filter(|_| self.alive()),
             removed: self.removal.map(|removal| Removed {
                 lived_s: self.born.map(|born| removal.at.saturating_sub(born).as_secs_f64()),
                 peak: removal.peak,
@@ -264,12 +265,12 @@ impl Entry {
         memory.kernel_how = (self.kernel_inferred && memory.kernel.is_some()).then_some(How::Inferred);
         memory
     }
+}
 
-    fn throttled_share(&mut self) -> Option<f64> {
-        let now = self.throttled?;
-        let before = self.throttled_before.replace(now)?;
-        let periods = now.0.checked_sub(before.0)?;
-        let throttled = now.1.checked_sub(before.1)?;
-        Some(if periods == 0 { 0.0 } else { throttled as f64 / periods as f64 })
-    }
+/// Throttled periods / periods between two readings of both; no periods, no throttling.
+fn throttled_share(before: Option<(u64, u64)>, now: Option<(u64, u64)>) -> Option<f64> {
+    let (before, now) = (before?, now?);
+    let periods = now.0.checked_sub(before.0)?;
+    let throttled = now.1.checked_sub(before.1)?;
+    Some(if periods == 0 { 0.0 } else { throttled as f64 / periods as f64 })
 }

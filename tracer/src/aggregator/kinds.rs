@@ -70,7 +70,9 @@ impl Hierarchical {
         ] {
             self.set(kind, value);
         }
-        self.kills_are_local = stat.more.as_ref().is_some_and(|more| more.kills_are_local);
+        if let Some(more) = &stat.more {
+            self.kills_are_local = more.kills_are_local;
+        }
     }
 
     /// Adds another cgroup. A sum with an unknown part is unknown, unless nothing at all is known of the other:

@@ -107,7 +107,8 @@ pub struct Row {
     pub tasks: Tasks,
     /// Since attach.
     pub oom_kills: Option<u64>,
-    /// Throttled CPU periods / periods in the last interval; `None` without a quota.
+    /// Throttled CPU periods / periods between the last two readings, which are an interval apart where memory
+    /// moves and up to ten seconds where it does not; `None` without a quota.
     pub throttled_share: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed: Option<Removed>,

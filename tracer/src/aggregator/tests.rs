@@ -215,3 +215,18 @@ fn a_row_at_rest_wakes_with_its_whole_trend() {
     trend.push(Some(11 * MIB));
     assert_eq!(*woken.trend, *trend, "what it missed at rest was the same");
 }
+
+#[test]
+fn throttling_holds_until_the_next_reading() {
+    let mut aggregator = aggregator();
+    let more = |throttled| More { throttled: Some(throttled), ..More::default() };
+    apply(&mut aggregator, &[sampled(WEB, MIB, MIB, more((100, 10)))]);
+    assert_eq!(row(&aggregator.tick(Duration::from_secs(1)), "/docker/web").throttled_share, None);
+    apply(&mut aggregator, &[sampled(WEB, MIB, MIB, more((110, 15)))]);
+    assert_eq!(row(&aggregator.tick(Duration::from_secs(2)), "/docker/web").throttled_share, Some(0.5));
+    let stat = Stat { anon: Some(MIB), ..Stat::default() };
+    apply(&mut aggregator, &[Event::Sampled { id: WEB, usage: Some(MIB), stat: Some(Box::new(stat)) }]);
+    assert_eq!(row(&aggregator.tick(Duration::from_secs(3)), "/docker/web").throttled_share, Some(0.5));
+    apply(&mut aggregator, &[sampled(WEB, MIB, MIB, more((110, 15)))]);
+    assert_eq!(row(&aggregator.tick(Duration::from_secs(4)), "/docker/web").throttled_share, Some(0.0));
+}

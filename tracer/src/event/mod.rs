@@ -76,7 +76,7 @@ pub struct Stat {
     pub vmalloc: Option<u64>,
     pub page_tables: Option<u64>,
     pub kernel_stack: Option<u64>,
-    /// Read less often than the rest; the last reading is kept.
+    /// Only when it was read this time, which is less often than the rest.
     pub more: Option<More>,
 }
 

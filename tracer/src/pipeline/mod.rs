@@ -134,7 +134,7 @@ impl Pipeline {
         self.probes.end_charges(now);
         self.rows.aggregator.served = self.probes.served;
         let mut events = Vec::new();
-        let maps = self.probes.read(&mut events);
+        let maps = self.probes.read(now, &mut events);
         let age = now.saturating_duration_since(self.rescanned);
         if age >= RESCAN || !self.probes.tell_of_cgroups() {
             self.rows.rescan(now);

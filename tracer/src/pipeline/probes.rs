@@ -28,6 +28,9 @@ use crate::{
     },
 };
 
+/// A file per map and program is read for what they cost and lose: not with every tick.
+const COSTS_AGE: Duration = Duration::from_secs(5);
+
 /// What is attached. Dropping it detaches all.
 pub struct Probes {
     loader: Option<Loader>,
@@ -39,6 +42,8 @@ pub struct Probes {
     /// When per-page counting ends.
     charges_until: Option<Instant>,
     descriptors: Vec<PathBuf>,
+    /// When the descriptors were read, what the maps take, how many runs were skipped.
+    costs: Option<(Instant, u64, u64)>,
     garbled: u64,
     pub served: Served,
     /// One line a probe.
@@ -61,6 +66,7 @@ impl Probes {
             facts,
             charges_until: options.charges.map(|time| Instant::now() + time),
             descriptors: Vec::new(),
+            costs: None,
             garbled: 0,
             served: Served::default(),
             lines: Arc::from([]),
@@ -102,6 +108,7 @@ impl Probes {
         self.served = Served { charges: self.serves("charge"), tasks: self.serves("task_life") };
         self.lines = self.outcomes.iter().map(Outcome::line).collect();
         self.descriptors = bpf_descriptors();
+        self.costs = None;
     }
 
     fn serves(&self, name: &str) -> bool {
@@ -142,9 +149,14 @@ impl Probes {
     }
 
     /// Reads the counters, and what was lost so far; returns what the maps take of kernel memory.
-    pub fn read(&mut self, events: &mut Vec<Event>) -> Option<u64> {
+    pub fn read(&mut self, now: Instant, events: &mut Vec<Event>) -> Option<u64> {
         self.counters.as_mut()?.read(events);
-        let (maps, misses) = bpf_costs(&self.descriptors);
+        let known = self.costs.filter(|(at, ..)| now.saturating_duration_since(*at) < COSTS_AGE);
+        let (at, maps, misses) = known.unwrap_or_else(|| {
+            let (maps, misses) = bpf_costs(&self.descriptors);
+            (now, maps, misses)
+        });
+        self.costs = Some((at, maps, misses));
         let lost = [
             ("runs of a program that the kernel skipped because another was running", misses),
             ("records of the ring buffer that could not be read", self.garbled),

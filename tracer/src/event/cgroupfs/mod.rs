@@ -181,6 +181,7 @@ impl Cgroupfs {
         let due = age(watched.stat_at) >= sweep && (watched.stat_at.is_none() || *sweeps > 0);
         let moved = moved || watched.in_flux || usage != watched.usage;
         let mut stat = None;
+        let mut fresh = false;
         if moved || due {
             if due {
                 *sweeps = sweeps.saturating_sub(1);
@@ -196,6 +197,7 @@ impl Cgroupfs {
                     &mut self.buffer,
                 ));
                 watched.more_at = Some(now);
+                fresh = true;
             }
             stat = read_stat(dir, self.v2, usage, &mut self.buffer).map(Box::new);
             if let Some(stat) = &mut stat {
@@ -205,11 +207,16 @@ impl Cgroupfs {
                 watched.in_flux = stat.dirty.unwrap_or(0) + stat.writeback.unwrap_or(0) > 0
                     || stat.more.as_ref().and_then(|more| more.limit).is_some_and(near);
             }
-            watched.still = !moved && stat.is_some() && stat == watched.stat;
+            // Throttling that stood still is news: the share of the time before ends with it.
+            let throttled = watched.more.as_ref().is_some_and(|more| more.throttled.is_some());
+            watched.still = !moved && stat.is_some() && stat == watched.stat && !throttled;
             if watched.still {
                 stat = None;
             } else if stat.is_some() {
                 watched.stat.clone_from(&stat);
+            }
+            if let Some(stat) = stat.as_mut().filter(|_| !fresh) {
+                stat.more = None;
             }
         }
         // A reading that is the same as the last one is no event.
