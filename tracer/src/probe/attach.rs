@@ -86,12 +86,8 @@ impl Outcome {
                 format!("{}: {} {} ({})", self.probe.name, chosen.kind, chosen.target(), chosen.precision)
             }
             None => {
-                let whys = self.attempts.iter().filter_map(|attempt| attempt.why.as_deref());
-                let why = {
-                    let mut whys = whys;
-                    whys.next_back()
-                }
-                .unwrap_or("no alternative");
+                let why = self.attempts.iter().rev().find_map(|attempt| attempt.why.as_deref());
+                let why = why.unwrap_or("no alternative");
                 format!("{}: not attached: {why}; {}", self.probe.name, self.probe.lost)
             }
         }
@@ -158,13 +154,9 @@ impl Loader {
             outcome.attempts.push(attempt);
         }
         if planned.required && outcome.chosen.is_none() {
-            let tried = outcome.attempts.iter().rfind(|attempt| {
-                planned.candidates.iter().any(|candidate| {
-                    std::ptr::eq(candidate.alternative, attempt.alternative)
-                        && !candidate.why_not.as_deref().is_some_and(|why| why.starts_with("another"))
-                })
-            });
-            let why = tried.and_then(|attempt| attempt.why.clone()).unwrap_or_default();
+            let mut asked = planned.candidates.iter().zip(&outcome.attempts).rev();
+            let why = asked.find(|(candidate, _)| !candidate.ruled_out);
+            let why = why.and_then(|(_, attempt)| attempt.why.clone()).unwrap_or_default();
             return Err(AttachError::Required { probe: planned.probe.name, why });
         }
         Ok(outcome)

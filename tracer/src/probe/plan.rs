@@ -4,7 +4,7 @@
 use thiserror::Error;
 use tracer_ebpf::abi::offsets::Symbol;
 
-use super::registry::{Alternative, Cost, Hook, Kind, Link, PROBES, Probe};
+use super::registry::{self, Alternative, Cost, Hook, Kind, Link, PROBES, Probe};
 use crate::kernel::Facts;
 
 /// What the user asked for beyond the defaults.
@@ -45,7 +45,7 @@ impl Force {
     pub fn parse(text: &str) -> Result<Force, ForceError> {
         let (probe, rest) = match text.split_once('=') {
             Some((name, rest)) => {
-                let known = PROBES.iter().find(|probe| probe.name == name);
+                let known = registry::probe(name);
                 (Some(known.ok_or_else(|| ForceError::Probe(name.to_owned()))?), rest)
             }
             None => (None, text),
@@ -85,6 +85,8 @@ pub struct Candidate {
     pub alternative: &'static Alternative,
     /// `None`: it may be tried.
     pub why_not: Option<String>,
+    /// The user asked for another.
+    pub ruled_out: bool,
     /// Usable, but not without being asked for.
     pub on_demand: bool,
 }
@@ -106,17 +108,14 @@ pub fn plan(facts: &Facts, wishes: &Wishes) -> Vec<Planned> {
         .map(|probe| {
             let force = wishes.force.iter().rev().find(|force| force.concerns(probe));
             let candidates = probe.alternatives.iter().map(|alternative| {
-                let (why_not, on_demand) = match force {
-                    Some(force) if !force.fits(alternative) => {
-                        (Some(format!("another alternative was asked for ({})", force.kind)), false)
-                    }
-                    _ => {
-                        let why_not = hindrance(facts, alternative);
-                        let dear = alternative.cost == Cost::Page && force.is_none() && !wishes.per_page;
-                        (why_not.clone(), why_not.is_none() && dear)
-                    }
+                let other = force.filter(|force| !force.fits(alternative));
+                let why_not = match other {
+                    Some(force) => Some(format!("another alternative was asked for ({})", force.kind)),
+                    None => hindrance(facts, alternative),
                 };
-                Candidate { alternative, why_not, on_demand }
+                let dear = alternative.cost == Cost::Page && force.is_none() && !wishes.per_page;
+                let on_demand = why_not.is_none() && dear;
+                Candidate { alternative, why_not, ruled_out: other.is_some(), on_demand }
             });
             Planned { probe, candidates: candidates.collect(), required: force.is_some() }
         })
