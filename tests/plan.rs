@@ -166,7 +166,7 @@ fn what_the_user_names_is_required_and_alone() {
         ("charge=kprobe:try_charge_memcg", "try_charge_memcg"),
         ("charge=fentry:try_charge_memcg", "try_charge_memcg"),
     ] {
-        let wishes = Wishes { force: vec![Force::parse(force).expect(force)], per_page: false };
+        let wishes = Wishes { force: vec![Force::parse(force).expect(force)], ..Wishes::default() };
         let facts = facts("6.12");
         let (_, target) =
             choice(&facts, &wishes, "charge").expect("it is there, and need not be asked for twice");
@@ -188,7 +188,7 @@ fn the_gather_names_its_owner_in_one_of_two_ways() {
     neither.symbols.remove("UnchargeMemcg");
     let force = Wishes {
         force: vec![Force::parse("charge=fentry:uncharge_batch").expect("a target")],
-        per_page: false,
+        ..Wishes::default()
     };
     assert_eq!(choice(&neither, &force, "charge"), None);
 }

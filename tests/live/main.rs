@@ -13,3 +13,4 @@ mod growth;
 mod left_behind;
 mod lifetime;
 mod screen;
+mod sites;

@@ -2,9 +2,12 @@
 //! per way of attaching it. What they share with user space stands in `lib.rs`.
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod access;
+mod atomic;
 mod emit;
+mod flight;
 mod globals;
 mod maps;
 mod memcg;

@@ -3,9 +3,13 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf, StackTrace},
 };
-use tracer_ebpf::abi::{counter::CgroupCount, failure::Failure};
+use tracer_ebpf::abi::{
+    counter::CgroupCount,
+    failure::Failure,
+    site::{SiteCount, SiteKey},
+};
 
 /// Rare transitions.
 #[map]
@@ -19,9 +23,21 @@ pub static CGROUPS: PerCpuHashMap<u64, CgroupCount> = PerCpuHashMap::with_max_en
 #[map]
 pub static FAILURES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Failure::COUNT, 0);
 
-/// Charges between a function's entry and its return, where only kprobes exist: (what is charged, pages).
+/// Charges between a function's entry and its return, where only kprobes exist: (what is charged, pages, stack).
 #[map]
-pub static IN_FLIGHT: HashMap<u64, [u64; 2]> = HashMap::with_max_entries(1, 0);
+pub static IN_FLIGHT: HashMap<u64, [u64; 3]> = HashMap::with_max_entries(1, 0);
+
+/// Memory cgroups whose charges are followed to their sites, and the pages that a CPU has not yet told of.
+#[map]
+pub static SITE_TARGETS: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entries(1, 0);
+
+/// What each site charged.
+#[map]
+pub static SITES: HashMap<SiteKey, SiteCount> = HashMap::with_max_entries(1, 0);
+
+/// Kernel stacks by the hash of their addresses.
+#[map]
+pub static STACKS: StackTrace = StackTrace::with_max_entries(1, 0);
 
 /// The kernel's `memory_cgrp_subsys`, learned from the first task seen: tells a memory counter from others.
 #[map]

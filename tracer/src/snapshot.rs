@@ -8,6 +8,7 @@ use crate::{
     aggregator::{
         Aggregator, Tick,
         row::{How, Row},
+        site::SiteReport,
     },
     event::DeadCgroups,
 };
@@ -94,6 +95,8 @@ pub struct Snapshot {
     pub rows: Vec<Arc<Row>>,
     /// One line per probe, for the detail of a view: which hook serves it, or why none does.
     pub probes: Arc<[String]>,
+    /// Charges by process and kernel site, of the rows that were asked for.
+    pub sites: Option<Arc<SiteReport>>,
 }
 
 impl Host {

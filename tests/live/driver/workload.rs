@@ -36,6 +36,10 @@ impl Workload {
         Workload { child, said }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until it has done its work, and gives what it did in bytes.
     pub fn done(&self) -> u64 {
         done(&self.said)

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{anon, cgroups, file, idle, log, report, storm};
+use crate::{anon, cgroups, file, idle, log, page_tables, report, slab, sock, storm};
 
 /// Uses memory in a known way, of a known amount, at a known rate.
 #[derive(Parser)]
@@ -26,6 +26,9 @@ enum Command {
     Tmpfs(file::Tmpfs),
     Read(file::Read),
     Write(file::Write),
+    PageTables(page_tables::PageTables),
+    Slab(slab::Slab),
+    Sock(sock::Sock),
     Log(log::Log),
     Idle(idle::Idle),
     Spin(idle::Spin),
@@ -69,6 +72,9 @@ impl Command {
             Self::Tmpfs(tmpfs) => tmpfs.run(),
             Self::Read(read) => read.run(),
             Self::Write(write) => write.run(),
+            Self::PageTables(tables) => tables.run(),
+            Self::Slab(slab) => slab.run(),
+            Self::Sock(sock) => sock.run(),
             Self::Log(log) => log.run(),
             Self::Idle(idle) => idle.run(),
             Self::Spin(spin) => spin.run(),

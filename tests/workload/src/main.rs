@@ -10,7 +10,10 @@ mod idle;
 mod log;
 mod mapping;
 mod pace;
+mod page_tables;
 mod report;
+mod slab;
+mod sock;
 mod storm;
 
 fn main() -> std::process::ExitCode {

@@ -24,4 +24,6 @@ failures! {
     CountersFull: "counts of cgroups for which the counter map had no room";
     PairLost: "charges whose function entry and return could not be paired";
     PathTruncated: "cgroup paths longer than an event holds";
+    SitesFull: "samples of charges for which the map of sites had no room";
+    StackLost: "kernel stacks of charges that could not be kept";
 }

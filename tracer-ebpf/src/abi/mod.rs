@@ -5,3 +5,4 @@ pub mod event;
 pub mod failure;
 pub mod offsets;
 pub mod setting;
+pub mod site;

@@ -60,8 +60,10 @@ symbols! {
     NrFilePages: "enum node_stat_item.NR_FILE_PAGES";
     MemcgKmem: "enum memcg_stat_item.MEMCG_KMEM";
     MemcgSock: "enum memcg_stat_item.MEMCG_SOCK";
-    // A task that moves.
+    // A task that moves, or charges.
     TaskTgid: "task_struct.tgid";
+    TaskGroupLeader: "task_struct.group_leader";
+    TaskComm: "task_struct.comm";
     // Classic tracepoints.
     TpMkdirRoot: "tp cgroup/cgroup_mkdir.root";
     TpMkdirId: "tp cgroup/cgroup_mkdir.id";

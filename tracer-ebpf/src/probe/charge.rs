@@ -6,7 +6,6 @@
 //! Cost: batch hooks 4 probed reads for 64 pages; per-page hooks 65-190 ns a fault, hence on demand only.
 
 use aya_ebpf::{
-    helpers::bpf_get_smp_processor_id,
     macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe, raw_tracepoint, tracepoint},
     programs::{
         BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
@@ -18,8 +17,8 @@ use tracer_ebpf::abi::{failure::Failure, offsets::Symbol};
 use crate::{
     access::{Access, Direct, Probed},
     emit::{count, lose},
+    flight::{enter, leave},
     globals::{has, number},
-    maps::IN_FLIGHT,
     memcg::{memcg_id, memcg_of_counter},
 };
 
@@ -78,13 +77,24 @@ pub fn pc_unch_fentry(ctx: FEntryContext) -> i32 {
     0
 }
 
+/// Every entry keeps something, so a return that finds nothing has lost a charge.
+#[inline(always)]
+fn left() -> Option<[u64; 3]> {
+    let found = leave();
+    if found.is_none() {
+        lose(Failure::PairLost);
+    }
+    found
+}
+
 #[kprobe]
 pub fn pc_try_kprobe(ctx: ProbeContext) -> u32 {
-    enter(ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0))
+    enter([ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0), 0], Failure::PairLost);
+    0
 }
 #[kretprobe]
 pub fn pc_try_kret(ctx: RetProbeContext) -> u32 {
-    if let Some([counter, pages]) = leave()
+    if let Some([counter, pages, _]) = left()
         && ctx.ret::<u64>() & 0xff != 0
     {
         counter_charged(counter, pages);
@@ -114,11 +124,12 @@ pub fn try_fexit(ctx: FExitContext) -> i32 {
 }
 #[kprobe]
 pub fn try_kprobe(ctx: ProbeContext) -> u32 {
-    enter(ctx.arg(0).unwrap_or(0), u64::from(ctx.arg::<u64>(2).unwrap_or(0) as u32))
+    enter([ctx.arg(0).unwrap_or(0), u64::from(ctx.arg::<u64>(2).unwrap_or(0) as u32), 0], Failure::PairLost);
+    0
 }
 #[kretprobe]
 pub fn try_kret(ctx: RetProbeContext) -> u32 {
-    if let Some([memcg, pages]) = leave()
+    if let Some([memcg, pages, _]) = left()
         && ctx.ret::<u64>() as i32 == 0
     {
         charged(memcg_id::<Probed>(memcg), pages);
@@ -179,12 +190,12 @@ pub fn objcg_kprobe(ctx: ProbeContext) -> u32 {
 // `mod_memcg_state`) kernel and socket pages.
 
 #[inline(always)]
-fn lruvec_item(item: u32) -> bool {
+pub(super) fn lruvec_item(item: u32) -> bool {
     item == number(Symbol::NrAnonMapped) || item == number(Symbol::NrFilePages)
 }
 
 #[inline(always)]
-fn state_item(item: u32) -> bool {
+pub(super) fn state_item(item: u32) -> bool {
     item == number(Symbol::MemcgKmem) || item == number(Symbol::MemcgSock)
 }
 
@@ -248,35 +259,4 @@ pub fn lruvec_tp(ctx: TracePointContext) -> u32 {
 #[tracepoint]
 pub fn state_tp(ctx: TracePointContext) -> u32 {
     classic(&ctx, Symbol::TpStateItem, Symbol::TpStateId, Symbol::TpStateVal, state_item)
-}
-
-// Pairing of entry and return, for kprobes.
-
-/// The task, or for the idle task (which charges in softirq) its CPU.
-#[inline(always)]
-fn flight() -> u64 {
-    let task = aya_ebpf::helpers::bpf_get_current_pid_tgid();
-    // SAFETY: the helper has no preconditions.
-    if task != 0 { task } else { (1 << 63) | u64::from(unsafe { bpf_get_smp_processor_id() }) }
-}
-
-#[inline(always)]
-fn enter(what: u64, pages: u64) -> u32 {
-    if IN_FLIGHT.insert(flight(), [what, pages], 0).is_err() {
-        lose(Failure::PairLost);
-    }
-    0
-}
-
-#[inline(always)]
-fn leave() -> Option<[u64; 2]> {
-    let key = flight();
-    // SAFETY: the value is copied at once; only this task's own return removes it.
-    let found = unsafe { IN_FLIGHT.get(key) }.copied();
-    if found.is_none() {
-        lose(Failure::PairLost);
-    } else {
-        let _ = IN_FLIGHT.remove(key);
-    }
-    found
 }

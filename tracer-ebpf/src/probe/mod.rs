@@ -2,4 +2,5 @@
 
 mod cgroup_life;
 mod charge;
+mod charge_site;
 mod task_life;

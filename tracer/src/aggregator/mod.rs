@@ -5,6 +5,7 @@ mod entry;
 pub mod host;
 mod kinds;
 pub mod row;
+pub mod site;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -121,8 +122,9 @@ impl Aggregator {
             Event::Lost { what, count } => {
                 self.losses.insert(what, *count);
             }
-            // These concern the tree and the names.
-            Event::CgroupMade { .. }
+            // These concern the tree, the names and the sites.
+            Event::Charged { .. }
+            | Event::CgroupMade { .. }
             | Event::CgroupRenamed { .. }
             | Event::CgroupReleased { .. }
             | Event::TaskMoved { .. } => {}

@@ -1,7 +1,9 @@
 //! `memtrace top`: one thread collects, this one shows, and both end together.
 
 use std::{
+    fs::File,
     io::{self, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -15,12 +17,12 @@ use super::{Failure, facts, permitted, print};
 use crate::{
     cli::{LOG_LEVELS, Top},
     kernel::Facts,
-    pipeline::{self, Pipeline, Snapshots},
+    pipeline::{self, Chosen, Pipeline, SiteWish, Snapshots},
     view::{
         demand::Demand,
         json,
         select::{Filter, Key, Order, select},
-        table, tui,
+        site, table, tui,
     },
 };
 
@@ -52,12 +54,15 @@ pub fn run(options: Top) -> Result<(), Failure> {
         duration: options.duration,
         force: options.attach,
         charges: options.charges,
+        sites: options.sites.map(|time| SiteWish { chosen: Chosen::Pattern(shown.filter.clone()), time }),
         probe_log: options
             .probe_log
             .and_then(|word| LOG_LEVELS.iter().position(|level| *level == word))
             .map_or(0, |place| place as u8 + 1),
     };
+    let folded = options.folded.as_deref().map(Folded::create).transpose()?;
     let (sender, snapshots) = watch::channel(None);
+    let last = snapshots.clone();
     let (stop, stopped) = watch::channel(false);
     let (demand, demands) = mpsc::unbounded_channel();
     let collector = collect(collected, facts, sender, stopped, demands)?;
@@ -69,7 +74,33 @@ pub fn run(options: Top) -> Result<(), Failure> {
     stop.send_replace(true);
     ended(collector)?;
     viewed?;
-    Ok(())
+    let report = last.borrow().as_ref().and_then(|snapshot| snapshot.sites.clone());
+    match (folded, report) {
+        (Some(file), Some(report)) => file.write(&site::folded(&report)),
+        _ => Ok(()),
+    }
+}
+
+/// `--folded FILE`: opened before the run, so that a wrong path is told at once.
+struct Folded {
+    file: File,
+    path: PathBuf,
+}
+
+impl Folded {
+    fn create(path: &Path) -> Result<Folded, Failure> {
+        let file = File::create(path);
+        let file = file.map_err(|error| {
+            Failure::new(Failure::RUN, format!("cannot make {}: {error}", path.display()))
+        })?;
+        Ok(Folded { file, path: path.to_owned() })
+    }
+
+    fn write(mut self, stacks: &str) -> Result<(), Failure> {
+        self.file.write_all(stacks.as_bytes()).map_err(|error| {
+            Failure::new(Failure::RUN, format!("cannot write {}: {error}", self.path.display()))
+        })
+    }
 }
 
 fn collect(

@@ -10,6 +10,18 @@ use tracer_ebpf::abi::{counter::CgroupCount, failure::Failure};
 
 use super::Event;
 
+/// Every loss that an object's programs counted.
+pub fn failures(map: &PerCpuArray<MapData, u64>, events: &mut Vec<Event>) {
+    for failure in Failure::ALL {
+        if let Ok(values) = map.get(&(*failure as u32), 0) {
+            let count = values.iter().sum();
+            if count > 0 {
+                events.push(Event::Lost { what: failure.sentence(), count });
+            }
+        }
+    }
+}
+
 /// The maps, taken out of the loaded object.
 pub struct Counters {
     cgroups: PerCpuHashMap<MapData, u64, CgroupCount>,
@@ -46,14 +58,7 @@ impl Counters {
                 events.push(Event::Counted { id, count });
             }
         }
-        for failure in Failure::ALL {
-            if let Ok(values) = self.failures.get(&(*failure as u32), 0) {
-                let count = values.iter().sum();
-                if count > 0 {
-                    events.push(Event::Lost { what: failure.sentence(), count });
-                }
-            }
-        }
+        failures(&self.failures, events);
     }
 
     /// Drops the entries of cgroups that `known` does not know any more.

@@ -5,6 +5,7 @@ pub mod cgroupfs;
 pub mod counters;
 pub mod decode;
 pub mod procfs;
+pub mod sites;
 
 use tracer_ebpf::abi::counter::CgroupCount;
 
@@ -42,6 +43,16 @@ pub enum Event {
     Counted {
         id: u64,
         count: CgroupCount,
+    },
+    /// Totals since it is followed: what a process charged to a memory cgroup through one kernel stack (`None`: the
+    /// stack could not be kept).
+    Charged {
+        id: u64,
+        pid: u32,
+        comm: String,
+        stack: Option<u32>,
+        bytes: u64,
+        samples: u64,
     },
     /// What cgroupfs says of one memory cgroup, with all below it.
     Sampled {

@@ -3,6 +3,7 @@
 
 pub mod btf;
 pub mod cgroup;
+pub mod kallsyms;
 pub mod privilege;
 pub mod tracefs;
 

@@ -1,11 +1,13 @@
 //! The whole line, and the only place that sees it all: takes in events, lets each part do its share at each
 //! tick, and hands a snapshot to whoever views it.
 //!
-//! `probes` is what is attached, `rows` what is known of cgroups, `own` what memtrace costs.
+//! `probes` is what is attached, `sites` what is attached for chosen containers only, `rows` what is known of
+//! cgroups, `own` what memtrace costs.
 
 mod own;
 mod probes;
 mod rows;
+mod sites;
 
 use std::{
     sync::Arc,
@@ -14,7 +16,8 @@ use std::{
 
 use tokio::sync::{mpsc, watch};
 
-use self::{own::Meter, probes::Probes, rows::Rows};
+pub use self::sites::{Chosen, SiteWish};
+use self::{own::Meter, probes::Probes, rows::Rows, sites::Sampler};
 use crate::{
     event::{Event, procfs},
     kernel::{Facts, cgroup::LayoutError},
@@ -32,6 +35,8 @@ pub struct Options {
     pub force: Vec<Force>,
     /// Count charges for this long even where that costs every page.
     pub charges: Option<Duration>,
+    /// Follow charges to processes and kernel sites.
+    pub sites: Option<SiteWish>,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -55,6 +60,7 @@ pub struct Pipeline {
     facts: Facts,
     probes: Probes,
     rows: Rows,
+    sites: Sampler,
     meter: Meter,
     rescanned: Instant,
     started: Instant,
@@ -70,11 +76,16 @@ impl Pipeline {
         let mut rows = Rows::walk(&facts.cgroup, started)?;
         let probes = Probes::attach(&options, facts.clone(), rows.tree.len())?;
         rows.place_all();
+        let mut sites = Sampler::default();
+        if let Some(wish) = &options.sites {
+            sites.start(wish, &facts, &options.force, Instant::now())?;
+        }
         Ok(Pipeline {
             options,
             facts,
             probes,
             rows,
+            sites,
             meter: Meter::new()?,
             rescanned: started,
             started,
@@ -110,7 +121,7 @@ impl Pipeline {
                 }
                 () = self.probes.readable() => self.drain(),
                 _ = newborn_beat.tick(), if self.rows.has_newborns() => self.rows.read_newborns(),
-                Some(Demand::Charges(time)) = demands.recv() => self.probes.demand_charges(time, Instant::now()),
+                Some(demand) = demands.recv() => self.demanded(demand),
                 () = snapshots.closed() => return Ok(()),
             }
         }
@@ -124,6 +135,18 @@ impl Pipeline {
     fn drain(&mut self) {
         for event in self.probes.drain() {
             self.rows.take_in(&event);
+        }
+    }
+
+    fn demanded(&mut self, demand: Demand) {
+        let now = Instant::now();
+        match demand {
+            Demand::Charges(time) => self.probes.demand_charges(time, now),
+            Demand::Sites(row, time) => {
+                let wish = SiteWish { chosen: Chosen::Row(row), time };
+                // A failure is in the report, which the view shows.
+                let _ = self.sites.start(&wish, &self.facts, &self.options.force, now);
+            }
         }
     }
 
@@ -141,6 +164,8 @@ impl Pipeline {
         }
         self.rows.name_rows();
         self.rows.sample(now, &mut events);
+        let at = now.saturating_duration_since(self.started);
+        self.sites.tick(&self.rows, at, now, &mut events);
         events.push(Event::Host(procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64)));
         for event in &events {
             self.rows.take_in(event);
@@ -150,7 +175,7 @@ impl Pipeline {
             self.rows.forget_departed(now);
             self.probes.retain(|id| self.rows.knows(id));
         }
-        let tick = self.rows.aggregator.tick(now.saturating_duration_since(self.started));
+        let tick = self.rows.aggregator.tick(at);
         self.sequence += 1;
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
@@ -164,6 +189,7 @@ impl Pipeline {
             host,
             rows: tick.rows,
             probes: Arc::clone(&self.probes.lines),
+            sites: self.sites.report(),
         })
     }
 }

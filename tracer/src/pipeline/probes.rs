@@ -53,7 +53,8 @@ pub struct Probes {
 impl Probes {
     /// Attaches what can be had; `cgroups` is how many there are. Must run inside the runtime.
     pub fn attach(options: &Options, facts: Facts, cgroups: usize) -> anyhow::Result<Probes> {
-        let wishes = Wishes { force: options.force.clone(), per_page: options.charges.is_some() };
+        let wishes =
+            Wishes { force: options.force.clone(), per_page: options.charges.is_some(), ..Wishes::default() };
         let planned = plan(&facts, &wishes);
         let sizes = Sizes::new(cgroups, &facts);
         let loaded = Loader::load(&facts, sizes, options.probe_log);
@@ -84,8 +85,11 @@ impl Probes {
                     let log = EbpfLogger::init_with_logger(&mut loader.ebpf, ProbeLog);
                     probes.log = Some(log.context("cannot open the log of the kernel programs")?);
                 }
-                for probe in &planned {
-                    probes.outcomes.push(loader.serve(probe)?);
+                for planned in &planned {
+                    probes.outcomes.push(match planned.probe.on_demand {
+                        None => loader.serve(planned)?,
+                        Some(_) => Outcome::at_rest(planned),
+                    });
                 }
                 probes.loader = Some(loader);
             }
@@ -181,7 +185,7 @@ impl Probes {
         {
             return;
         }
-        let wishes = Wishes { force: Vec::new(), per_page: true };
+        let wishes = Wishes { per_page: true, ..Wishes::default() };
         if self.charges_until.is_none()
             && let Some(planned) =
                 plan(&self.facts, &wishes).iter().find(|planned| planned.probe.name == "charge")

@@ -115,12 +115,17 @@ impl Rows {
     }
 
     /// The row that counts a cgroup's charges; a removed cgroup's go to its own last row, then to its parent's.
-    fn row_of(&self, id: u64) -> Option<u64> {
+    pub fn row_of(&self, id: u64) -> Option<u64> {
         if let Some(row) = self.tree.nearest_row(id) {
             return Some(row);
         }
         let departed = self.departed.get(&id)?;
         departed.row.filter(|row| self.aggregator.container(*row).is_some()).or(departed.above)
+    }
+
+    /// Every row that lives, and whose it is.
+    pub fn containers(&self) -> impl Iterator<Item = (u64, &Container)> {
+        self.tree.rows().filter_map(|id| Some((id, self.aggregator.container(id)?)))
     }
 
     /// Carries changes of the tree on to the readings and the rows.

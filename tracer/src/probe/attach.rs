@@ -40,14 +40,28 @@ pub struct Sizes {
     pub cgroups: u32,
     /// Tasks that can be between a function's entry and its return.
     pub in_flight: u32,
+    /// Memory cgroups, sites and stacks of charges.
+    pub sites: [u32; 3],
 }
 
 impl Sizes {
     /// Room for as many cgroups again as there are, and for a thousand beyond; what is not used is one entry.
     pub fn new(cgroups: usize, facts: &Facts) -> Sizes {
         let room = (cgroups * 2 + 1024).next_power_of_two().clamp(2048, 32768);
-        Sizes { cgroups: room as u32, in_flight: if facts.kprobe { 4096 } else { 1 } }
+        Sizes { cgroups: room as u32, in_flight: in_flight(facts), sites: [1; 3] }
     }
+
+    /// For an object that only follows charges to their sites: a stack takes 1 KiB.
+    pub fn of_sites(facts: &Facts) -> Sizes {
+        Sizes { cgroups: 1, in_flight: in_flight(facts), sites: [TARGETS, 4096, 2048] }
+    }
+}
+
+/// Memory cgroups whose charges can be followed at once.
+pub const TARGETS: u32 = 1024;
+
+fn in_flight(facts: &Facts) -> u32 {
+    if facts.kprobe { 4096 } else { 1 }
 }
 
 /// What became of one alternative.
@@ -79,11 +93,24 @@ impl Outcome {
         Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }
     }
 
+    /// Nothing is tried before it is asked for.
+    pub fn at_rest(planned: &Planned) -> Outcome {
+        let attempts = planned.candidates.iter().map(|candidate| Attempt {
+            alternative: candidate.alternative,
+            usable: candidate.why_not.is_none(),
+            why: Some(candidate.why_not.clone().unwrap_or_else(|| on_demand(planned.probe))),
+        });
+        Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }
+    }
+
     /// One line: what serves it, or what is lost and why.
     pub fn line(&self) -> String {
         match self.chosen {
             Some(chosen) => {
                 format!("{}: {} {} ({})", self.probe.name, chosen.kind, chosen.target(), chosen.precision)
+            }
+            None if self.probe.on_demand.is_some() && self.attempts.iter().any(|attempt| attempt.usable) => {
+                format!("{}: not attached; {}", self.probe.name, on_demand(self.probe))
             }
             None => {
                 let why = self.attempts.iter().rev().find_map(|attempt| attempt.why.as_deref());
@@ -119,7 +146,10 @@ impl Loader {
             .override_global(setting::MEMORY_HIERARCHY, &facts.cgroup.memory_hierarchy, true)
             .override_global(aya_log::LEVEL, &log, false)
             .map_max_entries("CGROUPS", sizes.cgroups)
-            .map_max_entries("IN_FLIGHT", sizes.in_flight);
+            .map_max_entries("IN_FLIGHT", sizes.in_flight)
+            .map_max_entries("SITE_TARGETS", sizes.sites[0])
+            .map_max_entries("SITES", sizes.sites[1])
+            .map_max_entries("STACKS", sizes.sites[2]);
         if log == 0 {
             // The smallest ring buffer is a page.
             loader.map_max_entries("AYA_LOGS", 4096);
@@ -140,7 +170,7 @@ impl Loader {
                     attempt.why = Some("not tried: a better alternative serves".to_owned());
                 } else if candidate.on_demand {
                     attempt.usable = true;
-                    attempt.why = Some(ON_DEMAND.to_owned());
+                    attempt.why = Some(on_demand(planned.probe));
                 } else {
                     match self.attach(alternative) {
                         Ok(()) => {
@@ -177,7 +207,7 @@ impl Loader {
             }
             let why = match tried {
                 Err(why) => Some(why),
-                Ok(()) if candidate.on_demand => Some(ON_DEMAND.to_owned()),
+                Ok(()) if candidate.on_demand => Some(on_demand(planned.probe)),
                 Ok(()) if outcome.chosen.is_some() => Some("a better alternative serves".to_owned()),
                 Ok(()) => None,
             };
@@ -276,8 +306,14 @@ impl Loader {
     }
 }
 
-const ON_DEMAND: &str =
-    "runs once a page (65-190 ns a fault): attached on demand, for a bounded time (--charges)";
+/// How to have what is not attached without being asked for.
+fn on_demand(probe: &Probe) -> String {
+    match probe.on_demand {
+        Some(how) => format!("attached on demand: {how}"),
+        None => "runs once a page (65-190 ns a fault): attached on demand, for a bounded time (--charges)"
+            .to_owned(),
+    }
+}
 
 /// What a refusal means, in a sentence.
 fn explain(kind: Kind, error: &ProgramError) -> String {

@@ -13,6 +13,8 @@ pub struct Wishes {
     pub force: Vec<Force>,
     /// Per-page alternatives may be taken where nothing cheaper is there.
     pub per_page: bool,
+    /// What is attached only on demand is wanted.
+    pub on_demand: bool,
 }
 
 /// `[PROBE=]KIND[:TARGET]`: only alternatives of this kind may serve (the probe).
@@ -113,8 +115,9 @@ pub fn plan(facts: &Facts, wishes: &Wishes) -> Vec<Planned> {
                     Some(force) => Some(format!("another alternative was asked for ({})", force.kind)),
                     None => hindrance(facts, alternative),
                 };
-                let dear = alternative.cost == Cost::Page && force.is_none() && !wishes.per_page;
-                let on_demand = why_not.is_none() && dear;
+                let dear = alternative.cost == Cost::Page && !wishes.per_page;
+                let unasked = probe.on_demand.is_some() && !wishes.on_demand;
+                let on_demand = why_not.is_none() && force.is_none() && (dear || unasked);
                 Candidate { alternative, why_not, ruled_out: other.is_some(), on_demand }
             });
             Planned { probe, candidates: candidates.collect(), required: force.is_some() }

@@ -109,6 +109,8 @@ pub struct Probe {
     pub name: &'static str,
     pub purpose: &'static str,
     pub alternatives: &'static [Alternative],
+    /// Attached only for what the user chose, and for a bounded time: how to ask for it.
+    pub on_demand: Option<&'static str>,
     /// What is lost if none attaches.
     pub lost: &'static str,
 }
@@ -207,6 +209,9 @@ const BACK_OBJECT: &[&str] = &["obj_cgroup_uncharge_pages"];
 const BATCHED: &str = "exact as memory.current moves, up to a batch of 32 or 64 pages per CPU ahead of use";
 const PAGED: &str =
     "charges exact to the page; uncharges of sockets are not seen, of kernel objects not on every kernel";
+const SAMPLED: &str = "one kernel stack stands for each batch of 32 or 64 pages";
+const SAMPLED_PAGES: &str =
+    "one kernel stack stands for each 32 pages of anonymous, page-cache, kernel and socket memory on a CPU";
 const COUNTED: &str = "anonymous, page-cache, kernel and socket pages, exact; other charges are not seen";
 
 /// All probes, in the order in which they are attached: lifecycle first, so that no cgroup is missed between.
@@ -258,6 +263,7 @@ pub const PROBES: &[Probe] = &[
                 precision: "every event; usage and peak at removal are not known",
             },
         ],
+        on_demand: None,
         lost: "new containers are found by looking at the cgroup tree once a tick; one that lives shorter is missed",
     },
     Probe {
@@ -298,6 +304,7 @@ pub const PROBES: &[Probe] = &[
                 precision: "exact",
             },
         ],
+        on_demand: None,
         lost: "tasks started and ended per second are not known",
     },
     Probe {
@@ -389,7 +396,71 @@ pub const PROBES: &[Probe] = &[
                 precision: PAGED,
             },
         ],
+        on_demand: None,
         lost: "charged_per_s and uncharged_per_s are not known; growth still is, from memory.current",
+    },
+    Probe {
+        name: "charge_site",
+        purpose: "the processes and kernel call stacks that charge pages to a chosen container",
+        alternatives: &[
+            Alternative {
+                kind: Kind::Fentry,
+                links: &[exit("site_try_fexit", TRY, 3), entry("site_chg_fentry", FORCE, 2)],
+                needs: COUNTER,
+                needs_any: &[],
+                cost: Cost::Batch,
+                precision: SAMPLED,
+            },
+            Alternative {
+                kind: Kind::Kprobe,
+                links: &[
+                    entry("site_try_kprobe", TRY, 3),
+                    exit("site_try_kret", TRY, 3),
+                    entry("site_chg_kprobe", FORCE, 2),
+                ],
+                needs: COUNTER,
+                needs_any: &[],
+                cost: Cost::Batch,
+                precision: SAMPLED,
+            },
+            Alternative {
+                kind: Kind::TpBtf,
+                links: &[
+                    event("site_lruvec_btf", "memcg", "mod_memcg_lruvec_state", 3),
+                    event("site_state_btf", "memcg", "mod_memcg_state", 3),
+                ],
+                needs: STATISTICS,
+                needs_any: &[],
+                cost: Cost::Page,
+                precision: SAMPLED_PAGES,
+            },
+            Alternative {
+                kind: Kind::RawTp,
+                links: &[
+                    event("site_lruvec_raw", "memcg", "mod_memcg_lruvec_state", 3),
+                    event("site_state_raw", "memcg", "mod_memcg_state", 3),
+                ],
+                needs: STATISTICS,
+                needs_any: &[],
+                cost: Cost::Page,
+                precision: SAMPLED_PAGES,
+            },
+            Alternative {
+                kind: Kind::Tracepoint,
+                links: &[
+                    event("site_lruvec_tp", "memcg", "mod_memcg_lruvec_state", 0),
+                    event("site_state_tp", "memcg", "mod_memcg_state", 0),
+                ],
+                needs: CLASSIC_STATISTICS,
+                needs_any: &[],
+                cost: Cost::Page,
+                precision: SAMPLED_PAGES,
+            },
+        ],
+        on_demand: Some(
+            "for a chosen container, for a bounded time (top -c PATTERN --sites, or key s in its detail)",
+        ),
+        lost: "which process of a container is charged, and through what in the kernel, is not known",
     },
 ];
 

@@ -3,6 +3,7 @@
 
 pub mod container;
 pub mod metadata;
+pub mod stack;
 pub mod tree;
 
 use serde::Serialize;

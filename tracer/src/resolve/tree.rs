@@ -3,7 +3,7 @@
 //! probe reports cgroups.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs, io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
@@ -104,6 +104,11 @@ impl Tree {
     /// The row that counts what this cgroup holds: itself or its nearest ancestor that is a row.
     pub fn nearest_row(&self, id: u64) -> Option<u64> {
         self.nodes.get(&id).map(|node| node.row)
+    }
+
+    /// The memory cgroups that these rows count.
+    pub fn members(&self, rows: &HashSet<u64>) -> HashSet<u64> {
+        self.nodes.iter().filter(|(_, node)| rows.contains(&node.row)).map(|(id, _)| *id).collect()
     }
 
     /// Whether a cgroup inside a container bears the id of a container elsewhere: a container may name its own

@@ -7,7 +7,11 @@ use std::time::Duration;
 pub enum Demand {
     /// Count charges for this long even where that costs every page.
     Charges(Duration),
+    /// Follow the charges of this row's memory cgroup to processes and kernel sites, for this long.
+    Sites(u64, Duration),
 }
 
 /// How long one key press counts charges.
 pub const CHARGES: Duration = Duration::from_secs(30);
+/// How long one key press follows them to their sites.
+pub const SITES: Duration = Duration::from_secs(30);

@@ -163,7 +163,7 @@ fn lost(outcome: &Outcome) -> Option<String> {
         Some(chosen) if std::ptr::eq(chosen, best) => return None,
         Some(chosen) => chosen,
     };
-    if chosen.cost == Cost::Page && best.cost != Cost::Page {
+    if outcome.probe.on_demand.is_none() && chosen.cost == Cost::Page && best.cost != Cost::Page {
         return Some(format!(
             "counting runs once a page, so it is off unless asked for (--charges); then: {}",
             chosen.precision

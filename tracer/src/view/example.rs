@@ -6,8 +6,11 @@ use std::{
 };
 
 use crate::{
-    aggregator::row::{Growth, How, Log, Memory, Removed, Row, Tasks},
-    resolve::{Cgroup, Container, Runtime},
+    aggregator::{
+        row::{Growth, How, Log, Memory, Removed, Row, Tasks},
+        site::{RowSites, Site, SiteReport},
+    },
+    resolve::{Cgroup, Container, Runtime, stack::Stack},
     snapshot::{Host, Loss, Own, Snapshot, Unattributed},
 };
 
@@ -70,6 +73,52 @@ pub fn row(container: Container) -> Row {
         removed: None,
         trend: Arc::new([]),
         provenance: None,
+    }
+}
+
+/// Sites of two of its rows: one that has charged, one that has not yet.
+pub fn sites() -> SiteReport {
+    let snapshot = snapshot();
+    let stack = |frames: &str| Arc::new(Stack::new(frames.split_terminator(", ").map(Arc::from).collect()));
+    let site = |pid: u32, comm: &str, frames: &str, charged: u64| Site {
+        pid,
+        comm: Arc::from(comm),
+        stack: stack(frames),
+        charged,
+        samples: charged / (64 * 4096),
+    };
+    let sites = vec![
+        site(
+            4711,
+            "importer",
+            "page_counter_try_charge, try_charge_memcg, charge_memcg, __mem_cgroup_charge, do_anonymous_page, __handle_mm_fault, handle_mm_fault, do_user_addr_fault, exc_page_fault, asm_exc_page_fault",
+            412 * MIB,
+        ),
+        site(
+            4711,
+            "importer",
+            "try_charge_memcg, __memcg_kmem_charge_page, __alloc_pages, pte_alloc_one, __pte_alloc, __handle_mm_fault",
+            9 * MIB,
+        ),
+        site(
+            4720,
+            "qemu-img",
+            "__mem_cgroup_charge, __filemap_add_folio, filemap_add_folio, __filemap_get_folio, ext4_da_write_begin [ext4], generic_perform_write, ext4_buffered_write_iter [ext4], vfs_write",
+            3 * MIB,
+        ),
+        Site { stack: Arc::new(Stack::unknown()), ..site(4720, "qemu-img", "", MIB) },
+    ];
+    let row = |at: usize, sites: Vec<Site>| RowSites {
+        container: Arc::clone(&snapshot.rows[at].container),
+        watched_s: 12.5,
+        sites,
+    };
+    SiteReport {
+        how: "charge_site: fentry page_counter_try_charge+page_counter_charge (one kernel stack stands for each batch \
+              of 32 or 64 pages)"
+            .to_owned(),
+        running: true,
+        rows: vec![row(0, sites), row(1, Vec::new())],
     }
 }
 
@@ -242,6 +291,7 @@ pub fn snapshot() -> Snapshot {
         kernel: String::from("6.12.57"),
         host: host(),
         rows: rows.into_iter().map(Arc::new).collect(),
+        sites: None,
         probes: Arc::new([
             String::from("charge: fentry:try_charge_memcg"),
             String::from("oom: tp_btf:mark_victim"),

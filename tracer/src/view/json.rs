@@ -9,7 +9,7 @@ use serde_json::ser::{CompactFormatter, Formatter};
 use crate::{
     aggregator::row::Row,
     snapshot::{Host, Snapshot},
-    view::{host, text},
+    view::{host, site, text},
 };
 
 /// Changes only when a documented name or meaning changes.
@@ -23,6 +23,8 @@ struct Top<'a> {
     interval_s: f64,
     host: &'a Host,
     containers: Vec<&'a Row>,
+    /// `null` unless they were asked for.
+    sites: Option<site::Json<'a>>,
 }
 
 /// The object, without the newline after it.
@@ -34,6 +36,7 @@ pub fn top(snapshot: &Snapshot, rows: &[&Arc<Row>]) -> String {
         interval_s: snapshot.interval_s,
         host: &snapshot.host,
         containers: rows.iter().map(|row| row.as_ref()).collect(),
+        sites: snapshot.sites.as_deref().map(site::json),
     };
     let mut out = Vec::with_capacity(1024 * (rows.len() + 1));
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Harmless);
@@ -86,7 +89,7 @@ mod tests {
     #[test]
     fn the_documented_keys_are_there() {
         let value = parsed(&example::snapshot());
-        assert_eq!(keys(&value), ["containers", "host", "interval_s", "kind", "schema", "ts"]);
+        assert_eq!(keys(&value), ["containers", "host", "interval_s", "kind", "schema", "sites", "ts"]);
         assert_eq!(value["schema"], "memtrace/1");
         assert_eq!(value["kind"], "top");
         assert_eq!(value["ts"], "2026-01-01T03:12:45.250Z");

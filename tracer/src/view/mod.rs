@@ -7,6 +7,7 @@
 //! - `demand` is what a view may ask of the run it shows.
 //! - `doctor` reports on the kernel and the probes.
 //! - `select` filters and sorts rows, the same for every view.
+//! - `site` tells charges by process and kernel site.
 //! - `json` is one object an interval, for scripts; `table` plain rows for a pipe; `tui` the full screen.
 
 pub mod composition;
@@ -17,6 +18,7 @@ pub mod json;
 pub mod label;
 pub mod select;
 pub mod severity;
+pub mod site;
 pub mod table;
 pub mod text;
 pub mod tui;

@@ -8,7 +8,7 @@ use crate::{
     metric::{self, Metric, Unit},
     snapshot::{Host, Snapshot},
     view::{
-        composition, host, label,
+        composition, host, label, site,
         text::{self, Charset},
         unit,
     },
@@ -55,6 +55,9 @@ pub fn top(snapshot: &Snapshot, rows: &[&Arc<Row>]) -> String {
         out.push('\n');
     }
     out.push('\n');
+    if let Some(report) = &snapshot.sites {
+        out.push_str(&site::plain(report));
+    }
     out
 }
 
