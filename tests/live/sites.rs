@@ -29,8 +29,7 @@ struct User {
     workload: Workload,
 }
 
-fn start(top: &Made, name: &str, kinds: &'static [(&'static str, Option<u64>)], words: &[&str]) -> User {
-    let cgroup = top.child(name);
+fn start(cgroup: Made, kinds: &'static [(&'static str, Option<u64>)], words: &[&str]) -> User {
     let workload = Workload::start(&cgroup, &[words, &["--hold", "forever"]].concat());
     User { cgroup, kinds, workload }
 }
@@ -52,25 +51,23 @@ fn tells_process_and_site(way: &Alternative) {
     let scratch = shm(&top);
     let pattern = format!("{}/*", top.path);
     let word = way.word();
+    let [anon, read, write, tmpfs, tables, slab] =
+        ["anon", "read", "write", "tmpfs", "tables", "slab"].map(|name| top.child(name));
     let mut memtrace = Memtrace::top(&["-i", "0.5", "-c", &pattern, "--sites=600", "--attach", &word]);
     let path = |path: &std::path::Path| path.to_str().expect("a path of ours").to_owned();
+    // What is charged before the first look is not told.
+    memtrace.next();
     let users = [
-        start(&top, "anon", &[("anon_fault", Some(TRUTH))], &["anon", "--total", TOTAL]),
-        start(&top, "read", &[("file_read", Some(TRUTH))], &["read", &path(&to_read), "--cold"]),
-        start(&top, "write", &[("file_write", Some(TRUTH))], &["write", &path(&to_write), "--total", TOTAL]),
+        start(anon, &[("anon_fault", Some(TRUTH))], &["anon", "--total", TOTAL]),
+        start(read, &[("file_read", Some(TRUTH))], &["read", &path(&to_read), "--cold"]),
+        start(write, &[("file_write", Some(TRUTH))], &["write", &path(&to_write), "--total", TOTAL]),
+        start(tmpfs, &[("shmem", Some(TRUTH))], &["tmpfs", &path(&scratch.join("file")), "--total", TOTAL]),
         start(
-            &top,
-            "tmpfs",
-            &[("shmem", Some(TRUTH))],
-            &["tmpfs", &path(&scratch.join("file")), "--total", TOTAL],
-        ),
-        start(
-            &top,
-            "tables",
+            tables,
             &[("anon_fault", Some(TRUTH)), ("page_tables", Some(TRUTH))],
             &["page-tables", "--total", TOTAL],
         ),
-        start(&top, "slab", &[("slab", None)], &["slab", &path(&scratch), "--files", "20000"]),
+        start(slab, &[("slab", None)], &["slab", &path(&scratch), "--files", "20000"]),
     ];
     for user in &users {
         user.workload.done();
@@ -161,6 +158,7 @@ fn socket_buffers_are_told_as_such() {
     let top = Made::top("sock");
     let cgroup = top.child("sock");
     let mut memtrace = Memtrace::top(&["-i", "0.5", "-c", &cgroup.path, "--sites=600"]);
+    memtrace.next();
     let workload = Workload::start(&cgroup, &["sock", "--total", "16M", "--hold", "forever"]);
     workload.done();
     let last = memtrace.later(2);
@@ -181,11 +179,13 @@ fn a_flame_graph_gets_the_same() {
     let file = scratch::dir("folded").join("stacks");
     let file_word = file.to_str().expect("a path of ours");
     let mut memtrace = Memtrace::top(&["-i", "0.5", "-c", &cgroup.path, "--sites", "--folded", file_word]);
+    memtrace.next();
     let workload = Workload::start(&cgroup, &["anon", "--total", TOTAL, "--hold", "forever"]);
     workload.done();
-    memtrace.later(2);
-    let ended = memtrace.stop();
-    let sites = of(&ended.intervals.last().expect("the last interval is printed").0, &cgroup);
+    // It stands still from here on.
+    let last = memtrace.later(2);
+    memtrace.stop();
+    let sites = of(&last.0, &cgroup);
     let mut sum = 0;
     for line in fs::read_to_string(&file).expect("it was written").lines() {
         let (stack, bytes) = line.rsplit_once(' ').expect("a stack and a number");

@@ -133,8 +133,12 @@ impl Pipeline {
     }
 
     fn drain(&mut self) {
-        for event in self.probes.drain() {
-            self.rows.take_in(&event);
+        let events = self.probes.drain();
+        for event in &events {
+            self.rows.take_in(event);
+        }
+        if !events.is_empty() {
+            self.sites.follow(&self.rows, self.started.elapsed());
         }
     }
 

@@ -48,6 +48,8 @@ struct Attached {
     named: HashMap<u32, Arc<Stack>>,
     unknown: Arc<Stack>,
     until: Instant,
+    /// Memory cgroups that could not be followed.
+    beyond: u64,
 }
 
 /// The probe of sites, attached or not, and what it has told.
@@ -96,11 +98,9 @@ impl Sampler {
         }
     }
 
-    /// Reads what was charged since the last tick.
-    pub fn tick(&mut self, rows: &Rows, at: Duration, now: Instant, events: &mut Vec<Event>) {
-        let (Some(attached), Some(chosen)) = (&mut self.attached, &self.chosen) else {
-            return events.extend(losses(&self.lost));
-        };
+    /// Follows the rows that were chosen and are there now: at each tick, and when cgroups came.
+    pub fn follow(&mut self, rows: &Rows, at: Duration) {
+        let (Some(attached), Some(chosen)) = (&mut self.attached, &self.chosen) else { return };
         let chosen: HashSet<u64> = rows
             .containers()
             .filter(|(id, container)| match chosen {
@@ -112,14 +112,18 @@ impl Sampler {
                 id
             })
             .collect();
-        let beyond = attached.maps.follow(&rows.tree.members(&chosen));
+        attached.beyond = attached.maps.follow(&rows.tree.members(&chosen)) as u64;
+    }
+
+    /// Reads what was charged since the last tick.
+    pub fn tick(&mut self, rows: &Rows, at: Duration, now: Instant, events: &mut Vec<Event>) {
+        self.follow(rows, at);
+        let Some(attached) = &mut self.attached else { return events.extend(losses(&self.lost)) };
         let mut read = Vec::new();
         attached.maps.read(&mut read);
         self.losing.clear();
-        self.losing.insert(
-            "memory cgroups whose charges were not followed because there are too many",
-            beyond as u64,
-        );
+        let beyond = "memory cgroups whose charges were not followed because there are too many";
+        self.losing.insert(beyond, attached.beyond);
         for event in read {
             match event {
                 Event::Charged { id, pid, comm, stack, bytes, samples } => {
@@ -190,7 +194,10 @@ fn attach(facts: &Facts, force: &[Force], until: Instant) -> anyhow::Result<(Att
     let maps = event::sites::Sites::take(&mut loader.ebpf).context("cannot open the maps of sites")?;
     loader.rest();
     let unknown = Arc::new(Stack::unknown());
-    Ok((Attached { _loader: loader, maps, stacks, named: HashMap::new(), unknown, until }, outcome))
+    Ok((
+        Attached { _loader: loader, maps, stacks, named: HashMap::new(), unknown, until, beyond: 0 },
+        outcome,
+    ))
 }
 
 fn losses(lost: &HashMap<&'static str, u64>) -> Vec<Event> {
