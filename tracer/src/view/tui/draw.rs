@@ -14,7 +14,8 @@ use crate::{
     view::{
         text,
         tui::{
-            detail, header, help,
+            detail::{self, Subject},
+            header, help,
             state::{Pane, Room, State},
             table,
             theme::Theme,
@@ -49,7 +50,8 @@ impl Screen {
             Pane::Help => Some(help::lines(theme, width)),
             Pane::Detail => state.detail.as_ref().map(|row| {
                 let severity = table::severity(row, state, snapshot);
-                detail::lines(row, state.detail_is_gone(), severity.as_ref(), snapshot, theme, width)
+                let (gone, severity) = (state.detail_is_gone(), severity.as_ref());
+                detail::lines(&Subject { row, gone, severity, snapshot, theme, width })
             }),
         };
         Screen { header, body, pane }
