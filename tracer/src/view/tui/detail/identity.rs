@@ -3,7 +3,7 @@
 use ratatui::text::Line;
 
 use super::Subject;
-use crate::view::text;
+use crate::{resolve::Runtime, view::text};
 
 pub(super) fn lines(subject: &Subject<'_>) -> Vec<Line<'static>> {
     let row = subject.row;
@@ -25,6 +25,11 @@ pub(super) fn lines(subject: &Subject<'_>) -> Vec<Line<'static>> {
         lines.extend(subject.beside(head, what.into_iter().collect()));
     }
     lines.extend(subject.say("cgroup id", &container.cgroup.id.to_string()));
-    lines.extend(subject.say("named by", row.provenance.as_deref().unwrap_or("not known")));
+    let named = match (&row.provenance, container.runtime) {
+        (Some(provenance), _) => provenance,
+        (None, Runtime::Systemd | Runtime::Cgroup) => "its path: what runs in it is no container",
+        (None, _) => "not known",
+    };
+    lines.extend(subject.say("named by", named));
     lines
 }

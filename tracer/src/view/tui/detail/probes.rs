@@ -22,7 +22,8 @@ pub(super) fn lines(subject: &Subject<'_>) -> Vec<Line<'static>> {
             Some((_, serves)) => format!("{serves}: probe {probe}"),
             None => format!("probe {probe}"),
         };
-        lines.extend(subject.say("", &line));
+        // Hooks are joined by `+`, which is a place to break the line at.
+        lines.extend(subject.say("", &line.replace('+', " + ")));
     }
     lines
 }
