@@ -1,6 +1,6 @@
 //! The command line. Words, ranges and exit statuses are relied on from outside (see `docs/architecture.md`).
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
@@ -30,6 +30,9 @@ pub enum Command {
         #[arg(value_parser = PossibleValuesParser::new(["probes", "metrics"]))]
         page: String,
     },
+    /// Writes completions and manual pages below a folder `share` (for `cargo xtask install`)
+    #[command(hide = true)]
+    GenerateShare { dir: PathBuf },
 }
 
 #[derive(Debug, Args)]
