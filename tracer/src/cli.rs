@@ -30,6 +30,9 @@ pub enum Command {
         #[arg(value_parser = PossibleValuesParser::new(["probes", "metrics"]))]
         page: String,
     },
+    /// Writes completions and manual pages below a folder `share` (for `cargo xtask install`)
+    #[command(hide = true)]
+    GenerateShare { dir: PathBuf },
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! What each command does, from options to views; exit statuses are decided here.
 
 mod doctor;
+mod generate;
 mod top;
 
 use std::{
@@ -54,6 +55,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::GenerateDocs { page } => {
             print(&if page == "probes" { view::doctor::markdown() } else { metric::markdown() }).map(drop)
         }
+        Command::GenerateShare { dir } => generate::share(&dir),
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a row grows of. The kinds of `memory.stat` overlap (`file` has `dirty` in it, `kernel` has `slab`); here
-//! they are split into disjoint ones, so that one word names the greatest.
+//! What a row holds and grows of. The kinds of `memory.stat` overlap (`file` has `dirty` in it, `kernel` has
+//! `slab`); here they are split into disjoint ones, so that they add up and one word names the greatest.
 
 use crate::aggregator::row::{Growth, Memory};
 
@@ -33,6 +33,24 @@ impl Kind {
             Kind::Sock => "sock",
         }
     }
+}
+
+/// Size by disjoint kind. A part that is not known stays in what it is a part of.
+pub fn sizes(memory: &Memory) -> [(Kind, Option<u64>); 7] {
+    let dirty = match (memory.dirty, memory.writeback) {
+        (None, None) => None,
+        (dirty, writeback) => Some(dirty.unwrap_or(0) + writeback.unwrap_or(0)),
+    };
+    let parts = memory.shmem.unwrap_or(0) + dirty.unwrap_or(0);
+    [
+        (Kind::Anon, memory.anon),
+        (Kind::Cache, memory.file.map(|file| file.saturating_sub(parts))),
+        (Kind::Shmem, memory.shmem),
+        (Kind::Dirty, dirty),
+        (Kind::Slab, memory.slab),
+        (Kind::Kernel, memory.kernel.map(|kernel| kernel.saturating_sub(memory.slab.unwrap_or(0)))),
+        (Kind::Sock, memory.sock),
+    ]
 }
 
 /// Growth by disjoint kind.
@@ -96,6 +114,24 @@ mod tests {
         let idle = Growth { current: Some(3.0), anon: Some(3.0), ..Growth::default() };
         assert_eq!(mostly(&idle), None);
         assert_eq!(mostly(&Growth::default()), None);
+    }
+
+    #[test]
+    fn sizes_add_up() {
+        let memory = Memory {
+            current: Some(100),
+            anon: Some(10),
+            file: Some(60),
+            shmem: Some(20),
+            dirty: Some(5),
+            kernel: Some(30),
+            ..Memory::default()
+        };
+        let known: u64 = sizes(&memory).into_iter().filter_map(|(_, size)| size).sum();
+        assert_eq!(known, 100);
+        assert_eq!(sizes(&memory)[1], (Kind::Cache, Some(35)));
+        assert_eq!(sizes(&memory)[5], (Kind::Kernel, Some(30)), "with the slab, which v1 does not tell");
+        assert!(sizes(&Memory::default()).iter().all(|(_, size)| size.is_none()));
     }
 
     #[test]

@@ -119,6 +119,33 @@ pub fn right(text: &str, columns: usize, charset: Charset) -> String {
     out
 }
 
+/// The text, cleaned, over as many lines as it takes, broken at blanks; a longer word is cut with a sign.
+pub fn wrap(text: &str, columns: usize, charset: Charset) -> Vec<String> {
+    let text = clean(text, charset);
+    flow(text.split(' ').map(str::to_owned), " ", columns, charset)
+}
+
+/// Pieces that are not to be broken, over as many lines as they take.
+pub fn flow(
+    pieces: impl IntoIterator<Item = String>,
+    between: &str,
+    columns: usize,
+    charset: Charset,
+) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for piece in pieces {
+        let piece = fit(&piece, columns, charset);
+        match lines.last_mut() {
+            Some(line) if width(line) + width(between) + width(&piece) <= columns => {
+                line.push_str(between);
+                line.push_str(&piece);
+            }
+            _ => lines.push(piece),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -148,6 +175,16 @@ mod tests {
         assert_eq!(left("漢", 3, Charset::Unicode), "漢 ");
     }
 
+    #[test]
+    fn sentences_wrap_at_words() {
+        let wrap = |text, columns| wrap(text, columns, Charset::Unicode);
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("incomprehensible", 4), ["i…le"]);
+        assert_eq!(wrap("", 4), [""]);
+        let pieces = ["a 1", "b 2", "c 3"].map(str::to_owned);
+        assert_eq!(flow(pieces, "  ", 8, Charset::Unicode), ["a 1  b 2", "c 3"]);
+    }
+
     proptest! {
         #[test]
         fn cleaned_text_is_harmless(text in any::<String>(), ascii in any::<bool>()) {
@@ -164,6 +201,7 @@ mod tests {
             prop_assert!(width(&fit(&text, columns, charset)) <= columns);
             prop_assert!(!fit(&text, columns, charset).chars().any(is_hostile));
             prop_assert_eq!(width(&left(&text, columns, charset)), columns);
+            prop_assert!(wrap(&text, columns, charset).iter().all(|line| width(line) <= columns));
             prop_assert_eq!(width(&right(&text, columns, charset)), columns);
         }
     }

@@ -14,7 +14,8 @@ use crate::{
     view::{
         text,
         tui::{
-            detail, header, help,
+            detail::{self, Subject},
+            header, help,
             state::{Pane, Room, State},
             table,
             theme::Theme,
@@ -31,6 +32,7 @@ const SLOW: Duration = Duration::from_secs(5);
 
 /// A screen's parts before the table's rows are chosen: what they have room for is the state's to know.
 pub struct Screen {
+    area: Rect,
     header: Vec<Line<'static>>,
     body: Rect,
     /// The open pane's lines; the table's depend on the offset.
@@ -49,10 +51,19 @@ impl Screen {
             Pane::Help => Some(help::lines(theme, width)),
             Pane::Detail => state.detail.as_ref().map(|row| {
                 let severity = table::severity(row, state, snapshot);
-                detail::lines(row, state.detail_is_gone(), severity.as_ref(), snapshot, theme, width)
+                let (gone, severity) = (state.detail_is_gone(), severity.as_ref());
+                detail::lines(&Subject {
+                    row,
+                    gone,
+                    severity,
+                    snapshot,
+                    trails: state.trails(),
+                    theme,
+                    width,
+                })
             }),
         };
-        Screen { header, body, pane }
+        Screen { area, header, body, pane }
     }
 
     pub fn room(&self) -> Room {
@@ -73,24 +84,28 @@ fn parts(area: Rect, header: usize) -> [Rect; 3] {
     [line(0, header), line(header, body), line(header + body, footer)]
 }
 
-pub fn screen(frame: &mut Frame<'_>, state: &State, snapshot: &Snapshot, theme: &Theme) {
+/// `screen` as it was prepared; a terminal that became another size meanwhile has it prepared again.
+pub fn screen(frame: &mut Frame<'_>, mut screen: Screen, state: &State, snapshot: &Snapshot, theme: &Theme) {
     let area = frame.area();
     if area.width < LEAST.0 || area.height < LEAST.1 {
         too_small(frame, area);
         return;
     }
-    let screen = Screen::new(area, state, snapshot, theme);
-    let [header, body, footer] = parts(area, screen.header.len());
+    if screen.area != area {
+        screen = Screen::new(area, state, snapshot, theme);
+    }
+    let footer = footer(state, screen.room(), theme, area.width.into());
+    let [header, body, foot] = parts(area, screen.header.len());
     frame.render_widget(Text::from(screen.header), header);
     let lines = match screen.pane {
         Some(lines) => lines.into_iter().skip(state.scroll).take(body.height.into()).collect(),
         None => table::lines(state, snapshot, theme, body.width.into(), body.height.into()),
     };
     frame.render_widget(Text::from(lines), body);
-    frame.render_widget(self::footer(state, theme, footer.width.into()), footer);
+    frame.render_widget(footer, foot);
 }
 
-fn footer(state: &State, theme: &Theme, width: usize) -> Line<'static> {
+fn footer(state: &State, room: Room, theme: &Theme, width: usize) -> Line<'static> {
     if state.is_typing() {
         let text = text::fit(state.typed.pattern(), width.saturating_sub(34).max(4), theme.charset);
         return Line::from(vec![
@@ -100,15 +115,28 @@ fn footer(state: &State, theme: &Theme, width: usize) -> Line<'static> {
     }
     let keys = match state.pane {
         Pane::Table => "q quit  h help  / filter  <> sort  r reverse  p pause  Enter detail",
-        Pane::Detail | Pane::Help => "Esc back  up down PgUp PgDn scroll  q quit",
+        Pane::Detail | Pane::Help => "Esc back  j k PgUp PgDn scroll  q quit",
     };
     let more = state.rows.len().saturating_sub(state.offset);
     let count = match state.pane {
         Pane::Table if more > 0 => format!("row {} of {}", state.cursor + 1, state.rows.len()),
-        _ => String::new(),
+        Pane::Table => String::new(),
+        Pane::Detail | Pane::Help => scrolled(state.scroll, room, theme),
     };
-    let room = width.saturating_sub(text::width(&count));
-    Line::styled(format!("{}{count}", text::left(keys, room, theme.charset)), theme.dim())
+    let left = width.saturating_sub(text::width(&count));
+    let more = state.pane != Pane::Table && state.scroll + room.page < room.lines;
+    let keys = Span::styled(text::left(keys, left, theme.charset), theme.dim());
+    Line::from(vec![keys, Span::styled(count, if more { theme.title() } else { theme.dim() })])
+}
+
+/// Which lines of a pane are to be seen, and whether there are more below; nothing when all are.
+fn scrolled(scroll: usize, room: Room, theme: &Theme) -> String {
+    if room.lines <= room.page {
+        return String::new();
+    }
+    let last = (scroll + room.page).min(room.lines);
+    let more = if last < room.lines { format!(", more {}", theme.more()) } else { String::from(", end") };
+    format!("  lines {}-{last} of {}{more}", scroll + 1, room.lines)
 }
 
 fn too_small(frame: &mut Frame<'_>, area: Rect) {

@@ -16,9 +16,9 @@ use crate::view::{
 fn draw(state: &mut State, theme: &Theme, width: u16, height: u16) -> Terminal<TestBackend> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     let snapshot = state.shown().unwrap();
-    let room = Screen::new(Rect::new(0, 0, width, height), state, &snapshot, theme).room();
-    state.fit(room);
-    terminal.draw(|frame| screen(frame, state, &snapshot, theme)).unwrap();
+    let prepared = Screen::new(Rect::new(0, 0, width, height), state, &snapshot, theme);
+    state.fit(prepared.room());
+    terminal.draw(|frame| screen(frame, prepared, state, &snapshot, theme)).unwrap();
     terminal
 }
 
@@ -53,6 +53,26 @@ fn state() -> State {
     state
 }
 
+/// With the ten minutes before: the first row grows, once it was not read.
+fn state_with_a_past() -> State {
+    let mut state = State::new(Options::default());
+    for back in (0..600).rev() {
+        let mut snapshot = example::snapshot();
+        snapshot.at -= Duration::from_secs(back);
+        let mut row = snapshot.rows[0].as_ref().clone();
+        let less = |size: Option<u64>, bytes: u64| size.map(|size| size.saturating_sub(bytes));
+        row.memory.anon = less(row.memory.anon, back << 20);
+        row.memory.current = less(row.memory.current, back << 20);
+        row.memory.dirty = Some((back * 37 % 50) << 16);
+        if (300..400).contains(&back) {
+            row.memory = crate::aggregator::row::Memory::default();
+        }
+        snapshot.rows[0] = Arc::new(row);
+        state.update(Arc::new(snapshot));
+    }
+    state
+}
+
 fn theme() -> Theme {
     Theme::new(Charset::Unicode, true)
 }
@@ -76,11 +96,47 @@ fn golden_ascii() {
 
 #[test]
 fn golden_detail_and_help() {
-    let mut state = state();
+    let mut state = state_with_a_past();
     state.apply(Action::Open);
-    example::golden("tui_detail", &drawn(&mut state, &theme(), 100, 44));
+    example::golden("tui_detail", &drawn(&mut state, &theme(), 100, 60));
+    example::golden("tui_detail_80x24", &drawn(&mut state, &theme(), 80, 24));
+    let ascii = drawn(&mut state, &Theme::new(Charset::Ascii, false), 80, 60);
+    assert!(ascii.is_ascii(), "{ascii}");
+    example::golden("tui_detail_ascii", &ascii);
     state.apply(Action::Help);
     example::golden("tui_help", &drawn(&mut state, &theme(), 100, 80));
+}
+
+/// Whatever the width: a line of the pane that is longer than the screen would be cut without a sign.
+#[test]
+fn no_line_of_a_pane_is_wider_than_the_screen() {
+    let mut state = state();
+    for _ in 0..state.rows.len() {
+        state.apply(Action::Open);
+        let snapshot = state.shown().unwrap();
+        for width in 40..220 {
+            let screen = Screen::new(Rect::new(0, 0, width, 24), &state, &snapshot, &theme());
+            for line in screen.pane.unwrap() {
+                assert!(line.width() <= width.into(), "{width}: {line}");
+            }
+        }
+        state.apply(Action::Back);
+        state.apply(Action::Down);
+    }
+}
+
+#[test]
+fn a_pane_tells_that_there_is_more() {
+    let mut state = state();
+    state.apply(Action::Open);
+    assert!(drawn(&mut state, &theme(), 80, 24).contains("lines 1-20 of"));
+    assert!(drawn(&mut state, &theme(), 80, 24).ends_with("more ↓"));
+    for _ in 0..9 {
+        state.apply(Action::PageDown);
+        drawn(&mut state, &theme(), 80, 24);
+    }
+    assert!(drawn(&mut state, &theme(), 80, 24).ends_with("end"));
+    assert!(!drawn(&mut state, &theme(), 80, 200).contains("lines 1-"));
 }
 
 /// One state for each pane, the table with rows scrolled away.

@@ -73,7 +73,7 @@ fn entry(name: &str, sentence: &str, head: usize, theme: &Theme, width: usize) -
         lines.push(Line::from(format!("  {name}")));
         first = None;
     }
-    for part in wrapped(sentence, room) {
+    for part in text::wrap(sentence, room, theme.charset) {
         let name = first.take().unwrap_or_else(|| " ".repeat(head));
         lines.push(Line::from(vec![
             Span::raw("  "),
@@ -85,33 +85,12 @@ fn entry(name: &str, sentence: &str, head: usize, theme: &Theme, width: usize) -
     lines
 }
 
-fn wrapped(sentence: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in sentence.split(' ') {
-        if let Some(line) = lines.last_mut() {
-            if line.is_empty() {
-                line.push_str(word);
-                continue;
-            }
-            if text::width(line) + 1 + text::width(word) <= width {
-                line.push(' ');
-                line.push_str(word);
-                continue;
-            }
-        }
-        lines.push(word.to_owned());
-    }
-    lines
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sentences_wrap_at_words() {
-        assert_eq!(wrapped("one two three", 7), ["one two", "three"]);
-        assert_eq!(wrapped("incomprehensible", 4), ["incomprehensible"]);
+    fn no_line_is_wider_than_the_screen() {
         let theme = Theme::new(Charset::Unicode, false);
         for width in [40, 80, 200] {
             for line in lines(&theme, width) {

@@ -2,7 +2,7 @@
 //! waits for anything.
 //!
 //! - `term` takes the terminal and gives it back; `input` turns keys into actions.
-//! - `state` is what the reader chose; `history` what only several snapshots together tell.
+//! - `state` is what the reader chose; `history` what only several snapshots together tell, `trail` how rows went.
 //! - `draw` is one screen: `header`, `table` (its `column`s, the `trend`), `detail`, `help`; `theme` the colours.
 
 pub mod column;
@@ -16,6 +16,7 @@ pub mod state;
 pub mod table;
 pub mod term;
 pub mod theme;
+pub mod trail;
 pub mod trend;
 
 use std::{
@@ -102,7 +103,7 @@ fn draw_once(term: &mut Term, state: &mut State, theme: &Theme, waited: Duration
         Some(snapshot) => {
             let screen = Screen::new(area, state, &snapshot, theme);
             state.fit(screen.room());
-            term.draw(|frame| draw::screen(frame, state, &snapshot, theme))
+            term.draw(|frame| draw::screen(frame, screen, state, &snapshot, theme))
         }
     };
     drawn.context("writing to the terminal")

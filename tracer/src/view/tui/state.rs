@@ -9,7 +9,7 @@ use crate::{
     view::{
         demand::{CHARGES, Demand},
         select::{self, Filter, Key, Order},
-        tui::{Options, column, history::History},
+        tui::{Options, column, history::History, trail::Trails},
     },
 };
 
@@ -69,6 +69,9 @@ pub struct State {
     shown: Option<Arc<Snapshot>>,
     latest: Option<Arc<Snapshot>>,
     pub history: History,
+    trails: Trails,
+    /// While paused: the ways as they were then.
+    paused_trails: Option<Trails>,
     /// What passes the filters, in order.
     pub rows: Vec<Arc<Row>>,
     /// Index of the chosen row, and the memory cgroup it is followed by. Without one the top row is chosen,
@@ -119,8 +122,14 @@ impl State {
         !self.shown.iter().any(|shown| shown.rows.iter().any(|row| row.container.cgroup.id == id))
     }
 
+    /// How each row went until the picture shown.
+    pub fn trails(&self) -> &Trails {
+        self.paused_trails.as_ref().unwrap_or(&self.trails)
+    }
+
     pub fn update(&mut self, snapshot: Arc<Snapshot>) {
         self.history.add(&snapshot);
+        self.trails.add(&snapshot, self.detail.as_ref().map(|row| row.container.cgroup.id));
         if !self.paused || self.shown.is_none() {
             self.shown = Some(Arc::clone(&snapshot));
         }
@@ -214,6 +223,7 @@ impl State {
 
     fn pause(&mut self) {
         self.paused = !self.paused;
+        self.paused_trails = self.paused.then(|| self.trails.clone());
         if !self.paused {
             self.shown = self.latest.clone();
             self.arrange();

@@ -2,7 +2,7 @@
 
 use ratatui::style::{Color, Modifier, Style};
 
-use crate::view::{severity::Level, text::Charset};
+use crate::view::{composition::Kind, severity::Level, text::Charset};
 
 #[derive(Debug, Clone, Copy)]
 pub struct Theme {
@@ -59,6 +59,28 @@ impl Theme {
         match self.charset {
             Charset::Unicode => ["█", "▒", "·"],
             Charset::Ascii => ["#", "=", "."],
+        }
+    }
+
+    /// Behind a kind's letter, which tells it without colours.
+    pub fn kind(self, kind: Kind) -> Style {
+        let color = match kind {
+            Kind::Anon => Color::Blue,
+            Kind::Cache => Color::Green,
+            Kind::Shmem => Color::Magenta,
+            Kind::Dirty => Color::Yellow,
+            Kind::Slab => Color::Cyan,
+            Kind::Kernel => Color::Gray,
+            Kind::Sock => Color::Red,
+        };
+        if self.color { Style::new().fg(Color::Black).bg(color) } else { Style::new() }
+    }
+
+    /// Below the last line shown: there is more.
+    pub fn more(self) -> &'static str {
+        match self.charset {
+            Charset::Unicode => "↓",
+            Charset::Ascii => "v",
         }
     }
 

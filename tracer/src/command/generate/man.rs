@@ -1,0 +1,218 @@
+//! Manual pages: names, synopsis and options from the command line's definitions, keys and marks from the screen's
+//! own tables, the rest is here.
+
+use clap::Command;
+use clap_mangen::{
+    Man,
+    roff::{Roff, bold, roman},
+};
+
+use super::NAME;
+use crate::view::{severity, tui::input};
+
+/// A heading, and what stands below it: paragraphs, or words with what they mean.
+struct Section {
+    title: &'static str,
+    text: &'static [&'static str],
+    entries: Vec<(&'static str, &'static str)>,
+}
+
+/// No hyphens and no stretched blanks: both hurt options and examples.
+const PLAIN: &str = ".nh\n.ad l\n";
+
+/// On every page, in this order, after what is the page's own.
+fn common() -> Vec<Section> {
+    vec![
+        Section {
+            title: "EXIT STATUS",
+            text: &[],
+            entries: vec![
+                (
+                    "0",
+                    "Done. Also after SIGINT, SIGTERM or SIGHUP: the last interval is shown and every probe detached.",
+                ),
+                ("1", "Failed at run time."),
+                ("2", "Wrong usage."),
+                (
+                    "3",
+                    "Not permitted, or the kernel lacks what is needed; one line says which capability or option, and what to do.",
+                ),
+            ],
+        },
+        Section {
+            title: "ENVIRONMENT",
+            text: &[],
+            entries: vec![
+                ("NO_COLOR", "Set to anything, it turns colours off. Nothing is told by colour alone."),
+                (
+                    "LC_ALL, LC_CTYPE, LANG",
+                    "The first that is set decides: a locale without UTF-8 has the effect of --ascii.",
+                ),
+            ],
+        },
+        Section {
+            title: "FILES",
+            text: &[
+                "There is no configuration, and nothing is written but the output. Names are read from disk, never \
+                     from a daemon's socket.",
+            ],
+            entries: vec![
+                ("/sys/fs/cgroup", "Sizes, limits, tasks and kills of each memory cgroup."),
+                ("/proc/meminfo, /proc/cgroups", "The host's memory, and its removed cgroups."),
+                (
+                    "/sys/kernel/btf/vmlinux, /sys/kernel/tracing",
+                    "What this kernel is made of, and its hooks.",
+                ),
+                (
+                    "/run/containerd, /var/lib/docker, /var/lib/containers, /run/containers, /var/log/pods",
+                    "What runtimes write about their containers: names, pods, images.",
+                ),
+                ("/proc/PID", "Where a container's process or its shim leads to what its runtime wrote."),
+            ],
+        },
+    ]
+}
+
+/// What a command's page has beside its options.
+fn own(command: &str) -> Vec<Section> {
+    match command {
+        NAME => vec![Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
+                ("sudo memtrace top", "Which container's memory grows, live."),
+                (
+                    "sudo memtrace doctor",
+                    "What this kernel allows, and what is lost where a hook is missing.",
+                ),
+            ],
+        }],
+        "top" => top(),
+        "doctor" => vec![Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
+                ("sudo memtrace doctor", "For a person."),
+                ("sudo memtrace doctor --json", "To go with a bug report."),
+            ],
+        }],
+        _ => Vec::new(),
+    }
+}
+
+fn top() -> Vec<Section> {
+    vec![
+        Section {
+            title: "OUTPUT",
+            text: &[
+                "On a terminal a full screen; into a pipe plain rows, an interval each; with --json one object an \
+                 interval.",
+                "A row is a container, a pod, a systemd unit, a slice or another cgroup. Rows are disjoint: each holds \
+                 what no row within it holds, so that they add up. What the host uses outside every row is \
+                 `unattributed'.",
+            ],
+            entries: vec![],
+        },
+        Section { title: "KEYS", text: &[], entries: input::HELP.to_vec() },
+        Section { title: "MARKS", text: &["Before a name, worst first:"], entries: severity::RULES.to_vec() },
+        Section {
+            title: "UNITS",
+            text: &[
+                "On the screen and in plain rows 1 KiB is 1024 bytes. In JSON sizes are bytes, times seconds, \
+                     rates per second.",
+            ],
+            entries: vec![
+                ("-", "Not known here; null in JSON. It never stands for 0."),
+                ("~", "Inferred or sampled, not simply measured."),
+                (">=", "At least."),
+            ],
+        },
+        Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
+                ("sudo memtrace top", "All rows, fastest-growing first."),
+                (
+                    "sudo memtrace top -c 'shop-*' --sort current -n 10",
+                    "The ten greatest of some containers.",
+                ),
+                (
+                    "sudo memtrace top -i 5 -d 60 | tee rows.txt",
+                    "Plain rows, each five seconds, for a minute.",
+                ),
+                (
+                    "sudo memtrace top --json -d 2 | jq -c '.containers[] | [.container.name, .memory.current]'",
+                    "One interval, for a script.",
+                ),
+                ("sudo memtrace top --charges=10", "Count charges for ten seconds, whatever that costs."),
+            ],
+        },
+    ]
+}
+
+/// A page for the tool and one for each command: the file's name and its text.
+pub fn pages(command: &Command) -> Vec<(String, Vec<u8>)> {
+    let mut whole = command.clone().disable_help_subcommand(true);
+    whole.build();
+    let commands: Vec<&Command> = whole.get_subcommands().collect();
+    let titles: Vec<String> =
+        commands.iter().map(|command| format!("{NAME}-{}", command.get_name())).collect();
+    let mut pages = vec![(format!("{NAME}.1"), page(&whole, NAME, &titles))];
+    for (command, title) in commands.into_iter().zip(&titles) {
+        let others: Vec<String> = std::iter::once(NAME.to_owned())
+            .chain(titles.iter().filter(|other| *other != title).cloned())
+            .collect();
+        pages.push((format!("{title}.1"), page(command, title, &others)));
+    }
+    pages
+}
+
+fn page(command: &Command, title: &str, others: &[String]) -> Vec<u8> {
+    let man = Man::new(command.clone())
+        .title(title)
+        .section("1")
+        // Not empty: an empty argument would be left out, and those after it move up.
+        .date(" ")
+        .source(concat!("memtrace ", env!("CARGO_PKG_VERSION")))
+        .manual("Memory of containers");
+    let mut text = Vec::new();
+    // A buffer in memory takes whatever is written.
+    let written = man
+        .render_title(&mut text)
+        .map(|()| text.extend(PLAIN.bytes()))
+        .and_then(|()| man.render_name_section(&mut text))
+        .and_then(|()| man.render_synopsis_section(&mut text))
+        .and_then(|()| man.render_description_section(&mut text))
+        .and_then(|()| match command.has_subcommands() {
+            true => man.render_subcommands_section(&mut text),
+            false => Ok(()),
+        })
+        .and_then(|()| man.render_options_section(&mut text));
+    debug_assert!(written.is_ok(), "{written:?}");
+    let mut roff = Roff::new();
+    for section in own(command.get_name()).into_iter().chain(common()) {
+        section.write(&mut roff);
+    }
+    roff.control("SH", ["SEE ALSO"]);
+    let pages = others.iter().map(|other| format!("{other}(1)")).chain(["cgroups(7)".to_owned()]);
+    roff.text([roman(pages.collect::<Vec<_>>().join(", "))]);
+    text.extend(roff.render().into_bytes());
+    text
+}
+
+impl Section {
+    fn write(self, roff: &mut Roff) {
+        roff.control("SH", [self.title]);
+        for (index, paragraph) in self.text.iter().enumerate() {
+            if index > 0 {
+                roff.control("PP", []);
+            }
+            roff.text([roman(*paragraph)]);
+        }
+        for (head, what) in self.entries {
+            roff.control("TP", []);
+            roff.text([bold(head)]);
+            roff.text([roman(what)]);
+        }
+    }
+}
