@@ -116,7 +116,8 @@ pub fn site_chg_fentry(ctx: FEntryContext) -> i32 {
     0
 }
 
-/// The stack is taken at the entry: 5.10 cannot unwind from a return probe.
+/// The stack is taken at the entry: 5.10 cannot unwind from a return probe. A return without an entry is of a cgroup
+/// that is not followed.
 #[kprobe]
 pub fn site_try_kprobe(ctx: ProbeContext) -> u32 {
     let id = target_of(ctx.arg(0).unwrap_or(0));

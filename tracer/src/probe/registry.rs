@@ -414,8 +414,10 @@ pub const PROBES: &[Probe] = &[
             Alternative {
                 kind: Kind::Kprobe,
                 links: &[
-                    entry("site_try_kprobe", TRY, 3),
+                    // Return first: of two probes on a function the later one runs first, and on 5.10 a stack ends
+                    // where a return probe has put itself.
                     exit("site_try_kret", TRY, 3),
+                    entry("site_try_kprobe", TRY, 3),
                     entry("site_chg_kprobe", FORCE, 2),
                 ],
                 needs: COUNTER,
@@ -458,7 +460,7 @@ pub const PROBES: &[Probe] = &[
             },
         ],
         on_demand: Some(
-            "for a chosen container, for a bounded time (top -c PATTERN --sites, or key s in its detail)",
+            "for a chosen container, for a bounded time (top -c PATTERN --sites, or key w in its detail)",
         ),
         lost: "which process of a container is charged, and through what in the kernel, is not known",
     },

@@ -20,7 +20,7 @@ const STACKS: usize = 50;
 /// Lines of plain text about one container.
 const LINES: usize = 10;
 /// Functions of a site that fit a line.
-const FRAMES: usize = 4;
+const FRAMES: usize = 5;
 
 #[derive(Serialize)]
 pub struct Json<'a> {
@@ -133,15 +133,19 @@ fn is_machinery(frame: &str) -> bool {
     MACHINERY.iter().any(|start| bare.starts_with(start))
 }
 
-/// The functions that tell most, the charge first: `do_anonymous_page < handle_mm_fault < ...`.
-pub fn place(site: &Site, charset: Charset) -> String {
-    let frames: Vec<_> =
-        site.stack.frames.iter().skip_while(|frame| is_machinery(frame)).take(FRAMES).collect();
-    if frames.is_empty() {
-        return "unknown".to_owned();
+/// The functions that tell most, the charge first, as many as fit: `do_anonymous_page < handle_mm_fault < ...`.
+pub fn place(site: &Site, columns: usize, charset: Charset) -> String {
+    let mut frames = site.stack.frames.iter().skip_while(|frame| is_machinery(frame)).take(FRAMES);
+    let Some(first) = frames.next() else { return "unknown".to_owned() };
+    let mut place = text::fit(first, columns, charset);
+    for frame in frames {
+        let more = format!("{place} < {}", text::clean(frame, charset));
+        if text::width(&more) > columns {
+            break;
+        }
+        place = more;
     }
-    let frames: Vec<_> = frames.iter().map(|frame| text::clean(frame, charset)).collect();
-    frames.join(" < ")
+    place
 }
 
 /// `anonymous fault 94 %, page tables 4 %`.
@@ -194,7 +198,7 @@ pub fn plain(report: &SiteReport) -> String {
                 share(site.charged, row.charged()),
                 site.stack.kind.title(),
                 text::left(&process(&site.comm, site.pid, charset), 24, charset),
-                place(site, charset),
+                place(site, usize::MAX, charset),
             ));
         }
         if row.sites.len() > LINES {

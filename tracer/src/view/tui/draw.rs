@@ -115,7 +115,8 @@ fn footer(state: &State, room: Room, theme: &Theme, width: usize) -> Line<'stati
     }
     let keys = match state.pane {
         Pane::Table => "q quit  h help  / filter  <> sort  r reverse  p pause  Enter detail",
-        Pane::Detail | Pane::Help => "Esc back  j k PgUp PgDn scroll  q quit",
+        Pane::Detail => "Esc back  j k PgUp PgDn scroll  w who charges  q quit",
+        Pane::Help => "Esc back  j k PgUp PgDn scroll  q quit",
     };
     let more = state.rows.len().saturating_sub(state.offset);
     let count = match state.pane {

@@ -95,6 +95,14 @@ fn golden_ascii() {
 }
 
 #[test]
+fn golden_detail_with_sites() {
+    let mut state = state_with_a_past();
+    state.update(Arc::new(Snapshot { sites: Some(Arc::new(example::sites())), ..example::snapshot() }));
+    state.apply(Action::Open);
+    example::golden("tui_detail_sites", &drawn(&mut state, &theme(), 100, 60));
+}
+
+#[test]
 fn golden_detail_and_help() {
     let mut state = state_with_a_past();
     state.apply(Action::Open);

@@ -91,6 +91,7 @@ pub const HELP: &[(&str, &str)] = &[
     ("/", "filter: a glob, or a part of a name, an id, a cgroup path, a pod or namespace/pod/container"),
     ("p or space", "pause the picture; counting goes on"),
     ("c", "count charges for 30 s even where that costs every page fault (65-190 ns)"),
+    ("w", "in the detail: who charges memory there, and through which kernel functions, for 30 s"),
     ("h or ?", "this help"),
     ("Esc", "close, else drop the filter, else quit"),
     ("q or ctrl-c", "quit"),
@@ -130,6 +131,7 @@ fn action(key: KeyEvent, typing: bool) -> Option<Action> {
         KeyCode::Char('/') => Action::Filter,
         KeyCode::Char(' ' | 'p') => Action::Pause,
         KeyCode::Char('c') => Action::CountCharges,
+        KeyCode::Char('w') => Action::FollowSites,
         KeyCode::Char('h' | '?') => Action::Help,
         _ => return None,
     })

@@ -7,7 +7,7 @@ use crate::{
     aggregator::row::Row,
     snapshot::{Loss, Snapshot},
     view::{
-        demand::{CHARGES, Demand},
+        demand::{CHARGES, Demand, SITES},
         select::{self, Filter, Key, Order},
         tui::{Options, column, history::History, trail::Trails},
     },
@@ -31,6 +31,7 @@ pub enum Action {
     Filter,
     Pause,
     CountCharges,
+    FollowSites,
     Help,
     Type(char),
     Erase,
@@ -177,6 +178,13 @@ impl State {
                 if let Some(demands) = &self.options.demands {
                     // A run that ends meanwhile has nothing left to count.
                     let _ = demands.send(Demand::Charges(CHARGES));
+                }
+            }
+            Action::FollowSites => {
+                if let (Pane::Detail, Some(detail), Some(demands)) =
+                    (self.pane, &self.detail, &self.options.demands)
+                {
+                    let _ = demands.send(Demand::Sites(detail.container.cgroup.id, SITES));
                 }
             }
             Action::Help => {

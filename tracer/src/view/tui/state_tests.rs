@@ -157,3 +157,17 @@ fn sorting_goes_round_all_columns() {
     state.apply(Action::SortPrevious);
     assert_eq!(state.order.key.word(), seen[seen.len() - 2]);
 }
+
+#[test]
+fn charges_are_followed_for_the_row_of_the_detail() {
+    let (sender, mut demands) = tokio::sync::mpsc::unbounded_channel();
+    let mut state = State::new(Options { demands: Some(sender), ..Options::default() });
+    state.update(Arc::new(example::snapshot()));
+    state.apply(Action::FollowSites);
+    assert!(demands.try_recv().is_err(), "a table of rows asks for none of them");
+    state.apply(Action::Down);
+    state.apply(Action::Open);
+    let id = state.rows[state.cursor].container.cgroup.id;
+    state.apply(Action::FollowSites);
+    assert_eq!(demands.try_recv(), Ok(Demand::Sites(id, SITES)));
+}

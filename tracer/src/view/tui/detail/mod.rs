@@ -10,6 +10,7 @@ mod identity;
 mod limits;
 mod numbers;
 mod probes;
+mod sites;
 mod title;
 
 use ratatui::text::{Line, Span};
@@ -44,6 +45,7 @@ const SECTIONS: &[Section] = &[
     // What fits a small screen, without empty lines between.
     |subject| [title::lines(subject), limits::lines(subject), history::current(subject)].concat(),
     composition::lines,
+    sites::lines,
     history::lines,
     identity::lines,
     numbers::lines,

@@ -9,6 +9,7 @@ const SERVES: &[(&str, &str)] = &[
     ("cgroup_life", "that it appears at once, and what it held when it was removed"),
     ("task_life", "execs/s, exits/s"),
     ("charge", "charged/s, uncharged/s"),
+    ("charge_site", "charges by process and by kernel function"),
 ];
 
 pub(super) fn lines(subject: &Subject<'_>) -> Vec<Line<'static>> {
