@@ -19,7 +19,7 @@ use crate::{
     kernel::Facts,
     pipeline::{self, Chosen, Pipeline, SiteWish, Snapshots},
     view::{
-        demand::Demand,
+        demand::{Demand, SITES},
         json,
         select::{Filter, Key, Order, select},
         site, table, tui,
@@ -49,12 +49,15 @@ pub fn run(options: Top) -> Result<(), Failure> {
         ascii: options.ascii,
         json: options.json,
     };
+    // An alternative that is named is wanted.
+    let named = options.attach.iter().any(|force| force.probe == Some("charge_site"));
+    let sites = options.sites.or_else(|| named.then_some(SITES));
     let collected = pipeline::Options {
         interval: options.interval,
         duration: options.duration,
         force: options.attach,
         charges: options.charges,
-        sites: options.sites.map(|time| SiteWish { chosen: Chosen::Pattern(shown.filter.clone()), time }),
+        sites: sites.map(|time| SiteWish { chosen: Chosen::Pattern(shown.filter.clone()), time }),
         probe_log: options
             .probe_log
             .and_then(|word| LOG_LEVELS.iter().position(|level| *level == word))

@@ -39,7 +39,7 @@ impl Kallsyms {
         if found.symbols.is_empty() {
             return Err(io::Error::new(
                 io::ErrorKind::PermissionDenied,
-                "the kernel hides its addresses: set kernel.kptr_restrict to 1 or 0",
+                "the kernel hides its addresses: it takes CAP_SYSLOG and kernel.kptr_restrict below 2",
             ));
         }
         // Stable, so that of several names for one address the first in the table stays first.

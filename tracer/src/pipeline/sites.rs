@@ -185,11 +185,13 @@ fn attach(facts: &Facts, force: &[Force], until: Instant) -> anyhow::Result<(Att
     let planned = plan(facts, &wishes);
     let planned = planned.iter().find(|planned| planned.probe.name == "charge_site");
     let planned = planned.context("the registry has no probe charge_site")?;
-    let stacks = Stacks::read().context("cannot name kernel stacks from /proc/kallsyms")?;
+    let lacking = |why: String| AttachError::Required { probe: planned.probe.name, why };
+    let stacks = Stacks::read()
+        .map_err(|error| lacking(format!("kernel stacks cannot be named from /proc/kallsyms: {error}")))?;
     let mut loader = Loader::load(facts, Sizes::of_sites(facts), 0)?;
     let outcome = loader.serve(planned)?;
     if outcome.chosen.is_none() {
-        return Err(AttachError::Required { probe: planned.probe.name, why: outcome.line() }.into());
+        return Err(lacking(outcome.why().unwrap_or_default().to_owned()).into());
     }
     let maps = event::sites::Sites::take(&mut loader.ebpf).context("cannot open the maps of sites")?;
     loader.rest();

@@ -103,6 +103,13 @@ impl Outcome {
         Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }
     }
 
+    /// Why it is not served: by the first alternative that could be had if asked for, else by the last that was tried.
+    pub fn why(&self) -> Option<&str> {
+        let usable = self.attempts.iter().find(|attempt| attempt.usable);
+        let refused = || self.attempts.iter().rev().find(|attempt| attempt.why.is_some());
+        usable.or_else(refused)?.why.as_deref()
+    }
+
     /// One line: what serves it, or what is lost and why.
     pub fn line(&self) -> String {
         match self.chosen {
@@ -113,8 +120,7 @@ impl Outcome {
                 format!("{}: not attached; {}", self.probe.name, on_demand(self.probe))
             }
             None => {
-                let why = self.attempts.iter().rev().find_map(|attempt| attempt.why.as_deref());
-                let why = why.unwrap_or("no alternative");
+                let why = self.why().unwrap_or("no alternative");
                 format!("{}: not attached: {why}; {}", self.probe.name, self.probe.lost)
             }
         }

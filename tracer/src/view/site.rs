@@ -126,6 +126,11 @@ const MACHINERY: &[&str] = &[
     "alloc_pages",
     "alloc_frozen_pages",
     "mod_objcg_",
+    "memcg_slab_",
+    "slab_pre_alloc_hook",
+    "kmem_cache_alloc",
+    "kmalloc",
+    "kvmalloc",
 ];
 
 fn is_machinery(frame: &str) -> bool {

@@ -16,7 +16,10 @@ pub(super) fn lines(subject: &Subject<'_>) -> Vec<Line<'static>> {
     let cgroupfs =
         "sizes, growth, limits, tasks, kills, throttling: the cgroup's own files, as often as they may move";
     let mut lines = subject.say("from", cgroupfs);
+    let sites = subject.snapshot.sites.as_deref().filter(|sites| sites.running).map(|sites| &sites.how);
     for probe in subject.snapshot.probes.iter() {
+        // Attached on demand, it tells of itself.
+        let probe = sites.filter(|_| probe.starts_with("charge_site:")).unwrap_or(probe);
         let name = probe.split(':').next().unwrap_or_default();
         let serves = SERVES.iter().find(|(known, _)| *known == name);
         let line = match serves {
