@@ -16,11 +16,12 @@ pub(crate) struct Bless {}
 
 impl Bless {
     pub(crate) fn run(self) -> Result<ExitCode> {
+        // A test asks whether the pages are fresh.
+        docs::write()?;
         run(cargo()
             .args(["test", "--package", "tracer"])
             .env("INSTA_UPDATE", "always")
             .env("MEMTRACE_BLESS", "1"))?;
-        docs::write()?;
         eprintln!("bless: look at `git diff` before you commit");
         Ok(ExitCode::SUCCESS)
     }
