@@ -14,3 +14,4 @@ mod left_behind;
 mod lifetime;
 mod screen;
 mod sites;
+mod truth;

@@ -56,6 +56,7 @@ struct JsonAlternative<'a> {
     target: String,
     usable: bool,
     why: Option<&'a str>,
+    attach_ms: Option<f64>,
 }
 
 impl Report<'_> {
@@ -75,6 +76,7 @@ impl Report<'_> {
                     target: attempt.alternative.target(),
                     usable: attempt.usable,
                     why: attempt.why.as_deref(),
+                    attach_ms: attempt.took.map(|took| (took.as_secs_f64() * 1e4).round() / 10.0),
                 })
                 .collect(),
             lost: lost(outcome),
