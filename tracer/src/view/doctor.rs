@@ -30,6 +30,8 @@ struct Json<'a> {
     arch: &'a str,
     cgroup: &'static str,
     memory_controller: &'static str,
+    /// What is lost because of how the cgroups are.
+    cgroup_lost: Option<String>,
     btf: bool,
     tracefs: bool,
     kprobe: bool,
@@ -89,6 +91,7 @@ impl Report<'_> {
             arch: &facts.arch,
             cgroup: facts.cgroup.version.as_str(),
             memory_controller: if facts.cgroup.memory_v2 { "v2" } else { "v1" },
+            cgroup_lost: facts.cgroup.lost(),
             btf: facts.btf,
             tracefs: facts.tracefs,
             kprobe: facts.kprobe,
@@ -124,6 +127,9 @@ impl Report<'_> {
         ] {
             // A `String` takes every write.
             let _ = writeln!(out, "{name:<25} {}", text::clean(&value, text::Charset::of_environment()));
+        }
+        if let Some(lost) = facts.cgroup.lost() {
+            let _ = writeln!(out, "lost: {lost}");
         }
         for outcome in self.outcomes {
             let _ = writeln!(out, "\n{}: {}", outcome.probe.name, outcome.probe.purpose);
