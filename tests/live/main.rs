@@ -10,6 +10,7 @@ mod disjoint;
 mod doctor;
 mod driver;
 mod growth;
+mod kinds;
 mod left_behind;
 mod lifetime;
 mod screen;

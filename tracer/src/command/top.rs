@@ -41,7 +41,7 @@ struct Shown {
 pub fn run(options: Top) -> Result<(), Failure> {
     let facts = facts()?;
     permitted(&facts)?;
-    if let Some(lost) = facts.cgroup.lost() {
+    if let Some(lost) = facts.cgroup.blind() {
         // A closed standard error cannot be told anything.
         let _ = writeln!(io::stderr(), "memtrace: {lost}");
     }

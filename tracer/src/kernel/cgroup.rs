@@ -73,8 +73,14 @@ impl Layout {
         })
     }
 
-    /// What no view can tell because of how the cgroups are, and what to do about it.
-    pub fn lost(&self) -> Option<String> {
+    /// What is not known because of how the cgroups are.
+    pub fn lost(&self) -> Vec<String> {
+        let unsplit = "cgroup v1 does not tell slab and sock of a cgroup, and of OOM kills only its own";
+        self.blind().into_iter().chain((!self.memory_v2).then(|| unsplit.to_owned())).collect()
+    }
+
+    /// Why no container's memory can be told at all, and what to do about it.
+    pub fn blind(&self) -> Option<String> {
         (!self.memory_handed_on).then(|| {
             format!(
                 "no cgroup below {0} has the memory controller, so no container's memory is known; \
@@ -218,11 +224,11 @@ mod tests {
         let kept =
             |_: &Path, file: &str| if file == "cgroup.controllers" { "cpu memory" } else { "cpu" }.to_owned();
         let layout = Layout::parse(V2, "", &kept).expect("a layout");
-        assert!(layout.lost().is_some_and(|lost| lost.contains("+memory > /sys/fs/cgroup/unified/cgroup")));
+        assert!(layout.blind().is_some_and(|lost| lost.contains("+memory > /sys/fs/cgroup/unified/cgroup")));
         let handed_on = Layout::parse(V2, "", &|_, _| "cpu memory".to_owned()).expect("a layout");
-        assert_eq!(handed_on.lost(), None);
+        assert_eq!(handed_on.lost(), Vec::<String>::new());
         let v1 = Layout::parse(V1, CGROUPS, &|_, _| String::new()).expect("a layout");
-        assert_eq!(v1.lost(), None, "on v1 every cgroup has the controllers of its hierarchy");
+        assert_eq!(v1.blind(), None, "on v1 every cgroup has the controllers of its hierarchy");
     }
 
     #[test]

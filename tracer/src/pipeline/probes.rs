@@ -110,7 +110,7 @@ impl Probes {
             loader.rest();
         }
         self.served = Served { charges: self.serves("charge"), tasks: self.serves("task_life") };
-        let lost = self.facts.cgroup.lost().map(|lost| format!("cgroups: {lost}"));
+        let lost = self.facts.cgroup.blind().map(|lost| format!("cgroups: {lost}"));
         self.lines = lost.into_iter().chain(self.outcomes.iter().map(Outcome::line)).collect();
         self.descriptors = bpf_descriptors();
         self.costs = None;

@@ -30,8 +30,8 @@ struct Json<'a> {
     arch: &'a str,
     cgroup: &'static str,
     memory_controller: &'static str,
-    /// What is lost because of how the cgroups are.
-    cgroup_lost: Option<String>,
+    /// What is not known because of how the cgroups are.
+    cgroup_lost: Vec<String>,
     btf: bool,
     tracefs: bool,
     kprobe: bool,
@@ -128,7 +128,7 @@ impl Report<'_> {
             // A `String` takes every write.
             let _ = writeln!(out, "{name:<25} {}", text::clean(&value, text::Charset::of_environment()));
         }
-        if let Some(lost) = facts.cgroup.lost() {
+        for lost in facts.cgroup.lost() {
             let _ = writeln!(out, "lost: {lost}");
         }
         for outcome in self.outcomes {
