@@ -1,10 +1,17 @@
 //! Which hook serves each probe, decided over recorded facts of real kernels (`memtrace doctor --facts`) and
 //! over facts made by hand. Needs no kernel; a reason stands with each assertion.
 
+#[path = "lack.rs"]
+mod lack;
+
 use std::{fs, path::PathBuf};
 
+use lack::{
+    Change, confidentiality, hybrid, integrity, neither, no_btf, no_fentry, no_kprobe, no_tracefs, root_only,
+    tracepoints_alone, v1,
+};
 use tracer::{
-    kernel::{Facts, cgroup::Version},
+    kernel::Facts,
     probe::{
         plan::{Force, Planned, Wishes, plan},
         registry::{Kind, PROBES},
@@ -136,11 +143,11 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("charge", None, "tracepoint mod_memcg_lruvec_state"),
             ],
         ),
-        ("6.1", "lockdown for confidentiality", lockdown, &[NO_LIFE, NO_TASKS, NO_CHARGE]),
+        ("6.1", "lockdown for confidentiality", confidentiality, &[NO_LIFE, NO_TASKS, NO_CHARGE]),
         ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED]),
         // The numbers that programs are given differ, the choice does not.
-        ("5.10", "v1 only", |facts| layout(facts, Version::V1), &[LIFE, TASKS, BATCHED]),
-        ("6.1", "hybrid", |facts| layout(facts, Version::Hybrid), &[LIFE, TASKS, BATCHED]),
+        ("5.10", "v1 only", v1, &[LIFE, TASKS, BATCHED]),
+        ("6.1", "hybrid", hybrid, &[LIFE, TASKS, BATCHED]),
         ("6.12", "v2 whose root keeps the controller", root_only, &[LIFE, TASKS, BATCHED]),
     ];
     for (kernel, what, change, probes) in cases {
@@ -156,66 +163,6 @@ fn what_a_kernel_lacks_moves_the_choice() {
     }
 }
 
-type Change = fn(&mut Facts);
-
-fn no_btf(facts: &mut Facts) {
-    facts.btf = false;
-    facts.functions.clear();
-    facts.symbols.retain(|name, _| name.starts_with("Tp"));
-    for tracepoint in facts.tracepoints.values_mut() {
-        tracepoint.btf_args = None;
-    }
-}
-
-fn no_tracefs(facts: &mut Facts) {
-    facts.tracefs = false;
-    facts.symbols.retain(|name, _| !name.starts_with("Tp"));
-    for tracepoint in facts.tracepoints.values_mut() {
-        tracepoint.classic = false;
-    }
-}
-
-fn no_fentry(facts: &mut Facts) {
-    facts.refused.insert("fentry".to_owned(), "this kernel refuses trampolines in its text".to_owned());
-}
-
-fn no_kprobe(facts: &mut Facts) {
-    facts.kprobe = false;
-}
-
-fn neither(facts: &mut Facts) {
-    no_fentry(facts);
-    no_kprobe(facts);
-}
-
-fn tracepoints_alone(facts: &mut Facts) {
-    neither(facts);
-    for kind in ["tp_btf", "raw_tp"] {
-        facts.refused.insert(kind.to_owned(), "refused".to_owned());
-    }
-}
-
-/// The kernel then opens no file of tracefs and gives no program the helper that reads kernel memory.
-fn lockdown(facts: &mut Facts) {
-    no_tracefs(facts);
-    facts.lockdown = Some("confidentiality".to_owned());
-}
-
-fn integrity(facts: &mut Facts) {
-    facts.lockdown = Some("integrity".to_owned());
-}
-
-fn layout(facts: &mut Facts, version: Version) {
-    facts.cgroup.version = version;
-    facts.cgroup.memory = PathBuf::from("/sys/fs/cgroup/memory");
-    facts.cgroup.memory_v2 = false;
-    facts.cgroup.memory_hierarchy = 4;
-}
-
-fn root_only(facts: &mut Facts) {
-    facts.cgroup.memory_handed_on = false;
-}
-
 #[test]
 fn each_lack_has_its_sentence() {
     for (change, probe, kind, said) in [
@@ -225,8 +172,8 @@ fn each_lack_has_its_sentence() {
         (no_tracefs, "cgroup_life", Kind::Tracepoint, "tracefs cannot be read: mount it"),
         (no_fentry, "charge", Kind::Fentry, "refuses trampolines"),
         (no_kprobe, "charge", Kind::Kprobe, "no kprobes (CONFIG_KPROBE_EVENTS)"),
-        (lockdown, "task_life", Kind::Tracepoint, "lockdown (confidentiality)"),
-        (lockdown, "charge", Kind::Fentry, "lockdown (confidentiality)"),
+        (confidentiality, "task_life", Kind::Tracepoint, "lockdown (confidentiality)"),
+        (confidentiality, "charge", Kind::Fentry, "lockdown (confidentiality)"),
     ] {
         let mut facts = facts("6.12");
         change(&mut facts);
