@@ -55,10 +55,10 @@ fn why_not(facts: &Facts, probe: &str, kind: Kind) -> String {
 }
 
 fn asked() -> Wishes {
-    Wishes { per_page: true, ..Wishes::default() }
+    Wishes { per_page: true, on_demand: true, ..Wishes::default() }
 }
 
-/// A probe, what serves it by default, and what does if charges are asked for.
+/// A probe, what serves it by default, and what does if it is asked for.
 type Choice = (&'static str, Option<&'static str>, &'static str);
 
 const LIFE: Choice = ("cgroup_life", Some("tp_btf cgroup_mkdir"), "tp_btf cgroup_mkdir");
@@ -66,15 +66,18 @@ const TASKS: Choice = ("task_life", Some("tp_btf sched_process_exec"), "tp_btf s
 /// fentry is cheaper than kprobe, a hook once a batch than one once a page.
 const BATCHED: Choice = ("charge", Some("fentry page_counter_try_charge"), "fentry page_counter_try_charge");
 const PAGED: Choice = ("charge", None, "tp_btf mod_memcg_lruvec_state");
+/// Always waits for a container to be chosen.
+const SITES: Choice = ("charge_site", None, "fentry page_counter_try_charge");
+const SITES_PAGED: Choice = ("charge_site", None, "tp_btf mod_memcg_lruvec_state");
 
 /// Every recorded kernel.
 const RECORDED: &[(&str, &[Choice])] = &[
-    ("5.10", &[LIFE, TASKS, BATCHED]),
-    ("6.1", &[LIFE, TASKS, BATCHED]),
-    ("6.12", &[LIFE, TASKS, BATCHED]),
+    ("5.10", &[LIFE, TASKS, BATCHED, SITES]),
+    ("6.1", &[LIFE, TASKS, BATCHED, SITES]),
+    ("6.12", &[LIFE, TASKS, BATCHED, SITES]),
     // No kprobes, and trampolines are refused: only hooks on every page are there, and those wait to be asked for.
-    ("6.18", &[LIFE, TASKS, PAGED]),
-    ("7.2", &[LIFE, TASKS, BATCHED]),
+    ("6.18", &[LIFE, TASKS, PAGED, SITES_PAGED]),
+    ("7.2", &[LIFE, TASKS, BATCHED, SITES]),
 ];
 
 #[test]
@@ -117,22 +120,28 @@ fn what_a_kernel_lacks_moves_the_choice() {
     const NO_LIFE: Choice = ("cgroup_life", None, "");
     const NO_TASKS: Choice = ("task_life", None, "");
     const NO_CHARGE: Choice = ("charge", None, "");
+    const NO_SITES: Choice = ("charge_site", None, "");
     const CLASSIC: Choice = ("cgroup_life", Some("tracepoint cgroup_mkdir"), "tracepoint cgroup_mkdir");
     const KPROBE: Choice =
         ("charge", Some("kprobe page_counter_try_charge"), "kprobe page_counter_try_charge");
     let cases: &[(&str, &str, Change, &[Choice])] = &[
-        ("6.12", "no BTF", no_btf, &[CLASSIC, NO_TASKS, NO_CHARGE]),
+        ("6.12", "no BTF", no_btf, &[CLASSIC, NO_TASKS, NO_CHARGE, NO_SITES]),
         (
             "7.2",
             "no BTF, where charges have tracepoints: their items are not known",
             no_btf,
-            &[CLASSIC, NO_TASKS, NO_CHARGE],
+            &[CLASSIC, NO_TASKS, NO_CHARGE, NO_SITES],
         ),
-        ("6.12", "no tracefs", no_tracefs, &[LIFE, TASKS, BATCHED]),
-        ("6.12", "no fentry", no_fentry, &[LIFE, TASKS, KPROBE]),
-        ("6.12", "no kprobe", no_kprobe, &[LIFE, TASKS, BATCHED]),
-        ("6.12", "neither", neither, &[LIFE, TASKS, NO_CHARGE]),
-        ("7.2", "neither, where charges have tracepoints", neither, &[LIFE, TASKS, PAGED]),
+        ("6.12", "no tracefs", no_tracefs, &[LIFE, TASKS, BATCHED, SITES]),
+        (
+            "6.12",
+            "no fentry",
+            no_fentry,
+            &[LIFE, TASKS, KPROBE, ("charge_site", None, "kprobe page_counter_try_charge")],
+        ),
+        ("6.12", "no kprobe", no_kprobe, &[LIFE, TASKS, BATCHED, SITES]),
+        ("6.12", "neither", neither, &[LIFE, TASKS, NO_CHARGE, NO_SITES]),
+        ("7.2", "neither, where charges have tracepoints", neither, &[LIFE, TASKS, PAGED, SITES_PAGED]),
         (
             "7.2",
             "tracepoints alone",
@@ -141,14 +150,15 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 CLASSIC,
                 ("task_life", Some("tracepoint sched_process_exec"), "tracepoint sched_process_exec"),
                 ("charge", None, "tracepoint mod_memcg_lruvec_state"),
+                ("charge_site", None, "tracepoint mod_memcg_lruvec_state"),
             ],
         ),
-        ("6.1", "lockdown for confidentiality", confidentiality, &[NO_LIFE, NO_TASKS, NO_CHARGE]),
-        ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED]),
+        ("6.1", "lockdown for confidentiality", confidentiality, &[NO_LIFE, NO_TASKS, NO_CHARGE, NO_SITES]),
+        ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED, SITES]),
         // The numbers that programs are given differ, the choice does not.
-        ("5.10", "v1 only", v1, &[LIFE, TASKS, BATCHED]),
-        ("6.1", "hybrid", hybrid, &[LIFE, TASKS, BATCHED]),
-        ("6.12", "v2 whose root keeps the controller", root_only, &[LIFE, TASKS, BATCHED]),
+        ("5.10", "v1 only", v1, &[LIFE, TASKS, BATCHED, SITES]),
+        ("6.1", "hybrid", hybrid, &[LIFE, TASKS, BATCHED, SITES]),
+        ("6.12", "v2 whose root keeps the controller", root_only, &[LIFE, TASKS, BATCHED, SITES]),
     ];
     for (kernel, what, change, probes) in cases {
         let mut facts = facts(kernel);

@@ -17,7 +17,7 @@ use tracer::{
 };
 
 use crate::driver::{
-    bpf::{held_by, left_behind, loaded, short},
+    bpf::{MAPS, held_by, left_behind, loaded, short},
     doctor, in_vm,
     memtrace::{self, Memtrace},
     skip, wait_for,
@@ -102,9 +102,13 @@ fn a_failure_leaves_nothing() {
 #[test]
 fn a_hundred_rounds_leave_nothing() {
     let facts = pipeline::facts().expect("this host has cgroups");
-    let wishes = Wishes { per_page: true, ..Wishes::default() };
+    let wishes = Wishes { per_page: true, on_demand: true, ..Wishes::default() };
     let planned = plan(&facts, &wishes);
     let mut loader = Loader::load(&facts, Sizes::new(0, &facts), 0).expect("the object can be loaded");
+    for (map, _) in loader.ebpf.maps() {
+        // Sections of the object, such as `.rodata`, are maps as well, which bear the object's name.
+        assert!(map.starts_with('.') || MAPS.contains(&map), "the look at the kernel misses the map {map}");
+    }
     let ways: Vec<Vec<_>> = planned
         .iter()
         .map(|probe| loader.examine(probe).attempts.into_iter().filter(|attempt| attempt.usable))

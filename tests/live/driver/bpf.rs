@@ -14,7 +14,17 @@ use aya::{
 use tracer::probe::registry::PROBES;
 
 /// Our maps, by the names in `tracer-ebpf/src/maps.rs`; the kernel keeps 15 characters.
-const MAPS: &[&str] = &["EVENTS", "CGROUPS", "FAILURES", "IN_FLIGHT", "MEMORY_SUBSYS", "AYA_LOGS"];
+pub const MAPS: &[&str] = &[
+    "EVENTS",
+    "CGROUPS",
+    "FAILURES",
+    "IN_FLIGHT",
+    "SITE_TARGETS",
+    "SITES",
+    "STACKS",
+    "MEMORY_SUBSYS",
+    "AYA_LOGS",
+];
 /// The kernel frees a program some time after its last holder is gone.
 const GRACE: Duration = Duration::from_secs(10);
 

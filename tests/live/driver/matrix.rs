@@ -38,6 +38,21 @@ fn tell(alternative: &Alternative, became: &str, why: Option<&str>) {
     println!("{MARK} {line}");
 }
 
+/// Does the same with each of them, tells what became of it, and fails at the end if one did.
+pub fn each(alternatives: &[Alternative], tells_the_truth: impl Fn(&Alternative)) {
+    let mut wrong = Vec::new();
+    for alternative in alternatives {
+        match caught(|| tells_the_truth(alternative)) {
+            Ok(()) => served(alternative),
+            Err(why) => {
+                failed(alternative, &why);
+                wrong.push(format!("{}: {why}", alternative.word()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 /// Runs what may panic, so that one alternative's failure leaves the others their turn.
 pub fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     panic::catch_unwind(AssertUnwindSafe(work)).map_err(|panic| message(&*panic))

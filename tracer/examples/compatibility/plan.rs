@@ -41,7 +41,7 @@ fn cell(facts: &Facts, probe: &Probe) -> String {
         let chosen = planned.candidates.iter().find(|candidate| may(candidate))?.alternative;
         Some(format!("{} `{}`", chosen.kind, chosen.target().split('+').next().unwrap_or_default()))
     };
-    let asked = Wishes { per_page: true, ..Wishes::default() };
+    let asked = Wishes { per_page: true, on_demand: true, ..Wishes::default() };
     first(&Wishes::default())
         .or_else(|| first(&asked).map(|way| format!("on demand: {way}")))
         .unwrap_or_else(|| "lost".to_owned())
@@ -50,8 +50,8 @@ fn cell(facts: &Facts, probe: &Probe) -> String {
 pub fn by_kernel(kernels: &Kernels) -> String {
     let mut out = String::from(
         "## What serves on which kernel\n\nThe first choice for each probe on kernels as they were found (the first of \
-         its hooks is named). *On demand* is counted once a page, for a bounded time, when asked for: key `c` or \
-         `--charges`.\n\n",
+         its hooks is named). *On demand* is attached when asked for and for a bounded time: `charge` with key `c` or `--charges`, \
+         `charge_site` for a chosen container with key `w` or `--sites`.\n\n",
     );
     head(&mut out, "kernel");
     for (name, facts) in kernels {

@@ -105,6 +105,7 @@ impl Outcome {
             alternative: candidate.alternative,
             usable: candidate.why_not.is_none(),
             why: Some(candidate.why_not.clone().unwrap_or_else(|| on_demand(planned.probe))),
+            took: None,
         });
         Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }
     }
