@@ -1,21 +1,29 @@
 //! Which hook serves each probe, decided over recorded facts of real kernels (`memtrace doctor --facts`) and
 //! over facts made by hand. Needs no kernel; a reason stands with each assertion.
 
+#[path = "lack.rs"]
+mod lack;
+
 use std::{fs, path::PathBuf};
 
+use lack::{
+    Change, confidentiality, hybrid, integrity, neither, no_btf, no_fentry, no_kprobe, no_tracefs, root_only,
+    tracepoints_alone, v1,
+};
 use tracer::{
     kernel::Facts,
     probe::{
         plan::{Force, Planned, Wishes, plan},
-        registry::Kind,
+        registry::{Kind, PROBES},
     },
 };
 
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/facts")
+}
+
 fn facts(kernel: &str) -> Facts {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/fixtures/facts")
-        .join(format!("{kernel}.json"));
-    let text = fs::read_to_string(&path).expect("a recorded kernel");
+    let text = fs::read_to_string(folder().join(format!("{kernel}.json"))).expect("a recorded kernel");
     serde_json::from_str(&text).expect("facts as doctor writes them")
 }
 
@@ -47,42 +55,141 @@ fn why_not(facts: &Facts, probe: &str, kind: Kind) -> String {
 }
 
 fn asked() -> Wishes {
-    Wishes { per_page: true, ..Wishes::default() }
+    Wishes { per_page: true, on_demand: true, ..Wishes::default() }
 }
 
+/// A probe, what serves it by default, and what does if it is asked for.
+type Choice = (&'static str, Option<&'static str>, &'static str);
+
+const LIFE: Choice = ("cgroup_life", Some("tp_btf cgroup_mkdir"), "tp_btf cgroup_mkdir");
+const TASKS: Choice = ("task_life", Some("tp_btf sched_process_exec"), "tp_btf sched_process_exec");
+/// fentry is cheaper than kprobe, a hook once a batch than one once a page.
+const BATCHED: Choice = ("charge", Some("fentry page_counter_try_charge"), "fentry page_counter_try_charge");
+const PAGED: Choice = ("charge", None, "tp_btf mod_memcg_lruvec_state");
+/// Always waits for a container to be chosen.
+const SITES: Choice = ("charge_site", None, "fentry page_counter_try_charge");
+const SITES_PAGED: Choice = ("charge_site", None, "tp_btf mod_memcg_lruvec_state");
+
+/// Every recorded kernel.
+const RECORDED: &[(&str, &[Choice])] = &[
+    ("5.10", &[LIFE, TASKS, BATCHED, SITES]),
+    ("6.1", &[LIFE, TASKS, BATCHED, SITES]),
+    ("6.12", &[LIFE, TASKS, BATCHED, SITES]),
+    // No kprobes, and trampolines are refused: only hooks on every page are there, and those wait to be asked for.
+    ("6.18", &[LIFE, TASKS, PAGED, SITES_PAGED]),
+    ("7.2", &[LIFE, TASKS, BATCHED, SITES]),
+];
+
 #[test]
-fn kernels_with_trampolines_count_charges_by_the_batch() {
-    for kernel in ["5.10", "6.1", "6.12", "7.2"] {
+fn every_recorded_kernel_has_the_plan_that_is_expected() {
+    for (kernel, probes) in RECORDED {
         let facts = facts(kernel);
-        let (kind, target) = choice(&facts, &Wishes::default(), "charge").expect("a batch hook");
-        assert_eq!(kind, Kind::Fentry, "{kernel}: fentry is cheaper than kprobe");
-        assert!(target.starts_with("page_counter_try_charge"), "{kernel}: once a batch, not once a page");
-        for probe in ["cgroup_life", "task_life"] {
-            assert_eq!(self::kind(&facts, &Wishes::default(), probe), Some(Kind::TpBtf), "{kernel} {probe}");
+        expect(kernel, &facts, probes);
+    }
+    let mut recorded: Vec<String> =
+        fs::read_dir(folder()).expect("the fixtures").flatten().map(name).collect();
+    recorded.sort();
+    let mut expected: Vec<&str> = RECORDED.iter().map(|(kernel, _)| *kernel).collect();
+    expected.sort_unstable();
+    assert_eq!(recorded, expected, "a recorded kernel without an expectation, or the other way round");
+}
+
+fn name(entry: fs::DirEntry) -> String {
+    entry.path().file_stem().expect("a name").to_string_lossy().into_owned()
+}
+
+/// Names the choice of every probe there is: one that is forgotten here fails as well.
+fn expect(what: &str, facts: &Facts, probes: &[Choice]) {
+    let said = |wishes: &Wishes, probe| {
+        choice(facts, wishes, probe)
+            .map(|(kind, target)| format!("{kind} {}", target.split('+').next().unwrap_or_default()))
+    };
+    for probe in PROBES {
+        let expected = probes.iter().find(|(name, ..)| *name == probe.name);
+        let (_, by_default, asked_for) =
+            expected.unwrap_or_else(|| panic!("{what}: nothing is expected of {}", probe.name));
+        assert_eq!(said(&Wishes::default(), probe.name).as_deref(), *by_default, "{what}: {}", probe.name);
+        let asked_for = Some(*asked_for).filter(|choice| !choice.is_empty());
+        assert_eq!(said(&asked(), probe.name).as_deref(), asked_for, "{what}: {} when asked for", probe.name);
+    }
+}
+
+/// Kernels and hosts that nobody recorded, made from one that was: what is taken away, and what serves then.
+#[test]
+fn what_a_kernel_lacks_moves_the_choice() {
+    const NO_LIFE: Choice = ("cgroup_life", None, "");
+    const NO_TASKS: Choice = ("task_life", None, "");
+    const NO_CHARGE: Choice = ("charge", None, "");
+    const NO_SITES: Choice = ("charge_site", None, "");
+    const CLASSIC: Choice = ("cgroup_life", Some("tracepoint cgroup_mkdir"), "tracepoint cgroup_mkdir");
+    const KPROBE: Choice =
+        ("charge", Some("kprobe page_counter_try_charge"), "kprobe page_counter_try_charge");
+    let cases: &[(&str, &str, Change, &[Choice])] = &[
+        ("6.12", "no BTF", no_btf, &[CLASSIC, NO_TASKS, NO_CHARGE, NO_SITES]),
+        (
+            "7.2",
+            "no BTF, where charges have tracepoints: their items are not known",
+            no_btf,
+            &[CLASSIC, NO_TASKS, NO_CHARGE, NO_SITES],
+        ),
+        ("6.12", "no tracefs", no_tracefs, &[LIFE, TASKS, BATCHED, SITES]),
+        (
+            "6.12",
+            "no fentry",
+            no_fentry,
+            &[LIFE, TASKS, KPROBE, ("charge_site", None, "kprobe page_counter_try_charge")],
+        ),
+        ("6.12", "no kprobe", no_kprobe, &[LIFE, TASKS, BATCHED, SITES]),
+        ("6.12", "neither", neither, &[LIFE, TASKS, NO_CHARGE, NO_SITES]),
+        ("7.2", "neither, where charges have tracepoints", neither, &[LIFE, TASKS, PAGED, SITES_PAGED]),
+        (
+            "7.2",
+            "tracepoints alone",
+            tracepoints_alone,
+            &[
+                CLASSIC,
+                ("task_life", Some("tracepoint sched_process_exec"), "tracepoint sched_process_exec"),
+                ("charge", None, "tracepoint mod_memcg_lruvec_state"),
+                ("charge_site", None, "tracepoint mod_memcg_lruvec_state"),
+            ],
+        ),
+        ("6.1", "lockdown for confidentiality", confidentiality, &[NO_LIFE, NO_TASKS, NO_CHARGE, NO_SITES]),
+        ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED, SITES]),
+        // The numbers that programs are given differ, the choice does not.
+        ("5.10", "v1 only", v1, &[LIFE, TASKS, BATCHED, SITES]),
+        ("6.1", "hybrid", hybrid, &[LIFE, TASKS, BATCHED, SITES]),
+        ("6.12", "v2 whose root keeps the controller", root_only, &[LIFE, TASKS, BATCHED, SITES]),
+    ];
+    for (kernel, what, change, probes) in cases {
+        let mut facts = facts(kernel);
+        change(&mut facts);
+        expect(what, &facts, probes);
+        for planned in plan(&facts, &Wishes::default()) {
+            for candidate in planned.candidates {
+                let why = candidate.why_not.unwrap_or_default();
+                assert!(!why.contains("EPERM") && !why.ends_with('.'), "{what}: {why:?} is no sentence part");
+            }
         }
     }
 }
 
 #[test]
-fn the_kernel_that_refuses_trampolines_counts_on_demand_only() {
-    let facts = facts("6.18");
-    assert_eq!(choice(&facts, &Wishes::default(), "charge"), None, "only per-page hooks are there");
-    let (kind, target) = choice(&facts, &asked(), "charge").expect("when asked for");
-    assert_eq!((kind, target.as_str()), (Kind::TpBtf, "mod_memcg_lruvec_state+mod_memcg_state"));
-    assert!(
-        why_not(&facts, "charge", Kind::Fentry).contains("refuses trampolines"),
-        "its own words are kept"
-    );
-    assert!(why_not(&facts, "charge", Kind::Kprobe).contains("no kprobes"));
-}
-
-#[test]
-fn without_fentry_the_kprobe_serves() {
-    let mut facts = facts("6.12");
-    facts.refused.insert("fentry".to_owned(), "refused".to_owned());
-    assert_eq!(kind(&facts, &Wishes::default(), "charge"), Some(Kind::Kprobe), "still once a batch");
-    facts.kprobe = false;
-    assert_eq!(kind(&facts, &asked(), "charge"), None, "6.12 has no memcg tracepoints");
+fn each_lack_has_its_sentence() {
+    for (change, probe, kind, said) in [
+        (no_btf as Change, "cgroup_life", Kind::TpBtf, "no BTF (CONFIG_DEBUG_INFO_BTF)"),
+        (no_btf, "task_life", Kind::Tracepoint, "task_struct.cgroups"),
+        (no_btf, "charge", Kind::Kprobe, "no function page_counter_try_charge in this kernel's BTF"),
+        (no_tracefs, "cgroup_life", Kind::Tracepoint, "tracefs cannot be read: mount it"),
+        (no_fentry, "charge", Kind::Fentry, "refuses trampolines"),
+        (no_kprobe, "charge", Kind::Kprobe, "no kprobes (CONFIG_KPROBE_EVENTS)"),
+        (confidentiality, "task_life", Kind::Tracepoint, "lockdown (confidentiality)"),
+        (confidentiality, "charge", Kind::Fentry, "lockdown (confidentiality)"),
+    ] {
+        let mut facts = facts("6.12");
+        change(&mut facts);
+        let why = why_not(&facts, probe, kind);
+        assert!(why.contains(said), "{probe} {kind}: {why:?} does not say {said:?}");
+    }
 }
 
 #[test]
@@ -90,41 +197,6 @@ fn before_6_13_there_are_no_memcg_tracepoints() {
     for kernel in ["5.10", "6.1", "6.12"] {
         assert!(why_not(&facts(kernel), "charge", Kind::TpBtf).contains("no tracepoint memcg:"), "{kernel}");
     }
-}
-
-#[test]
-fn without_btf_classic_tracepoints_are_left() {
-    let mut facts = facts("6.12");
-    facts.btf = false;
-    facts.functions.clear();
-    facts.symbols.retain(|name, _| name.starts_with("Tp"));
-    for tracepoint in facts.tracepoints.values_mut() {
-        tracepoint.btf_args = None;
-    }
-    assert_eq!(
-        kind(&facts, &Wishes::default(), "cgroup_life"),
-        Some(Kind::Tracepoint),
-        "its record has the id"
-    );
-    assert_eq!(kind(&facts, &asked(), "charge"), None, "no offset is known");
-    assert_eq!(kind(&facts, &Wishes::default(), "task_life"), None, "a task's cgroup cannot be found");
-    assert!(why_not(&facts, "cgroup_life", Kind::TpBtf).contains("no BTF"));
-    assert!(
-        why_not(&facts, "task_life", Kind::Tracepoint).contains("task_struct.cgroups"),
-        "it says what it needs"
-    );
-}
-
-#[test]
-fn without_tracefs_only_classic_tracepoints_are_lost() {
-    let mut facts = facts("6.12");
-    facts.tracefs = false;
-    facts.symbols.retain(|name, _| !name.starts_with("Tp"));
-    for tracepoint in facts.tracepoints.values_mut() {
-        tracepoint.classic = false;
-    }
-    assert_eq!(kind(&facts, &Wishes::default(), "cgroup_life"), Some(Kind::TpBtf));
-    assert!(why_not(&facts, "cgroup_life", Kind::Tracepoint).contains("tracefs"));
 }
 
 #[test]
@@ -191,6 +263,17 @@ fn the_gather_names_its_owner_in_one_of_two_ways() {
         ..Wishes::default()
     };
     assert_eq!(choice(&neither, &force, "charge"), None);
+}
+
+/// Facts decide, not the name of a kernel: one with another's number has the plan of its facts.
+#[test]
+fn a_version_decides_nothing() {
+    for (kernel, _) in RECORDED {
+        let real = facts(kernel);
+        let renamed = Facts { release: "2.6.32".to_owned(), ..real.clone() };
+        let plans = [real, renamed].map(|facts| format!("{:?}", plan(&facts, &asked())));
+        assert_eq!(plans[0], plans[1], "{kernel}");
+    }
 }
 
 /// The table of `kernel-hooks`: offsets that differ between kernels are the recorded ones.

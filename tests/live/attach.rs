@@ -1,115 +1,101 @@
 //! Every way of attaching every probe: those that this kernel allows serve the truth, the others are refused with a
-//! sentence. Which there are is asked of `doctor`.
+//! sentence. Which there are is asked of `doctor`; what is true of a probe stands in `truth`.
 
-use std::{fs, process::Command};
+use std::{collections::BTreeMap, fs};
 
-use serde_json::Value;
-
-use crate::driver::{
-    MIB, batches,
-    cgroup::Made,
-    doctor::{self, Alternative},
-    interval::Interval,
-    memtrace::{self, Memtrace},
-    output, skip,
-    workload::{self, Workload},
+use crate::{
+    driver::{
+        MIB,
+        cgroup::Made,
+        doctor::{self, Alternative},
+        interval::Interval,
+        matrix,
+        memtrace::{self, Memtrace},
+        skip,
+        workload::Workload,
+    },
+    truth::{self, Scene},
 };
 
-const EXECS: u32 = 20;
+/// Alternatives of each probe whose truth is told here, as far as this kernel allows them.
+fn usable() -> BTreeMap<String, Vec<Alternative>> {
+    let mut probes: BTreeMap<String, Vec<Alternative>> = BTreeMap::new();
+    for alternative in doctor::alternatives() {
+        let of = probes.entry(alternative.probe.clone()).or_default();
+        of.extend(Some(alternative).filter(|alternative| alternative.usable));
+    }
+    for probe in probes.keys() {
+        let known = truth::of(probe).is_some() || truth::ELSEWHERE.contains(&probe.as_str());
+        assert!(
+            known,
+            "doctor knows a probe {probe}, of which no test tells the truth: add it to tests/live/truth.rs"
+        );
+    }
+    probes.retain(|probe, _| truth::of(probe).is_some());
+    probes
+}
 
 /// With one alternative of each probe at a time, so that the run that is needed for the longest list serves all.
 #[test]
 fn every_usable_alternative_serves_the_truth() {
-    let usable: Vec<Alternative> = doctor::alternatives().into_iter().filter(|a| a.usable).collect();
-    let of = |probe: &str| -> Vec<&Alternative> { usable.iter().filter(|a| a.probe == probe).collect() };
-    let probes = ["cgroup_life", "task_life", "charge"].map(of);
-    let rounds = probes.iter().map(Vec::len).max().unwrap_or(0);
-    assert!(probes.iter().all(|probe| !probe.is_empty()), "nothing serves some probe: {usable:?}");
+    let probes = usable();
+    assert!(probes.values().all(|of| !of.is_empty()), "nothing serves some probe: {probes:?}");
+    let rounds = probes.values().map(Vec::len).max().unwrap_or(0);
+    let mut wrong = Vec::new();
     for round in 0..rounds {
-        serves(&probes.each_ref().map(|probe| probe[round % probe.len()]));
+        let forced: Vec<&Alternative> = probes.values().map(|of| &of[round % of.len()]).collect();
+        let told = serves(&forced);
+        for ((alternative, outcome), of) in forced.iter().zip(told).zip(probes.values()) {
+            let again = round >= of.len();
+            match outcome {
+                Ok(()) if again => {}
+                Ok(()) => matrix::served(alternative),
+                Err(why) => {
+                    matrix::failed(alternative, &why);
+                    wrong.push(format!("{}: {why}", alternative.word()));
+                }
+            }
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn classic_tracepoints_alone_serve_the_truth() {
-    let all = doctor::alternatives();
-    let classic: Vec<&Alternative> = all.iter().filter(|a| a.usable && a.kind == "tracepoint").collect();
-    let of = |probe: &str| classic.iter().find(|a| a.probe == probe).copied();
-    let Some(charge) = of("charge") else {
+    let classic: Vec<Alternative> =
+        doctor::alternatives().into_iter().filter(|a| a.usable && a.kind == "tracepoint").collect();
+    if !classic.iter().any(|a| a.probe == "charge") {
         return skip(
             "classic_tracepoints_alone_serve_the_truth",
             "this kernel has no tracepoint for charges (they are new in 6.13)",
         );
-    };
-    let life = ["cgroup_life", "task_life"].map(|probe| of(probe).expect("every kernel has it"));
+    }
     // Where tracefs is not mounted, they are looked up by a mount that must not stay.
     let mounted =
         || fs::read_to_string("/proc/self/mounts").map(|mounts| mounts.matches(" tracefs ").count());
     let before = mounted().expect("/proc is mounted");
-    serves(&[life[0], life[1], charge]);
+    let forced: Vec<&Alternative> =
+        classic.iter().filter(|alternative| truth::of(&alternative.probe).is_some()).collect();
+    for (alternative, outcome) in forced.iter().zip(serves(&forced)) {
+        outcome.unwrap_or_else(|why| panic!("{}: {why}", alternative.word()));
+    }
     assert_eq!(mounted().expect("/proc is mounted"), before, "tracefs stayed mounted");
 }
 
-/// Runs memtrace with these alone, does something that each probe must tell, and compares.
-fn serves(alternatives: &[&Alternative]) {
-    let words: Vec<String> = alternatives.iter().map(|alternative| alternative.word()).collect();
-    let mut options = vec!["-i", "1"];
-    options.extend(words.iter().flat_map(|word| ["--attach", word.as_str()]));
-    let mut memtrace = Memtrace::top(&options);
-    let top = Made::top("attach");
-
-    let charged = top.child("charged");
-    let workload = Workload::start(&charged, &["anon", "--total", "16M", "--hold", "forever"]);
-    let truth = workload.done();
-    let busy = top.child("busy");
-    execute(&busy, EXECS);
-    let short = top.child("short");
-    let path = short.path.clone();
-    let lived = Workload::start(&short, &["anon", "--total", "4M", "--hold", "0.1"]);
-    lived.done();
-    lived.wait();
-    short.remove();
-
-    let mut intervals = memtrace.until("the short one to go", |interval| interval.removed(&path).is_some());
-    intervals.extend(memtrace.take(2));
-    let usage = charged.usage();
-    memtrace.stop();
-    let sum = |cgroup: &Made, value: fn(&Value) -> &Value| -> f64 {
-        let of = |interval: &Interval| Some(value(interval.row(cgroup)?).as_f64()? * interval.seconds());
-        intervals.iter().filter_map(of).sum()
-    };
-
-    let into = sum(&charged, |row| &row["charged_per_s"]);
-    let out = sum(&charged, |row| &row["uncharged_per_s"]);
-    println!("{words:?}: charged {into:.0}, uncharged {out:.0}, true {truth}, cgroupfs {usage}");
-    assert!(into >= truth as f64, "{words:?}: charged {into}, true {truth}");
-    assert!(into <= (truth + 2 * MIB) as f64, "{words:?}: charged {into}, true {truth}");
-    let wrong = (into - out - usage as f64).abs();
-    assert!(wrong <= batches() as f64, "{words:?}: charged {into} less {out}, cgroupfs says {usage}");
-
-    let execs = sum(&busy, |row| &row["tasks"]["execs_per_s"]).round();
-    let exits = sum(&busy, |row| &row["tasks"]["exits_per_s"]).round();
-    assert_eq!((execs, exits), (f64::from(EXECS), f64::from(EXECS + 1)), "{words:?}");
-
-    let row = intervals.iter().find_map(|interval| interval.removed(&path)).expect("it was waited for");
-    let lived = row["removed"]["lived_s"].as_f64().expect("it was made while memtrace watched");
-    assert!(lived > 0.0 && lived < 30.0, "{words:?}: lived {lived} s");
-    if let Some(peak) = row["removed"]["peak"].as_u64() {
-        assert!((4 * MIB..8 * MIB).contains(&peak), "{words:?}: peak {peak}");
+/// Runs memtrace with these alone, and says of each whether what its probe told was the truth.
+fn serves(forced: &[&Alternative]) -> Vec<Result<(), String>> {
+    let words: Vec<String> = forced.iter().map(|alternative| alternative.word()).collect();
+    println!("{}:", words.join(" "));
+    match matrix::caught(|| Scene::play(&words)) {
+        Ok(scene) => forced
+            .iter()
+            .map(|alternative| {
+                let truth = truth::of(&alternative.probe).expect("only such are forced");
+                matrix::caught(|| truth(&scene))
+            })
+            .collect(),
+        Err(why) => vec![Err(why); forced.len()],
     }
-    drop(workload);
-}
-
-/// A shell in the cgroup starts so many programs, which end at once; then it ends as well.
-fn execute(cgroup: &Made, count: u32) {
-    let script = format!(
-        "echo $$ > {}/cgroup.procs; left={count}; \
-         while [ $left -gt 0 ]; do {} idle --hold 0; left=$((left - 1)); done",
-        cgroup.dir().display(),
-        workload::binary().display()
-    );
-    let ended = output::of(Command::new("sh").args(["-c", &script]));
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 #[test]
@@ -122,13 +108,15 @@ fn every_unusable_alternative_is_refused_with_a_sentence() {
         );
     }
     for alternative in refused {
+        let why = alternative.why.as_ref();
+        let why = why.unwrap_or_else(|| panic!("doctor gives no reason for {}", alternative.word()));
+        matrix::unusable(&alternative, why);
         let output = memtrace::run(&["top", "--json", "--attach", &alternative.word()]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(3), "{}: {said}", alternative.word());
         assert!(output.stdout.is_empty(), "{}", alternative.word());
         assert_eq!(said.lines().count(), 1, "{}: {said}", alternative.word());
         assert!(said.contains(&alternative.probe), "{}: {said}", alternative.word());
-        assert!(alternative.why.is_some(), "doctor gives no reason for {}", alternative.word());
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::driver::{
-    MIB, batches,
+    MIB, about, batches,
     cgroup::{Cgroup, Made},
     container::{self, Wanted},
     disk, docker, in_vm,
@@ -64,7 +64,7 @@ fn a_parent_counts_no_child() {
         );
         assert_eq!(row["container"]["cgroup"]["id"], container.id());
         let held = row["memory"]["anon"].as_u64().expect("it is known");
-        assert!((truths[at]..truths[at] + BESIDE).contains(&held), "{held}, true {}", truths[at]);
+        assert!(about(truths[at], BESIDE).contains(&held), "{held}, true {}", truths[at]);
     }
     assert!(interval.row(&inner).is_none(), "what is in a container is its own");
     let sum: u64 = below(&interval, &top).into_iter().map(current).sum();

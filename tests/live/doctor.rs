@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::driver::{bpf::left_behind, cgroup::hierarchy, doctor, memtrace};
 
@@ -20,6 +20,8 @@ fn the_report_has_all_that_is_promised() {
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc is mounted");
     assert_eq!(report["kernel"], release.trim());
+    // For whoever gathers what became of each kernel.
+    println!("kernel {}", json!({"release": report["kernel"], "cgroup": report["cgroup"]}));
     assert_eq!(report["btf"], Path::new("/sys/kernel/btf/vmlinux").exists());
     let versions: &[&str] = if hierarchy().v2 { &["v2", "hybrid"] } else { &["v1", "hybrid"] };
     assert!(

@@ -1,15 +1,29 @@
 //! However memtrace ends, the kernel keeps nothing of it.
 
-use std::io::{BufRead as _, BufReader};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    path::Path,
+    time::Instant,
+};
 
 use rustix::process::Signal;
+use tracer::{
+    pipeline,
+    probe::{
+        attach::{Loader, Sizes},
+        plan::{Wishes, plan},
+    },
+};
 
 use crate::driver::{
-    bpf::{left_behind, loaded},
-    doctor,
+    bpf::{MAPS, held_by, left_behind, loaded, short},
+    doctor, in_vm,
     memtrace::{self, Memtrace},
     skip, wait_for,
 };
+
+const ROUNDS: usize = 100;
 
 fn nothing_left() {
     assert_eq!(left_behind(), Vec::<String>::new());
@@ -84,13 +98,65 @@ fn a_failure_leaves_nothing() {
     nothing_left();
 }
 
+/// Attached and taken away in one process, whichever way in its turn: neither the kernel nor the process keeps anything.
 #[test]
-fn ten_runs_leak_nothing() {
-    for _ in 0..10 {
-        Memtrace::top(&["-i", "0.1"]).stop();
+fn a_hundred_rounds_leave_nothing() {
+    let facts = pipeline::facts().expect("this host has cgroups");
+    let wishes = Wishes { per_page: true, on_demand: true, ..Wishes::default() };
+    let planned = plan(&facts, &wishes);
+    let mut loader = Loader::load(&facts, Sizes::new(0, &facts), 0).expect("the object can be loaded");
+    for (map, _) in loader.ebpf.maps() {
+        // Sections of the object, such as `.rodata`, are maps as well, which bear the object's name.
+        assert!(map.starts_with('.') || MAPS.contains(&map), "the look at the kernel misses the map {map}");
+    }
+    let ways: Vec<Vec<_>> = planned
+        .iter()
+        .map(|probe| loader.examine(probe).attempts.into_iter().filter(|attempt| attempt.usable))
+        .map(|usable| usable.map(|attempt| attempt.alternative).collect())
+        .collect();
+    loader.rest();
+    let open = || fs::read_dir("/proc/self/fd").expect("/proc is mounted").count();
+    let own = || held_by(Path::new("/proc/self"));
+    let (before, kept) = (open(), own());
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        let forced: Vec<_> =
+            ways.iter().filter(|ways| !ways.is_empty()).map(|ways| ways[round % ways.len()]).collect();
+        let start = Instant::now();
+        for alternative in &forced {
+            loader.attach(alternative).unwrap_or_else(|why| panic!("round {round}: {why}"));
+        }
+        times.push(start.elapsed());
+        let now = loaded();
+        for alternative in &forced {
+            let name = alternative.links[0].program;
+            let there = now.values().any(|loaded| *loaded == format!("program {}", short(name)));
+            assert!(there, "round {round}: {name} is not loaded: {now:?}");
+            loader.detach(alternative);
+        }
+    }
+    loader.rest();
+    times.sort_unstable();
+    println!("attach: {:?} a round at the median, {:?} at most", times[ROUNDS / 2], times[ROUNDS - 1]);
+    assert!(open() <= before, "{} descriptors, {before} at first", open());
+    assert_eq!(own(), kept, "a program or a link is held");
+    drop(loader);
+    nothing_left();
+}
+
+/// The same with a process a round.
+#[test]
+fn a_hundred_processes_leave_nothing() {
+    for round in 0..if in_vm() { ROUNDS / 10 } else { ROUNDS } {
+        let ended = Memtrace::start(&["-i", "0.1", "-d", "0.1"]).wait();
+        assert_eq!((ended.status.code(), ended.errors.as_str()), (Some(0), ""), "round {round}");
     }
     nothing_left();
-    // Within one run: neither descriptors nor programs grow with the intervals.
+}
+
+/// Within one run neither descriptors nor programs grow with the intervals.
+#[test]
+fn a_long_run_leaks_nothing() {
     let mut memtrace = Memtrace::top(&["-i", "0.1"]);
     memtrace.take(3);
     let before = memtrace.descriptors();

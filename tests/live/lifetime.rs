@@ -1,7 +1,7 @@
 //! Containers that come and go: before memtrace, after it, and between two of its looks.
 
 use crate::driver::{
-    MIB,
+    MIB, about,
     container::{self, Container, Wanted},
     interval::Interval,
     memtrace::Memtrace,
@@ -25,7 +25,7 @@ fn before_and_after_count_alike() {
         let row = interval.row(&container.cgroup).expect("each has a row");
         container.is(row).expect("it is named rightly");
         let held = row["memory"]["anon"].as_u64().expect("it is known");
-        assert!((truth..truth + 2 * MIB).contains(&held), "{held}, true {truth}");
+        assert!(about(truth, 2 * MIB).contains(&held), "{held}, true {truth}");
     }
 }
 
@@ -53,7 +53,7 @@ fn a_short_life_is_accounted() {
     // It held that for longer than six looks at a newborn take, so what it was made of is known, too.
     let row = intervals.iter().find_map(|interval| interval.removed(&path)).expect("it was accounted");
     let anon = row["removed"]["most"]["anon"].as_u64().expect("it is known");
-    assert!(anon >= truth && anon <= truth + 2 * MIB, "{anon}, true {truth}");
+    assert!(about(truth, 2 * MIB).contains(&anon), "{anon}, true {truth}");
     container.wait();
 }
 
@@ -105,6 +105,6 @@ fn two_with_the_same_workload_are_told_apart() {
         let row = interval.row(&container.cgroup).expect("each has a row");
         container.is(row).expect("it is named rightly");
         let held = row["memory"]["anon"].as_u64().expect("it is known");
-        assert!((truth..truth + 2 * MIB).contains(&held), "{held}, true {truth}");
+        assert!(about(truth, 2 * MIB).contains(&held), "{held}, true {truth}");
     }
 }

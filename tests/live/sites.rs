@@ -10,7 +10,7 @@ use crate::driver::{
     cgroup::{Cgroup, Made, hierarchy},
     disk,
     doctor::{self, Alternative},
-    guard, in_vm,
+    guard, in_vm, matrix,
     memtrace::{self, Memtrace},
     output, scratch, skip,
     workload::Workload,
@@ -39,9 +39,7 @@ fn every_way_of_attaching_tells_process_and_site() {
     let ways: Vec<Alternative> =
         doctor::alternatives().into_iter().filter(|way| way.probe == "charge_site" && way.usable).collect();
     assert!(!ways.is_empty(), "nothing serves charge_site here");
-    for way in &ways {
-        tells_process_and_site(way);
-    }
+    matrix::each(&ways, tells_process_and_site);
 }
 
 fn tells_process_and_site(way: &Alternative) {

@@ -105,8 +105,9 @@ impl Host {
         let state = aggregator.host();
         let memory = &state.memory;
         let used = memory.total.zip(memory.free).map(|(total, free)| total.saturating_sub(free));
+        // Where no row's memory is known, the sum is not either.
         let known = tick.rows.iter().filter_map(|row| row.memory.current);
-        let attributed = Some(known.sum::<u64>());
+        let attributed = known.reduce(|sum, more| sum + more);
         let left = state.remainder(&tick.attributed);
         let total = used.zip(attributed).map(|(used, rows)| used as i64 - rows as i64);
         let parts = [

@@ -1,16 +1,21 @@
 //! `cargo xtask docs`: the pages that are derived from the tool's own registries, so that they cannot go stale.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{
+    fs,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
 use crate::{
-    command::{cargo, command, output, run},
+    command::{cargo, command, output, run, shown},
     workspace,
 };
 
-/// The subjects that `memtrace generate-docs` knows; each is a page in `docs/`.
+/// The subjects that `memtrace generate-docs` knows; each is a page in `docs/`. `compatibility` rests on fixtures, which
+/// are not the tool's own: an example of the library prints it.
 const PAGES: &[&str] = &["probes", "metrics"];
 
 /// Write the generated pages in docs/
@@ -55,13 +60,21 @@ pub(crate) fn check() -> Result<()> {
 fn generated() -> Result<Vec<(PathBuf, String)>> {
     run(cargo().args(["build", "--quiet", "--package", "tracer", "--bin", "memtrace"]))?;
     let memtrace = workspace::target().join("debug/memtrace");
-    PAGES
-        .iter()
-        .map(|page| {
-            let text = output(command(&memtrace).args(["generate-docs", page]))
-                .with_context(|| format!("memtrace cannot generate the page `{page}`"))?;
+    let mut generators: Vec<(&str, Command)> = Vec::new();
+    for page in PAGES {
+        let mut generate = command(&memtrace);
+        generate.args(["generate-docs", page]);
+        generators.push((page, generate));
+    }
+    let mut example = cargo();
+    example.args(["run", "--quiet", "--package", "tracer", "--example", "compatibility"]);
+    generators.push(("compatibility", example));
+    generators
+        .into_iter()
+        .map(|(page, mut generate)| {
+            let text = output(&mut generate).with_context(|| format!("cannot generate the page `{page}`"))?;
             if text.is_empty() {
-                bail!("`memtrace generate-docs {page}` printed nothing; is the sub-command there?");
+                bail!("`{}` printed nothing", shown(&generate));
             }
             Ok((workspace::root().join("docs").join(format!("{page}.md")), text))
         })

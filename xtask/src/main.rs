@@ -9,6 +9,8 @@ mod command;
 mod docs;
 mod hierarchy;
 mod install;
+mod live;
+mod matrix;
 mod setup;
 mod task;
 mod test;

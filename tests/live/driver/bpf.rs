@@ -1,16 +1,30 @@
-//! The programs and maps of memtrace that the kernel still has although no process holds them.
+//! The programs, links and maps of memtrace that the kernel still has although no process holds them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    path::Path,
     time::Duration,
 };
 
-use aya::{maps::loaded_maps, programs::loaded_programs};
+use aya::{
+    maps::loaded_maps,
+    programs::{loaded_links, loaded_programs},
+};
 use tracer::probe::registry::PROBES;
 
 /// Our maps, by the names in `tracer-ebpf/src/maps.rs`; the kernel keeps 15 characters.
-const MAPS: &[&str] = &["EVENTS", "CGROUPS", "FAILURES", "IN_FLIGHT", "MEMORY_SUBSYS", "AYA_LOGS"];
+pub const MAPS: &[&str] = &[
+    "EVENTS",
+    "CGROUPS",
+    "FAILURES",
+    "IN_FLIGHT",
+    "SITE_TARGETS",
+    "SITES",
+    "STACKS",
+    "MEMORY_SUBSYS",
+    "AYA_LOGS",
+];
 /// The kernel frees a program some time after its last holder is gone.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -30,9 +44,9 @@ pub fn left_behind() -> Vec<String> {
     }
 }
 
-type Key = (&'static str, u32);
+pub type Key = (&'static str, u32);
 
-/// Programs and maps with our names.
+/// Programs and maps with our names, and the links of these programs.
 pub fn loaded() -> BTreeMap<Key, String> {
     let ours: BTreeSet<&str> = PROBES
         .iter()
@@ -47,6 +61,11 @@ pub fn loaded() -> BTreeMap<Key, String> {
             found.insert(("prog", program.id()), format!("program {name}"));
         }
     }
+    for link in loaded_links().flatten() {
+        if found.contains_key(&("prog", link.program_id())) {
+            found.insert(("link", link.id()), format!("link of program {}", link.program_id()));
+        }
+    }
     for map in loaded_maps().flatten() {
         if let Some(name) = map.name_as_str().filter(|name| MAPS.contains(name)) {
             found.insert(("map", map.id()), format!("map {name}"));
@@ -55,20 +74,25 @@ pub fn loaded() -> BTreeMap<Key, String> {
     found
 }
 
-fn short(name: &str) -> &str {
+/// As the kernel keeps it.
+pub fn short(name: &str) -> &str {
     &name[..name.len().min(15)]
 }
 
 /// What the living processes hold.
 fn held() -> BTreeSet<Key> {
+    let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
+    processes.flat_map(|process| held_by(&process.path())).collect()
+}
+
+/// Of programs, links and maps, by its directory in `/proc`.
+pub fn held_by(process: &Path) -> BTreeSet<Key> {
     let mut held = BTreeSet::new();
-    for process in fs::read_dir("/proc").expect("/proc is mounted").flatten() {
-        let Ok(descriptors) = fs::read_dir(process.path().join("fdinfo")) else { continue };
-        for text in descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()) {
-            for (kind, key) in [("prog", "prog_id:"), ("map", "map_id:")] {
-                let id = text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
-                held.extend(id.map(|id| (kind, id)));
-            }
+    let Ok(descriptors) = fs::read_dir(process.join("fdinfo")) else { return held };
+    for text in descriptors.flatten().filter_map(|entry| fs::read_to_string(entry.path()).ok()) {
+        for (kind, key) in [("prog", "prog_id:"), ("map", "map_id:"), ("link", "link_id:")] {
+            let id = text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok());
+            held.extend(id.map(|id| (kind, id)));
         }
     }
     held

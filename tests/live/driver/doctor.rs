@@ -7,11 +7,15 @@ use super::memtrace;
 /// One way of attaching one probe.
 #[derive(Debug, Clone)]
 pub struct Alternative {
+    /// Its place in doctor's list.
+    pub order: usize,
     pub probe: String,
     pub kind: String,
     pub target: String,
     pub usable: bool,
     pub why: Option<String>,
+    /// What attaching took here.
+    pub attach_ms: Option<f64>,
 }
 
 impl Alternative {
@@ -32,16 +36,19 @@ pub fn alternatives() -> Vec<Alternative> {
     let report = report();
     let list = |value: &Value| value.as_array().cloned().expect("a list");
     let text = |value: &Value| value.as_str().map(str::to_owned).expect("a word");
-    list(&report["probes"])
-        .iter()
-        .flat_map(|probe| {
-            list(&probe["alternatives"]).into_iter().map(|alternative| Alternative {
-                probe: text(&probe["name"]),
-                kind: text(&alternative["attach"]),
-                target: text(&alternative["target"]),
-                usable: alternative["usable"] == true,
-                why: alternative["why"].as_str().map(str::to_owned),
-            })
+    let probes = list(&report["probes"]);
+    let all = probes.iter().flat_map(|probe| {
+        list(&probe["alternatives"]).into_iter().map(move |alternative| (probe, alternative))
+    });
+    all.enumerate()
+        .map(|(order, (probe, alternative))| Alternative {
+            order,
+            probe: text(&probe["name"]),
+            kind: text(&alternative["attach"]),
+            target: text(&alternative["target"]),
+            usable: alternative["usable"] == true,
+            why: alternative["why"].as_str().map(str::to_owned),
+            attach_ms: alternative["attach_ms"].as_f64(),
         })
         .collect()
 }

@@ -11,6 +11,7 @@ pub mod docker;
 pub mod doctor;
 pub mod guard;
 pub mod interval;
+pub mod matrix;
 pub mod memtrace;
 pub mod output;
 pub mod scratch;
@@ -20,6 +21,7 @@ pub mod workload;
 
 use std::{
     env,
+    ops::RangeInclusive,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -61,6 +63,12 @@ pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
 
 pub fn cpus() -> u64 {
     thread::available_parallelism().map_or(1, |count| count.get() as u64)
+}
+
+/// What `memory.stat` may say of a workload's kind: each processor holds back a batch (up to 5.12 also when the file is
+/// read), and whoever runs it has memory of its own.
+pub fn about(truth: u64, beside: u64) -> RangeInclusive<u64> {
+    truth.saturating_sub(batches())..=truth + beside
 }
 
 /// What each processor may hold back of a cgroup's usage: a batch of 64 pages.

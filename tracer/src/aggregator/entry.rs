@@ -185,9 +185,10 @@ impl Entry {
         let per_second = |now: u64, before: u64, served: bool| {
             (served && !with.first && seconds > 0.0).then(|| now.saturating_sub(before) as f64 / seconds)
         };
-        let bytes_per_second = |now, before| {
-            per_second(now, before, with.served.charges).map(|pages| pages * page_size() as f64)
-        };
+        // The kernel charges no page counter for what is in no cgroup.
+        let charges = with.served.charges && self.above.is_some();
+        let bytes_per_second =
+            |now, before| per_second(now, before, charges).map(|pages| pages * page_size() as f64);
         let smooth = self.ewma[Kind::Current as usize];
         let seconds_to_limit = match (limits.room, smooth, share[Kind::Current as usize]) {
             (Some(room), Some(rate), Some(_)) if rate > AT_REST => Some(room as f64 / rate),

@@ -41,6 +41,10 @@ struct Shown {
 pub fn run(options: Top) -> Result<(), Failure> {
     let facts = facts()?;
     permitted(&facts)?;
+    if let Some(lost) = facts.cgroup.blind() {
+        // A closed standard error cannot be told anything.
+        let _ = writeln!(io::stderr(), "memtrace: {lost}");
+    }
     let order = Order::default();
     let shown = Shown {
         filter: options.container.clone().unwrap_or_default(),

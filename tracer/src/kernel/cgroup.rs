@@ -41,8 +41,16 @@ pub struct Layout {
     pub memory_hierarchy: u32,
     /// Part of the hierarchy that the mount shows: `/`, unless memtrace runs in a cgroup namespace.
     pub memory_root: String,
+    /// Some cgroup below the root has the memory controller; on v2 the root may keep it for itself.
+    #[serde(default = "handed_on")]
+    pub memory_handed_on: bool,
     pub cpu: Option<PathBuf>,
     pub pids: Option<PathBuf>,
+}
+
+/// As in facts that were recorded before this was asked.
+fn handed_on() -> bool {
+    true
 }
 
 #[derive(Debug, Error)]
@@ -59,23 +67,42 @@ pub enum LayoutError {
 impl Layout {
     pub fn of_self() -> Result<Layout, LayoutError> {
         let read = |path| fs::read_to_string(path).map_err(|error| LayoutError::Proc(path, error));
-        Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/cgroups").unwrap_or_default(), &|mount| {
-            fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default()
+        let cgroups = read("/proc/cgroups").unwrap_or_default();
+        Self::parse(&read("/proc/self/mountinfo")?, &cgroups, &|mount, file| {
+            fs::read_to_string(mount.join(file)).unwrap_or_default()
         })
     }
 
-    /// Pure; `controllers` reads `cgroup.controllers` of a v2 mount.
+    /// What is not known because of how the cgroups are.
+    pub fn lost(&self) -> Vec<String> {
+        let unsplit = "cgroup v1 does not tell slab and sock of a cgroup, and of OOM kills only its own";
+        self.blind().into_iter().chain((!self.memory_v2).then(|| unsplit.to_owned())).collect()
+    }
+
+    /// Why no container's memory can be told at all, and what to do about it.
+    pub fn blind(&self) -> Option<String> {
+        (!self.memory_handed_on).then(|| {
+            format!(
+                "no cgroup below {0} has the memory controller, so no container's memory is known; \
+                 `echo +memory > {0}/cgroup.subtree_control` hands it on",
+                self.memory.display()
+            )
+        })
+    }
+
+    /// Pure; `file` reads a file of a v2 mount's root.
     pub fn parse(
         mountinfo: &str,
         cgroups: &str,
-        controllers: &dyn Fn(&Path) -> String,
+        file: &dyn Fn(&Path, &str) -> String,
     ) -> Result<Layout, LayoutError> {
         let mounts: Vec<Mount> = mountinfo.lines().filter_map(Mount::parse).collect();
         let v1 = |controller: &str| mounts.iter().find(|mount| !mount.v2 && mount.has(controller));
         let v2 = mounts.iter().find(|mount| mount.v2);
-        let on_v2 = |controller: &str| {
-            v2.filter(|mount| controllers(&mount.place).split_whitespace().any(|word| word == controller))
+        let lists = |mount: &Mount, name: &str, controller: &str| {
+            file(&mount.place, name).split_whitespace().any(|word| word == controller)
         };
+        let on_v2 = |controller: &str| v2.filter(|mount| lists(mount, "cgroup.controllers", controller));
         // A v1 controller in use cannot be on v2 as well.
         let memory = v1("memory").or_else(|| on_v2("memory")).ok_or(LayoutError::NoMemory)?;
         let any_v1 = mounts.iter().any(|mount| !mount.v2 && !mount.options.contains("name="));
@@ -91,6 +118,7 @@ impl Layout {
             memory_v2: memory.v2,
             memory_hierarchy: if memory.v2 { 0 } else { hierarchy(cgroups, "memory") },
             memory_root: memory.root.clone(),
+            memory_handed_on: !memory.v2 || lists(memory, "cgroup.subtree_control", "memory"),
             cpu: place("cpu"),
             pids: place("pids"),
         })
@@ -166,7 +194,7 @@ mod tests {
 
     #[test]
     fn hybrid_has_memory_on_v1() {
-        let layout = Layout::parse(&format!("{V1}{V2}"), CGROUPS, &|_| String::new()).expect("a layout");
+        let layout = Layout::parse(&format!("{V1}{V2}"), CGROUPS, &|_, _| String::new()).expect("a layout");
         assert_eq!(layout.version, Version::Hybrid);
         assert_eq!(layout.memory, Path::new("/sys/fs/cgroup/memory"));
         assert_eq!((layout.memory_v2, layout.memory_hierarchy), (false, 4));
@@ -176,9 +204,9 @@ mod tests {
 
     #[test]
     fn v1_alone_and_v2_alone() {
-        let v1 = Layout::parse(V1, CGROUPS, &|_| String::new()).expect("a layout");
+        let v1 = Layout::parse(V1, CGROUPS, &|_, _| String::new()).expect("a layout");
         assert_eq!(v1.version, Version::V1);
-        let v2 = Layout::parse(V2, CGROUPS, &|_| "cpu memory pids\n".to_owned()).expect("a layout");
+        let v2 = Layout::parse(V2, CGROUPS, &|_, _| "cpu memory pids\n".to_owned()).expect("a layout");
         assert_eq!((v2.version, v2.memory_v2, v2.memory_hierarchy), (Version::V2, true, 0));
         assert_eq!(v2.pids.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
     }
@@ -186,19 +214,32 @@ mod tests {
     #[test]
     fn a_named_hierarchy_does_not_make_a_host_hybrid() {
         let named = "40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,name=systemd\n";
-        let layout = Layout::parse(&format!("{named}{V2}"), "", &|_| "memory".to_owned()).expect("a layout");
+        let layout =
+            Layout::parse(&format!("{named}{V2}"), "", &|_, _| "memory".to_owned()).expect("a layout");
         assert_eq!(layout.version, Version::V2);
     }
 
     #[test]
+    fn a_root_that_keeps_the_controller_is_told() {
+        let kept =
+            |_: &Path, file: &str| if file == "cgroup.controllers" { "cpu memory" } else { "cpu" }.to_owned();
+        let layout = Layout::parse(V2, "", &kept).expect("a layout");
+        assert!(layout.blind().is_some_and(|lost| lost.contains("+memory > /sys/fs/cgroup/unified/cgroup")));
+        let handed_on = Layout::parse(V2, "", &|_, _| "cpu memory".to_owned()).expect("a layout");
+        assert_eq!(handed_on.lost(), Vec::<String>::new());
+        let v1 = Layout::parse(V1, CGROUPS, &|_, _| String::new()).expect("a layout");
+        assert_eq!(v1.blind(), None, "on v1 every cgroup has the controllers of its hierarchy");
+    }
+
+    #[test]
     fn no_memory_controller_is_an_error() {
-        assert!(matches!(Layout::parse(V2, "", &|_| "cpu".to_owned()), Err(LayoutError::NoMemory)));
+        assert!(matches!(Layout::parse(V2, "", &|_, _| "cpu".to_owned()), Err(LayoutError::NoMemory)));
     }
 
     proptest::proptest! {
         #[test]
         fn any_text_is_no_panic(mountinfo in "(\\PC|\n| - cgroup2? ){0,200}", cgroups in "\\PC{0,100}") {
-            let _ = Layout::parse(&mountinfo, &cgroups, &|_| "memory".to_owned());
+            let _ = Layout::parse(&mountinfo, &cgroups, &|_, _| "memory".to_owned());
             unescape(&mountinfo);
         }
     }

@@ -41,6 +41,9 @@ pub struct Facts {
     pub tracefs: bool,
     /// The kprobe PMU exists (`CONFIG_KPROBE_EVENTS`).
     pub kprobe: bool,
+    /// Maps count against RLIMIT_MEMLOCK (until 5.11, 80ee81e0403c).
+    #[serde(default)]
+    pub maps_are_locked: bool,
     /// `integrity`, `confidentiality` or nothing.
     pub lockdown: Option<String>,
     pub cgroup: Layout,
@@ -83,6 +86,7 @@ impl Facts {
             };
             (format!("{group}/{event}"), fact)
         });
+        let maps_are_locked = btf.as_ref().is_some_and(|btf| btf.number("bpf_map.memory").is_some());
         Ok(Facts {
             release: rustix::system::uname().release().to_string_lossy().into_owned(),
             arch: std::env::consts::ARCH.to_owned(),
@@ -90,9 +94,10 @@ impl Facts {
             btf: btf.is_some(),
             tracefs: tracefs.is_some(),
             kprobe: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
+            maps_are_locked,
             lockdown: lockdown(),
             cgroup,
-            capabilities_missing: privilege::missing(),
+            capabilities_missing: privilege::missing(maps_are_locked),
             symbols,
             functions: functions.collect(),
             tracepoints: tracepoints.collect(),

@@ -110,7 +110,8 @@ impl Probes {
             loader.rest();
         }
         self.served = Served { charges: self.serves("charge"), tasks: self.serves("task_life") };
-        self.lines = self.outcomes.iter().map(Outcome::line).collect();
+        let lost = self.facts.cgroup.blind().map(|lost| format!("cgroups: {lost}"));
+        self.lines = lost.into_iter().chain(self.outcomes.iter().map(Outcome::line)).collect();
         self.descriptors = bpf_descriptors();
         self.costs = None;
     }

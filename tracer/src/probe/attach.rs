@@ -1,7 +1,10 @@
 //! ACTION: the only code that talks to the loader. Loads the object with its numbers, tries alternatives, and
 //! takes them away again.
 
-use std::io;
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
@@ -72,6 +75,8 @@ pub struct Attempt {
     pub usable: bool,
     /// Why it is not the one that serves.
     pub why: Option<String>,
+    /// What attaching took, if it was tried and done.
+    pub took: Option<Duration>,
 }
 
 /// What became of one probe.
@@ -89,6 +94,7 @@ impl Outcome {
             alternative: candidate.alternative,
             usable: false,
             why: Some(candidate.why_not.clone().unwrap_or_else(|| why.to_owned())),
+            took: None,
         });
         Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }
     }
@@ -99,6 +105,7 @@ impl Outcome {
             alternative: candidate.alternative,
             usable: candidate.why_not.is_none(),
             why: Some(candidate.why_not.clone().unwrap_or_else(|| on_demand(planned.probe))),
+            took: None,
         });
         Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }
     }
@@ -137,7 +144,7 @@ pub struct Loader {
 
 impl Loader {
     pub fn load(facts: &Facts, sizes: Sizes, log: u8) -> Result<Loader, AttachError> {
-        // Kernels before 5.11 count maps against this limit; elsewhere it changes nothing.
+        // Where maps count against this limit; elsewhere it changes nothing.
         let unlimited = rustix::process::Rlimit { current: None, maximum: None };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
         let offsets: Vec<u32> =
@@ -160,7 +167,11 @@ impl Loader {
             // The smallest ring buffer is a page.
             loader.map_max_entries("AYA_LOGS", 4096);
         }
-        let ebpf = loader.load(OBJECT).map_err(|error| AttachError::Load(chain(&error)))?;
+        let ebpf =
+            loader.load(OBJECT).map_err(|error| match facts.maps_are_locked && locked_is_limited() {
+                true => AttachError::Load(format!("{}; {LOCKED}", chain(&error))),
+                false => AttachError::Load(chain(&error)),
+            })?;
         Ok(Loader { ebpf, btf, facts: facts.clone() })
     }
 
@@ -169,7 +180,8 @@ impl Loader {
         let mut outcome = Outcome { probe: planned.probe, chosen: None, attempts: Vec::new() };
         for candidate in &planned.candidates {
             let alternative = candidate.alternative;
-            let mut attempt = Attempt { alternative, usable: false, why: candidate.why_not.clone() };
+            let why = candidate.why_not.clone();
+            let mut attempt = Attempt { alternative, usable: false, why, took: None };
             if attempt.why.is_none() {
                 if outcome.chosen.is_some() {
                     attempt.usable = true;
@@ -179,8 +191,9 @@ impl Loader {
                     attempt.why = Some(on_demand(planned.probe));
                 } else {
                     match self.attach(alternative) {
-                        Ok(()) => {
+                        Ok(took) => {
                             attempt.usable = true;
+                            attempt.took = Some(took);
                             outcome.chosen = Some(alternative);
                         }
                         Err(why) => attempt.why = Some(why),
@@ -207,20 +220,20 @@ impl Loader {
                 Some(why) => Err(why.clone()),
                 None => self.attach(alternative),
             };
-            let usable = tried.is_ok();
+            let (usable, took) = (tried.is_ok(), tried.as_ref().ok().copied());
             if usable {
                 self.detach(alternative);
             }
             let why = match tried {
                 Err(why) => Some(why),
-                Ok(()) if candidate.on_demand => Some(on_demand(planned.probe)),
-                Ok(()) if outcome.chosen.is_some() => Some("a better alternative serves".to_owned()),
-                Ok(()) => None,
+                Ok(_) if candidate.on_demand => Some(on_demand(planned.probe)),
+                Ok(_) if outcome.chosen.is_some() => Some("a better alternative serves".to_owned()),
+                Ok(_) => None,
             };
             if usable && outcome.chosen.is_none() {
                 outcome.chosen = Some(alternative);
             }
-            outcome.attempts.push(Attempt { alternative, usable, why });
+            outcome.attempts.push(Attempt { alternative, usable, why, took });
         }
         outcome
     }
@@ -236,8 +249,9 @@ impl Loader {
         }
     }
 
-    /// All links of an alternative, or none.
-    pub fn attach(&mut self, alternative: &'static Alternative) -> Result<(), String> {
+    /// All links of an alternative, or none; returns what that took, the kernel's verifier included.
+    pub fn attach(&mut self, alternative: &'static Alternative) -> Result<Duration, String> {
+        let start = Instant::now();
         for link in alternative.links {
             if let Err(why) = self.attach_link(alternative.kind, link)
                 && !link.optional
@@ -246,7 +260,7 @@ impl Loader {
                 return Err(why);
             }
         }
-        Ok(())
+        Ok(start.elapsed())
     }
 
     pub fn detach(&mut self, alternative: &Alternative) {
@@ -319,6 +333,13 @@ fn on_demand(probe: &Probe) -> String {
         None => "runs once a page (65-190 ns a fault): attached on demand, for a bounded time (--charges)"
             .to_owned(),
     }
+}
+
+const LOCKED: &str = "this kernel counts maps against RLIMIT_MEMLOCK, which could not be raised: it takes \
+                      CAP_SYS_RESOURCE, or `ulimit -l unlimited`";
+
+fn locked_is_limited() -> bool {
+    rustix::process::getrlimit(rustix::process::Resource::Memlock).current.is_some()
 }
 
 /// What a refusal means, in a sentence.

@@ -130,6 +130,10 @@ fn hindrance(facts: &Facts, alternative: &Alternative) -> Option<String> {
     if let Some(refusal) = facts.refused.get(alternative.kind.as_str()) {
         return Some(refusal.clone());
     }
+    // Every program of ours follows pointers of the kernel (`LOCKDOWN_BPF_READ_KERNEL`).
+    if facts.lockdown.as_deref() == Some("confidentiality") {
+        return Some("kernel lockdown (confidentiality) lets no program read kernel memory".to_owned());
+    }
     if alternative.kind == Kind::Kprobe && !facts.kprobe {
         return Some("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned());
     }

@@ -30,6 +30,8 @@ struct Json<'a> {
     arch: &'a str,
     cgroup: &'static str,
     memory_controller: &'static str,
+    /// What is not known because of how the cgroups are.
+    cgroup_lost: Vec<String>,
     btf: bool,
     tracefs: bool,
     kprobe: bool,
@@ -56,6 +58,7 @@ struct JsonAlternative<'a> {
     target: String,
     usable: bool,
     why: Option<&'a str>,
+    attach_ms: Option<f64>,
 }
 
 impl Report<'_> {
@@ -75,6 +78,7 @@ impl Report<'_> {
                     target: attempt.alternative.target(),
                     usable: attempt.usable,
                     why: attempt.why.as_deref(),
+                    attach_ms: attempt.took.map(|took| (took.as_secs_f64() * 1e4).round() / 10.0),
                 })
                 .collect(),
             lost: lost(outcome),
@@ -87,6 +91,7 @@ impl Report<'_> {
             arch: &facts.arch,
             cgroup: facts.cgroup.version.as_str(),
             memory_controller: if facts.cgroup.memory_v2 { "v2" } else { "v1" },
+            cgroup_lost: facts.cgroup.lost(),
             btf: facts.btf,
             tracefs: facts.tracefs,
             kprobe: facts.kprobe,
@@ -122,6 +127,9 @@ impl Report<'_> {
         ] {
             // A `String` takes every write.
             let _ = writeln!(out, "{name:<25} {}", text::clean(&value, text::Charset::of_environment()));
+        }
+        for lost in facts.cgroup.lost() {
+            let _ = writeln!(out, "lost: {lost}");
         }
         for outcome in self.outcomes {
             let _ = writeln!(out, "\n{}: {}", outcome.probe.name, outcome.probe.purpose);

@@ -1,22 +1,21 @@
 //! `cargo xtask test`: every test. Parts follow each other and none stops the next; the last line is the sum.
 
-mod tally;
+pub(crate) mod tally;
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    process::{Command, ExitCode, Stdio},
-    sync::mpsc,
-    thread,
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use self::tally::Tally;
 use crate::{
     artifact::{Artifacts, has_live_tests},
-    command::{cargo, command, is_root, not_started, shown},
+    command::cargo,
+    live,
+    matrix::{self, Column},
     setup::{Purpose, set_up},
     vm,
 };
@@ -26,7 +25,7 @@ use crate::{
 pub(crate) struct Test {}
 
 /// The kernels that must be green beside this machine's; `cargo xtask vm --all` runs the others too.
-const MATRIX: &[&str] = &["6.12"];
+const MATRIX: &[&str] = &["6.1", "6.12"];
 /// Emulated, the live tests take a few minutes; all parts together have fifteen.
 const VM_TIMEOUT: Duration = Duration::from_secs(600);
 
@@ -60,36 +59,38 @@ fn live_parts() -> Vec<Part> {
         Ok(Tally::default())
     });
     let Some(artifacts) = artifacts else { return vec![built] };
-    let mut parts = vec![built, part("live tests on this machine", || live_here(&artifacts))];
+    let mut columns = Vec::new();
+    let here = "live tests on this machine";
+    let mut parts = vec![
+        built,
+        part(here, || {
+            let Some(ran) = live::here(&artifacts)? else { return Ok(Tally::skipped(here, live::NOT_ROOT)) };
+            let tally = Tally::of(&ran.lines, ran.success);
+            columns.extend(Column::of(&ran.lines, &tally, false));
+            Ok(tally)
+        }),
+    ];
     for release in vm::RELEASES.iter().filter(|release| MATRIX.contains(&release.label)) {
         let name = format!("live tests on kernel {}", release.label);
         parts.push(part(&name, || {
             Ok(match vm::live_tests(release, &artifacts, VM_TIMEOUT)? {
-                vm::Outcome::Ran { status, lines } => Tally::of(&lines, status == 0),
+                vm::Outcome::Ran { ran, emulated } => {
+                    let tally = Tally::of(&ran.lines, ran.success);
+                    columns.extend(Column::of(&ran.lines, &tally, emulated));
+                    tally
+                }
                 vm::Outcome::Skipped { reason } => Tally::skipped(&name, &reason),
             })
         }));
     }
+    println!("\n{}", matrix::table(&columns));
     parts
 }
 
 fn not_live() -> Result<Tally> {
-    watch(cargo().args(["test", "--workspace", "--exclude", "tracer-ebpf", "--no-fail-fast"]))
-}
-
-fn live_here(artifacts: &Artifacts) -> Result<Tally> {
-    if !is_root() {
-        return Ok(Tally::skipped(
-            "live tests on this machine",
-            "only root may attach to the kernel; run this as root",
-        ));
-    }
-    let program = artifacts.live_tests.as_ref().context("the live tests were not built")?;
-    // The reasons of skipped tests are printed by tests that pass, whose output is kept back otherwise.
-    let mut tests = command(program);
-    tests.args(["--test-threads=1", "--show-output"]);
-    tests.env("MEMTRACE_BIN", &artifacts.memtrace).env("MEMTRACE_WORKLOAD", &artifacts.workload);
-    watch(&mut tests)
+    let ran =
+        live::watch(cargo().args(["test", "--workspace", "--exclude", "tracer-ebpf", "--no-fail-fast"]))?;
+    Ok(Tally::of(&ran.lines, ran.success))
 }
 
 fn part(name: &str, work: impl FnOnce() -> Result<Tally>) -> Part {
@@ -97,34 +98,6 @@ fn part(name: &str, work: impl FnOnce() -> Result<Tally>) -> Part {
     let start = Instant::now();
     let tally = work().unwrap_or_else(|error| Tally::broken(&format!("{error:#}")));
     Part { name: name.to_owned(), time: start.elapsed(), tally }
-}
-
-/// Runs it with its output passed on, and counts.
-fn watch(command: &mut Command) -> Result<Tally> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| not_started(command))?;
-    let (sender, receiver) = mpsc::channel();
-    let streams: [Option<Box<dyn Read + Send>>; 2] = [
-        child.stdout.take().map(|out| Box::new(out) as _),
-        child.stderr.take().map(|err| Box::new(err) as _),
-    ];
-    for stream in streams.into_iter().flatten() {
-        let sender = sender.clone();
-        thread::spawn(move || {
-            for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
-                let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
-    }
-    drop(sender);
-    let mut lines = Vec::new();
-    for line in receiver {
-        // Whoever reads our output may be gone; the tests run on.
-        let _ = writeln!(std::io::stdout(), "{line}");
-        lines.push(line);
-    }
-    let status = child.wait().with_context(|| format!("lost `{}`", shown(command)))?;
-    Ok(Tally::of(&lines, status.success()))
 }
 
 fn report(parts: &[Part]) -> ExitCode {

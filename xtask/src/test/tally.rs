@@ -3,17 +3,17 @@
 use std::fmt;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) passed: usize,
-    pub(super) failed: usize,
-    pub(super) skipped: usize,
+pub(crate) struct Tally {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    pub(crate) skipped: usize,
     /// Which tests failed, and why something was skipped or could not run.
-    pub(super) reasons: Vec<String>,
+    pub(crate) reasons: Vec<String>,
 }
 
 impl Tally {
     /// From a run's output. A run that failed without a failing test (it did not build, it was killed) counts as one.
-    pub(super) fn of(lines: &[String], success: bool) -> Self {
+    pub(crate) fn of(lines: &[String], success: bool) -> Self {
         let mut tally = Self::default();
         let mut skips: Vec<String> = Vec::new();
         for line in lines {
@@ -41,15 +41,20 @@ impl Tally {
         tally
     }
 
-    pub(super) fn skipped(name: &str, reason: &str) -> Self {
+    pub(crate) fn skipped(name: &str, reason: &str) -> Self {
         Self { skipped: 1, reasons: vec![format!("skipping {name}: {reason}")], ..Self::default() }
     }
 
-    pub(super) fn broken(reason: &str) -> Self {
+    pub(crate) fn broken(reason: &str) -> Self {
         Self { failed: 1, reasons: vec![format!("failed: {reason}")], ..Self::default() }
     }
 
-    pub(super) fn add(&mut self, other: &Self) {
+    /// What did not apply, as `<test>: <reason>`.
+    pub(crate) fn skips(&self) -> impl Iterator<Item = &str> {
+        self.reasons.iter().filter_map(|reason| reason.strip_prefix("skipping "))
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;

@@ -19,6 +19,32 @@ use crate::{
 pub(super) const MARKER_UP: &str = "@@memtrace-vm-up@@";
 pub(super) const MARKER_EXIT: &str = "@@memtrace-vm-exit@@";
 
+/// How cgroups are mounted.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+pub(super) enum Layout {
+    /// One hierarchy, every controller handed on
+    #[default]
+    V2,
+    /// A hierarchy for each controller
+    V1,
+    /// As v1, with an empty v2 beside it
+    Hybrid,
+    /// v2 whose root keeps the memory controller for itself
+    RootOnly,
+}
+
+impl Layout {
+    /// As the init knows it.
+    fn word(self) -> &'static str {
+        match self {
+            Self::V2 => "v2",
+            Self::V1 => "v1",
+            Self::Hybrid => "hybrid",
+            Self::RootOnly => "root-only",
+        }
+    }
+}
+
 const INIT: &str = include_str!("init.sh");
 const HOSTNAME: &str = "memtrace-vm";
 
@@ -55,7 +81,13 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// Lays the guest out in `dir` and packs it; gives the path of the initramfs.
-pub(super) fn pack(kernel: &Kernel, artifacts: &Artifacts, script: &str, dir: &Path) -> Result<PathBuf> {
+pub(super) fn pack(
+    kernel: &Kernel,
+    artifacts: &Artifacts,
+    script: &str,
+    cgroup: Layout,
+    dir: &Path,
+) -> Result<PathBuf> {
     let root = dir.join("guest");
     if root.exists() {
         fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
@@ -70,7 +102,10 @@ pub(super) fn pack(kernel: &Kernel, artifacts: &Artifacts, script: &str, dir: &P
     write(&root.join("etc/hostname"), &format!("{HOSTNAME}\n"), 0o644)?;
     write(&root.join("init"), INIT, 0o755)?;
     write(&root.join("command"), script, 0o644)?;
-    let machine = format!("MARKER_UP={MARKER_UP}\nMARKER_EXIT={MARKER_EXIT}\nGUEST_HOSTNAME={HOSTNAME}\n");
+    let machine = format!(
+        "MARKER_UP={MARKER_UP}\nMARKER_EXIT={MARKER_EXIT}\nGUEST_HOSTNAME={HOSTNAME}\nCGROUP_LAYOUT={}\n",
+        cgroup.word()
+    );
     write(&root.join("machine"), &machine, 0o644)?;
     lay_out_modules(kernel, &root)?;
     lay_out_programs(artifacts, &root)?;

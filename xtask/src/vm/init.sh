@@ -9,15 +9,33 @@ mount -t devtmpfs dev /dev 2>/dev/null
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 for dir in /dev/shm /tmp /run; do mount -t tmpfs tmpfs $dir; done
-mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t debugfs debugfs /sys/kernel/debug
 [ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
 ln -sf /proc/self/fd /dev/fd
 while read -r module; do insmod "$module" || echo "vm: cannot load $module"; done < /modules/order
-for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
-    echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control
-done
+case $CGROUP_LAYOUT in
+v2 | root-only)
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    for controller in $(cat /sys/fs/cgroup/cgroup.controllers); do
+        [ "$CGROUP_LAYOUT $controller" = "root-only memory" ] ||
+            echo "+$controller" > /sys/fs/cgroup/cgroup.subtree_control
+    done
+    ;;
+v1 | hybrid)
+    mount -t tmpfs cgroup /sys/fs/cgroup
+    # Name, hierarchy, number of cgroups, enabled.
+    while read -r controller _ _ enabled; do
+        [ "$enabled" = 1 ] || continue
+        mkdir "/sys/fs/cgroup/$controller"
+        mount -t cgroup -o "$controller" cgroup "/sys/fs/cgroup/$controller" ||
+            { echo "vm: this kernel has no $controller on v1"; rmdir "/sys/fs/cgroup/$controller"; }
+    done < /proc/cgroups
+    # As systemd does; the only way since 5.11.
+    echo 1 > /sys/fs/cgroup/memory/memory.use_hierarchy
+    [ "$CGROUP_LAYOUT" = v1 ] || { mkdir /sys/fs/cgroup/unified; mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified; }
+    ;;
+esac
 hostname "$GUEST_HOSTNAME"
 ifconfig lo 127.0.0.1 up
 ulimit -n 65536

@@ -47,8 +47,8 @@ pub(super) struct Guest {
 }
 
 /// Boots until the guest's init has everything in place.
-pub(super) fn boot(image: &Path, initramfs: &Path, accelerator: Accelerator) -> Result<Guest> {
-    let (emulator, console) = start_emulator(image, initramfs, accelerator)?;
+pub(super) fn boot(image: &Path, initramfs: &Path, append: &str, accelerator: Accelerator) -> Result<Guest> {
+    let (emulator, console) = start_emulator(image, initramfs, append, accelerator)?;
     let start = Instant::now();
     let patience = accelerator.patience();
     let mut boot = String::new();
@@ -106,6 +106,7 @@ impl Guest {
 fn start_emulator(
     image: &Path,
     initramfs: &Path,
+    append: &str,
     accelerator: Accelerator,
 ) -> Result<(Emulator, Receiver<String>)> {
     // It must not outlive us, whatever ends us: nobody would ever end it.
@@ -120,7 +121,7 @@ fn start_emulator(
         Accelerator::Tcg => ["-accel", "tcg,thread=single", "-cpu", "max"],
     });
     // A panic ends the emulator (with -no-reboot). Messages of the kernel would break into lines of the tests.
-    qemu.args(["-append", "console=ttyS0 panic=-1 quiet loglevel=1 mitigations=off"]);
+    qemu.args(["-append", &format!("console=ttyS0 panic=-1 quiet loglevel=1 mitigations=off {append}")]);
     qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
     // No input: a Ctrl-C is for us and the emulator, not for the guest.
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -21,12 +21,16 @@ use clap::Args;
 
 pub(crate) use self::release::{RELEASES, Release};
 use self::{
+    guest::Layout,
     kernel::Kernel,
     machine::{Accelerator, Ended, Guest},
 };
 use crate::{
     artifact::Artifacts,
+    live::{self, Ran},
+    matrix::{self, Column},
     setup::{Purpose, set_up},
+    test::tally::Tally,
     workspace,
 };
 
@@ -40,14 +44,23 @@ pub(crate) struct Vm {
     /// Which kernel: 5.10, 6.1, 6.12 or newest
     #[arg(long, default_value = "6.12")]
     kernel: &'static Release,
-    /// Every kernel, one after the other
+    /// Every kernel, one after the other, this machine's first; then the matrix
     #[arg(long, conflicts_with = "kernel")]
     all: bool,
+    /// Keep what became of each way of attaching in tests/fixtures/matrix, for docs/compatibility.md
+    #[arg(long, conflicts_with = "command")]
+    record: bool,
+    /// How the guest mounts its cgroups
+    #[arg(long, value_enum, default_value_t)]
+    cgroup: Layout,
+    /// More words for the guest's kernel command line
+    #[arg(long, value_name = "WORDS", default_value = "")]
+    append: String,
     /// Fetch the newest build even if one is there
     #[arg(long)]
     refresh: bool,
     /// End the guest after so many seconds
-    #[arg(long, default_value_t = 600)]
+    #[arg(long, default_value_t = 900)]
     timeout: u64,
     /// Run this there instead; one word is a line for the shell
     #[arg(last = true)]
@@ -56,77 +69,111 @@ pub(crate) struct Vm {
 
 /// What became of a kernel.
 pub(crate) enum Outcome {
-    Ran { status: i32, lines: Vec<String> },
+    Ran { ran: Ran, emulated: bool },
     Skipped { reason: String },
+}
+
+/// What to boot and what to run there.
+struct Run<'a> {
+    artifacts: &'a Artifacts,
+    script: &'a str,
+    cgroup: Layout,
+    append: &'a str,
+    refresh: bool,
+    timeout: Duration,
 }
 
 impl Vm {
     pub(crate) fn run(self) -> Result<ExitCode> {
         set_up(Purpose::Test)?;
-        let artifacts = Artifacts::build(self.command.is_empty())?;
-        let script = if self.command.is_empty() { LIVE_TESTS.to_owned() } else { shell_line(&self.command) };
-        let releases: Vec<&Release> = if self.all { RELEASES.iter().collect() } else { vec![self.kernel] };
-        let timeout = Duration::from_secs(self.timeout);
-        let (mut status, mut skipped) = (0, 0);
-        for release in &releases {
-            match run_in(release, &artifacts, &script, self.refresh, timeout) {
-                Ok(Outcome::Ran { status: 0, .. }) => {}
-                Ok(Outcome::Ran { status: failed, .. }) => status = failed,
-                Ok(Outcome::Skipped { reason }) => {
-                    eprintln!("vm: skipping {}: {reason}", release.label);
-                    skipped += 1;
+        let tests = self.command.is_empty();
+        let artifacts = Artifacts::build(tests)?;
+        let script = if tests { LIVE_TESTS.to_owned() } else { shell_line(&self.command) };
+        let run = Run {
+            artifacts: &artifacts,
+            script: &script,
+            cgroup: self.cgroup,
+            append: &self.append,
+            refresh: self.refresh,
+            timeout: Duration::from_secs(self.timeout),
+        };
+        let (mut failed, mut columns) = (false, Vec::new());
+        let mut tell = |name: &str, outcome: Result<Outcome>| match outcome {
+            Ok(Outcome::Ran { ran, emulated }) => {
+                failed |= !ran.success;
+                let tally = Tally::of(&ran.lines, ran.success);
+                if tests {
+                    eprintln!("vm: {name}: {tally}");
                 }
-                // The other kernels are still worth a run.
-                Err(error) if self.all => {
-                    eprintln!("vm: {}: {error:#}", release.label);
-                    status = 1;
-                }
-                Err(error) => return Err(error),
+                columns.extend(Column::of(&ran.lines, &tally, emulated));
             }
+            Ok(Outcome::Skipped { reason }) => eprintln!("vm: skipping {name}: {reason}"),
+            // The other kernels are still worth a run.
+            Err(error) => {
+                eprintln!("vm: {name}: {error:#}");
+                failed = true;
+            }
+        };
+        let releases: Vec<&Release> = if self.all { RELEASES.iter().collect() } else { vec![self.kernel] };
+        for release in releases {
+            tell(release.label, run.on(release));
         }
-        if self.all {
-            eprintln!("vm: {} kernels, {skipped} skipped, status {status}", releases.len());
+        if self.all && tests {
+            tell("this machine", here(&artifacts));
         }
-        Ok(ExitCode::from(u8::try_from(status).unwrap_or(1)))
+        if !columns.is_empty() {
+            println!("\n{}", matrix::table(&columns));
+        }
+        if self.record {
+            columns.iter().try_for_each(Column::record)?;
+        }
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
+}
+
+fn here(artifacts: &Artifacts) -> Result<Outcome> {
+    Ok(match live::here(artifacts)? {
+        Some(ran) => Outcome::Ran { ran, emulated: false },
+        None => Outcome::Skipped { reason: live::NOT_ROOT.to_owned() },
+    })
 }
 
 /// Runs the live tests in a kernel; for `cargo xtask test`.
 pub(crate) fn live_tests(release: &Release, artifacts: &Artifacts, timeout: Duration) -> Result<Outcome> {
-    run_in(release, artifacts, LIVE_TESTS, false, timeout)
+    let cgroup = Layout::default();
+    Run { artifacts, script: LIVE_TESTS, cgroup, append: "", refresh: false, timeout }.on(release)
 }
 
-fn run_in(
-    release: &Release,
-    artifacts: &Artifacts,
-    script: &str,
-    refresh: bool,
-    timeout: Duration,
-) -> Result<Outcome> {
-    let kernel = match Kernel::fetch(release, refresh) {
-        Ok(kernel) => kernel,
-        Err(error) if release.required => {
-            return Err(error.context(format!("cannot fetch {}", release.label)));
-        }
-        Err(error) => return Ok(Outcome::Skipped { reason: format!("it cannot be fetched: {error:#}") }),
-    };
-    let dir = workspace::target().join("vm").join(format!("run-{}", release.label));
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let initramfs = guest::pack(&kernel, artifacts, script, &dir)?;
-    let guest = boot(&kernel, &initramfs)?;
-    let Ended { status, lines } = guest.finish(timeout, |line| println!("{line}"))?;
-    eprintln!("vm: {} ended with status {status}", kernel.release);
-    Ok(Outcome::Ran { status, lines })
+impl Run<'_> {
+    fn on(&self, release: &Release) -> Result<Outcome> {
+        let kernel = match Kernel::fetch(release, self.refresh) {
+            Ok(kernel) => kernel,
+            Err(error) if release.required => {
+                return Err(error.context(format!("cannot fetch {}", release.label)));
+            }
+            Err(error) => {
+                return Ok(Outcome::Skipped { reason: format!("it cannot be fetched: {error:#}") });
+            }
+        };
+        let dir = workspace::target().join("vm").join(format!("run-{}", release.label));
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let initramfs = guest::pack(&kernel, self.artifacts, self.script, self.cgroup, &dir)?;
+        let (guest, accelerator) = boot(&kernel, &initramfs, self.append)?;
+        let Ended { status, lines } = guest.finish(self.timeout, |line| println!("{line}"))?;
+        eprintln!("vm: {} ended with status {status}", kernel.release);
+        let ran = Ran { lines, success: status == 0 };
+        Ok(Outcome::Ran { ran, emulated: accelerator == Accelerator::Tcg })
+    }
 }
 
-fn boot(kernel: &Kernel, initramfs: &Path) -> Result<Guest> {
+fn boot(kernel: &Kernel, initramfs: &Path, append: &str) -> Result<(Guest, Accelerator)> {
     /// Not tried twice.
     static KVM_FAILED: AtomicBool = AtomicBool::new(false);
     let offered = || OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
     if !KVM_FAILED.load(Ordering::Relaxed) && offered() {
         eprintln!("vm: booting {} on {}", kernel.release, Accelerator::Kvm);
-        match machine::boot(&kernel.image, initramfs, Accelerator::Kvm) {
-            Ok(guest) => return Ok(guest),
+        match machine::boot(&kernel.image, initramfs, append, Accelerator::Kvm) {
+            Ok(guest) => return Ok((guest, Accelerator::Kvm)),
             // The device may be there and yet not do, as on a machine that is itself virtual.
             Err(error) => {
                 eprintln!(
@@ -138,7 +185,7 @@ fn boot(kernel: &Kernel, initramfs: &Path) -> Result<Guest> {
         }
     }
     eprintln!("vm: booting {} on {}", kernel.release, Accelerator::Tcg);
-    machine::boot(&kernel.image, initramfs, Accelerator::Tcg)
+    Ok((machine::boot(&kernel.image, initramfs, append, Accelerator::Tcg)?, Accelerator::Tcg))
 }
 
 fn one_line(error: &anyhow::Error) -> String {

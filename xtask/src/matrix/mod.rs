@@ -1,0 +1,139 @@
+//! The kernel matrix: what became, on each kernel, of each way of attaching each probe. It is read from what the live
+//! tests print (`tests/live/driver/matrix.rs`), shown as one table, and kept as fixtures for `docs/compatibility.md`.
+
+mod table;
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::table::table;
+use crate::{test::tally::Tally, workspace};
+
+/// One kernel's column.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Column {
+    /// As `uname -r` says there.
+    pub(crate) release: String,
+    /// In a machine of its own without the processor's help: times are ten times what they are elsewhere.
+    pub(crate) emulated: bool,
+    /// How the memory controller is mounted.
+    pub(crate) cgroup: String,
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    /// The tests that did not apply, with their reasons.
+    pub(crate) skipped: Vec<String>,
+    pub(crate) alternatives: Vec<Cell>,
+}
+
+/// One way of attaching one probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Cell {
+    /// Its place in the order in which `doctor` lists them.
+    pub(crate) order: usize,
+    pub(crate) probe: String,
+    pub(crate) attach: String,
+    pub(crate) target: String,
+    pub(crate) became: Became,
+    pub(crate) why: Option<String>,
+    /// What attaching took; told, never asserted.
+    pub(crate) attach_ms: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Became {
+    /// Forced, it told the truth.
+    Served,
+    /// This kernel does not allow it, and a sentence says why.
+    Unusable,
+    Failed,
+}
+
+impl Column {
+    /// From a run of the live tests; `None` if they told nothing of any alternative.
+    pub(crate) fn of(lines: &[String], tally: &Tally, emulated: bool) -> Option<Self> {
+        let marked = |mark: &str| -> Vec<&str> {
+            lines.iter().filter_map(|line| line.strip_prefix(mark)?.strip_prefix(' ')).collect()
+        };
+        let mut alternatives: Vec<Cell> = Vec::new();
+        for cell in marked("matrix").into_iter().filter_map(|cell| serde_json::from_str::<Cell>(cell).ok()) {
+            match alternatives.iter_mut().find(|known| known.names_same(&cell)) {
+                // Told of twice, by two tests: the worse counts.
+                Some(known) if cell.became == Became::Failed => *known = cell,
+                Some(_) => {}
+                None => alternatives.push(cell),
+            }
+        }
+        alternatives.sort_by_key(|cell| cell.order);
+        let kernel: Kernel = marked("kernel").into_iter().find_map(|line| serde_json::from_str(line).ok())?;
+        Some(Self {
+            release: kernel.release,
+            emulated,
+            cgroup: kernel.cgroup,
+            passed: tally.passed,
+            failed: tally.failed,
+            skipped: tally.skips().map(str::to_owned).collect(),
+            alternatives,
+        })
+    }
+
+    /// Major and minor number, by which people and fixtures name it.
+    pub(crate) fn label(&self) -> String {
+        let digits = |part: &str| part.chars().take_while(char::is_ascii_digit).collect::<String>();
+        let mut parts = self.release.split('.');
+        let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        format!("{}.{}", digits(major), digits(minor))
+    }
+
+    /// Writes it where `docs/compatibility.md` is made from.
+    pub(crate) fn record(&self) -> Result<()> {
+        let dir = workspace::root().join("tests/fixtures/matrix");
+        let path: PathBuf = dir.join(format!("{}.json", self.label()));
+        let text = serde_json::to_string_pretty(self).context("cannot write a column as JSON")? + "\n";
+        fs::create_dir_all(&dir)
+            .and_then(|()| fs::write(&path, text))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        eprintln!("matrix: recorded {}", path.display());
+        Ok(())
+    }
+}
+
+/// What `doctor`'s test prints of the kernel that it runs on.
+#[derive(Deserialize)]
+struct Kernel {
+    release: String,
+    cgroup: String,
+}
+
+impl Cell {
+    fn names_same(&self, other: &Self) -> bool {
+        (&self.probe, &self.attach, &self.target) == (&other.probe, &other.attach, &other.target)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_read_from_what_the_tests_print() {
+        let lines = [
+            "test doctor::x ... ok",
+            r#"kernel {"release":"6.12.117+deb12-cloud-amd64","cgroup":"v2"}"#,
+            r#"matrix {"order":0,"probe":"charge","attach":"fentry","target":"a","became":"served","why":null,"attach_ms":1.5}"#,
+            r#"matrix {"order":0,"probe":"charge","attach":"kprobe","target":"a","became":"unusable","why":"no kprobes","attach_ms":null}"#,
+            r#"matrix {"order":0,"probe":"charge","attach":"fentry","target":"a","became":"failed","why":"wrong","attach_ms":1.5}"#,
+            "skipping x: not here",
+            "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.20s",
+        ]
+        .map(str::to_owned);
+        let column = Column::of(&lines, &Tally::of(&lines, true), true).expect("the tests told");
+        assert_eq!((column.label().as_str(), column.passed), ("6.12", 3));
+        assert_eq!(column.skipped, ["x: not here"]);
+        let became: Vec<Became> = column.alternatives.iter().map(|cell| cell.became).collect();
+        assert_eq!(became, [Became::Failed, Became::Unusable], "the worse of two counts");
+        assert!(Column::of(&[], &Tally::default(), false).is_none());
+    }
+}
