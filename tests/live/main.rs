@@ -12,5 +12,7 @@ mod driver;
 mod growth;
 mod left_behind;
 mod lifetime;
+mod runtime_cri;
+mod runtime_ctr;
 mod screen;
 mod sites;

@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use super::{
     cgroup::{Cgroup, hierarchy},
     container::{Container, SCRATCH, Wanted},
-    guard, output, scratch, wait_for,
+    guard,
+    known::Known,
+    output, scratch, wait_for,
 };
 
 /// The root file system that `cargo xtask vm` puts there.
@@ -39,11 +41,7 @@ pub fn run(wanted: &Wanted<'_>) -> Container {
     });
     let remove_name = name;
     Container {
-        runtime: "cgroup",
-        id: path,
-        name: None,
-        image: None,
-        cgroup,
+        known: Known::new("cgroup", &path, &path),
         client,
         said,
         remove: Box::new(move || {

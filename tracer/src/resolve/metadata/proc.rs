@@ -11,6 +11,8 @@ use crate::resolve::{Runtime, container::Shape};
 
 /// A container's processes are rarely deeper below their shim.
 const ANCESTORS: usize = 16;
+/// While runc makes a container its first process is two below the shim.
+const NEAR: usize = 4;
 /// Where the files that docker mounts show up; podman's and cri-o's are the same.
 const TARGETS: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
 
@@ -30,6 +32,23 @@ pub(super) fn ancestors(places: &mut Places, shape: &Shape, pid: u32) -> Told {
         }
     }
     if learned { Told::Places } else { Told::Nothing }
+}
+
+/// Learns the bundles of the shim above `pid` if it serves the container at the cgroup's path, and nothing else.
+pub(super) fn shim_at(places: &mut Places, place: &str, pid: u32) -> bool {
+    let mut up = pid;
+    for _ in 0..NEAR {
+        match parent(&places.tree, up) {
+            Some(parent) if parent > 1 => up = parent,
+            _ => break,
+        }
+        let cwd = places.tree.link(&format!("/proc/{up}/cwd"));
+        if let Some(dir) = cwd.and_then(|cwd| containerd::bundles_at(&cwd, place)) {
+            places.bundles.learn(&dir);
+            return true;
+        }
+    }
+    false
 }
 
 /// One process that might serve containers. `related`: it is an ancestor of one.

@@ -45,12 +45,11 @@ pub(super) fn podman(places: &mut Places, shape: &Shape) -> Option<Metadata> {
             if let Some(entry) = entry {
                 places.storage.hit(&root);
                 let name = labels::text(&entry["names"][0]);
-                return Some(described(
-                    shape,
-                    name,
-                    image(entry),
-                    format!("{list} below {}", root.display()),
-                ));
+                let provenance = format!("{list} below {}", root.display());
+                return Some(Metadata {
+                    file: Some(root.join(list)),
+                    ..described(shape, name, image(entry), provenance)
+                });
             }
         }
     }
