@@ -4,7 +4,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{OnceLock, mpsc::Receiver},
+    sync::{Mutex, OnceLock, mpsc::Receiver},
 };
 
 use super::{
@@ -21,7 +21,7 @@ pub const IMAGE: &str = "docker.io/library/mtlive:1";
 
 pub struct Containerd {
     pub dir: PathBuf,
-    pub daemon: Daemon,
+    daemon: Mutex<Daemon>,
 }
 
 pub fn containerd() -> &'static Containerd {
@@ -34,21 +34,27 @@ impl Containerd {
         let dir = scratch::dir(name);
         fs::write(dir.join("config.toml"), config(&dir)).expect("the run's directory can be written");
         guard::at_end(&format!("end_all {}", dir.display()));
-        let mut containerd = Containerd { daemon: daemon(&dir), dir };
-        let (dir, image) = (containerd.dir.clone(), image::archive());
-        containerd.daemon.answers(|| ctr(&dir, "k8s.io", &["version"]));
+        let containerd = Containerd { daemon: Mutex::new(daemon(&dir)), dir };
+        let (dir, image) = (&containerd.dir, image::archive());
         for namespace in ["k8s.io", "default", NAMESPACE] {
             let image = image.to_string_lossy();
-            ran(&mut ctr(&dir, namespace, &["images", "import", "--snapshotter", "overlayfs", &image]));
+            ran(&mut ctr(dir, namespace, &["images", "import", "--snapshotter", "overlayfs", &image]));
         }
         containerd
     }
 
+    pub fn pid(&self) -> u32 {
+        self.daemon.lock().expect("no holder of this lock panics").pid()
+    }
+
+    /// At once; its shims and their containers stay.
+    pub fn kill(&self) {
+        self.daemon.lock().expect("no holder of this lock panics").kill();
+    }
+
     /// After it was killed: the same again.
-    pub fn restart(&mut self) {
-        self.daemon = daemon(&self.dir);
-        let dir = self.dir.clone();
-        self.daemon.answers(|| ctr(&dir, "k8s.io", &["version"]));
+    pub fn restart(&self) {
+        *self.daemon.lock().expect("no holder of this lock panics") = daemon(&self.dir);
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -132,7 +138,9 @@ pub fn forget(path: &str) -> String {
 fn daemon(dir: &Path) -> Daemon {
     let mut command = Command::new("containerd");
     command.arg("--config").arg(dir.join("config.toml"));
-    Daemon::start(command, dir, "containerd")
+    let mut daemon = Daemon::start(command, dir, "containerd");
+    daemon.answers(|| ctr(dir, "k8s.io", &["version"]));
+    daemon
 }
 
 fn ctr(dir: &Path, namespace: &str, words: &[&str]) -> Command {

@@ -56,10 +56,6 @@ impl Daemon {
         self.child.id()
     }
 
-    pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it is our child, not yet waited for");
-    }
-
     /// At once, with no time to tidy up.
     pub fn kill(&mut self) {
         self.child.kill().and_then(|()| self.child.wait()).expect("it is our child");

@@ -1,10 +1,10 @@
 //! What is known of a container, so that what memtrace tells of it can be compared.
 
-use std::ops::Range;
+use std::{fs, ops::Range};
 
 use serde_json::Value;
 
-use super::{MIB, cgroup::Cgroup, interval::Interval, wait_for};
+use super::{MIB, cgroup::Cgroup, interval::Interval};
 
 #[derive(Debug, Clone)]
 pub struct Known {
@@ -81,11 +81,17 @@ impl Known {
         assert!(right.contains(&anon), "{} holds {bytes}, told as {anon}", self.cgroup.path);
     }
 
-    /// Waits until the kernel says that it holds so much.
-    pub fn filled(&self, bytes: u64) {
-        wait_for("a container to fill its memory", || {
-            (self.cgroup.dir().exists() && self.cgroup.reading()["anon"] >= bytes).then_some(())
-        });
+    /// The first of its processes.
+    pub fn process(&self) -> u32 {
+        let procs = fs::read_to_string(self.cgroup.dir().join("cgroup.procs")).expect("the cgroup is there");
+        procs.lines().next().and_then(|pid| pid.parse().ok()).expect("a container has a process")
+    }
+
+    /// The process that holds it up: the parent of its first one.
+    pub fn shim(&self) -> u32 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process())).expect("it runs");
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        parent.and_then(|pid| pid.trim().parse().ok()).expect("every process has a parent")
     }
 }
 

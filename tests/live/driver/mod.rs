@@ -18,6 +18,7 @@ pub mod interval;
 pub mod known;
 pub mod memtrace;
 pub mod output;
+pub mod podman;
 pub mod scratch;
 pub mod terminal;
 pub mod witness;

@@ -117,12 +117,18 @@ fn conmon(tree: &Tree, pid: u32) -> Option<Conmon> {
     Some(Conmon { id: id?.to_owned(), name: name.map(str::to_owned), bundle: PathBuf::from(bundle?) })
 }
 
-/// The directories that the container's own /etc files come from.
+/// The directories that the container's own /etc files and its root come from.
 pub(super) fn mounts(places: &mut Places, shape: &Shape, pid: u32) -> Told {
     let Some(inside) = places.tree.proc(&format!("/proc/{pid}/mountinfo")) else { return Told::Nothing };
     let mut new = false;
     let mut host = None;
     for mount in inside.lines().filter_map(Mount::parse) {
+        if let Some(storage) = mount.upper.as_deref().and_then(storage::root_of_layer)
+            && mount.point == Path::new("/")
+            && places.tree.exists(&storage.join(&shape.id))
+        {
+            new |= places.storage.learn(&storage);
+        }
         if !TARGETS.iter().any(|target| mount.point == Path::new(target)) {
             continue;
         }
@@ -153,13 +159,18 @@ struct Mount<'a> {
     /// What is mounted: a path within that file system.
     root: PathBuf,
     point: PathBuf,
+    /// Where an overlay keeps what is written.
+    upper: Option<PathBuf>,
 }
 
 impl<'a> Mount<'a> {
     fn parse(line: &'a str) -> Option<Mount<'a>> {
         let mut fields = line.split(' ').skip(2);
         let device = fields.next()?;
-        Some(Mount { device, root: unescape(fields.next()?), point: unescape(fields.next()?) })
+        let upper = line.split(" - overlay ").nth(1).and_then(|options| {
+            options.split([' ', ',']).find_map(|option| option.strip_prefix("upperdir=")).map(unescape)
+        });
+        Some(Mount { device, root: unescape(fields.next()?), point: unescape(fields.next()?), upper })
     }
 
     /// Where the host sees what is mounted here; a file system may be mounted in several places.

@@ -80,3 +80,11 @@ pub(super) fn root_of(path: &Path) -> Option<PathBuf> {
     let root = userdata.parent()?.parent()?;
     root.file_name()?.to_str()?.ends_with("-containers").then(|| root.to_owned())
 }
+
+/// The same of a container's layer, `<root>/<driver>/<layer>/diff`. podman mounts files from another directory, which
+/// does not know names.
+pub(super) fn root_of_layer(upper: &Path) -> Option<PathBuf> {
+    let driver = upper.parent().filter(|_| upper.ends_with("diff"))?.parent()?;
+    let name = driver.file_name()?.to_str()?;
+    Some(driver.with_file_name(format!("{name}-containers")))
+}
