@@ -6,6 +6,7 @@
 
 mod attach;
 mod bad_input;
+mod churn;
 mod disjoint;
 mod doctor;
 mod driver;
