@@ -3,6 +3,7 @@
 
 use std::{
     fs, iter,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -62,6 +63,16 @@ fn fresh(known: &[&Known]) -> Interval {
     interval
 }
 
+/// One that starts now and cannot see the runtime's files where they are, but where the shim sees them: that is what a
+/// memtrace in a container sees, and of a runtime in a container the host.
+fn blind(hidden: &Path) -> Interval {
+    let mut command = memtrace::command(&["top", "--json", "-i", "0.3"]);
+    let mut memtrace = Memtrace::spawn(blind_to(&mut command, &[&hidden.to_string_lossy()]));
+    let interval = memtrace.take(2).pop().expect("two were taken");
+    memtrace.stop();
+    interval
+}
+
 /// The row has the container's id and no name.
 fn nameless(known: &Known, interval: &Interval) {
     let row = &interval.row(&known.cgroup).expect("it has a row")["container"];
@@ -113,6 +124,8 @@ fn docker_in_trouble() {
     docker.containerd.kill();
     still_told(&mut memtrace, two, &[one]);
     holds(&fresh(&[one, two]));
+
+    holds(&blind(&docker.data()));
 
     // What docker knows is gone: who saw it still knows, who comes now has the id.
     let records = docker.data().join("containers");
@@ -171,19 +184,15 @@ fn a_pods_containerd_in_trouble() {
     still_told(&mut memtrace, known, &[&pod.sandbox, &pod.own]);
     right(&fresh(&[known, &pod.own]));
 
-    // The bundles are hidden from one that starts now.
-    let bundles = containerd.bundles("k8s.io");
-    let hidden = bundles.parent().expect("bundles have a parent").to_string_lossy().into_owned();
-    let mut command = memtrace::command(&["top", "--json", "-i", "0.3"]);
-    let mut blind = Memtrace::spawn(blind_to(&mut command, &[&hidden]));
-    nameless(known, &blind.take(2)[1]);
-    blind.stop();
+    right(&blind(&containerd.dir));
 
-    // Gone for all.
-    let away = bundles.with_extension("away");
-    fs::rename(&bundles, &away).expect("it is ours");
+    // What containerd wrote is gone: who saw it still knows, who comes now has the id.
+    let record = containerd.bundles("k8s.io").join(&known.id).join("config.json");
+    let away = record.with_extension("away");
+    fs::rename(&record, &away).expect("it is ours");
     still_told(&mut memtrace, known, &[&pod.own]);
-    fs::rename(&away, &bundles).expect("it is ours");
+    nameless(known, &fresh(&[known]));
+    fs::rename(&away, &record).expect("it is ours");
     assert_eq!(memtrace.stop().errors, "");
     containerd.restart();
 }

@@ -3,7 +3,7 @@
 //! daemons starts another.
 
 use std::{
-    fs,
+    env, fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::PathBuf,
     process::{Command, Output, Stdio},
@@ -51,11 +51,13 @@ pub struct Binaries {
     containerd: PathBuf,
     /// A name of its own, and where the program is.
     runc: Option<(&'static str, PathBuf)>,
+    /// Where containerd looks for its shim first.
+    shims: Option<PathBuf>,
 }
 
 impl Default for Binaries {
     fn default() -> Binaries {
-        Binaries { dockerd: "dockerd".into(), containerd: "containerd".into(), runc: None }
+        Binaries { dockerd: "dockerd".into(), containerd: "containerd".into(), runc: None, shims: None }
     }
 }
 
@@ -79,6 +81,7 @@ impl Binaries {
             dockerd: copy("dockerd", "harbour"),
             containerd: copy("containerd", "crane"),
             runc: Some(("hoist", copy("runc", "hoist"))),
+            shims: Some(dir.clone()),
         }
     }
 }
@@ -100,6 +103,10 @@ impl Docker {
         first.arg("--config").arg(dir.join("containerd.toml"));
         // What is left of a container when this process is killed: its shim knows the directory.
         guard::at_end(&format!("end_all {shown}"));
+        if let Some(shims) = binaries.shims {
+            let path = env::var("PATH").expect("there is a PATH");
+            first.env("PATH", format!("{}:{path}", shims.display()));
+        }
         let containerd = Daemon::start(first, &dir, "containerd");
         let mut second = Command::new(binaries.dockerd);
         second.args(["--iptables=false", "--bridge=none", "--userland-proxy=false", "--log-level=warn"]);

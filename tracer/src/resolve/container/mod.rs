@@ -202,6 +202,12 @@ pub fn classify(path: &str) -> Shape {
     }
 }
 
+/// Whether the cgroup at `path` is a container or in one.
+pub fn is_inside(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    (1..=parts.len()).any(|len| find(&parts[..len]).is_some_and(|found| found.form.role == Role::Container))
+}
+
 /// What a plain `/<namespace>/<id>` at the top is if a shim of containerd says that it is its container: namespaces
 /// may bear any name.
 pub fn in_namespace(path: &str) -> Option<Shape> {

@@ -7,6 +7,7 @@ mod containerd;
 mod docker;
 mod kubelet;
 mod labels;
+mod mounts;
 mod proc;
 mod rename;
 mod storage;
@@ -211,13 +212,13 @@ impl Names {
         self.cache.fill()
     }
 
-    /// From cheap to dear: known places, the container's ancestors, its mounts, all processes.
+    /// From cheap to dear: known places, the container's ancestors, its mounts, what its ancestors see, all processes.
     fn container(&mut self, shape: &Shape, pids: &[u32], now: Instant, scan: bool) -> Option<Metadata> {
         let places = &mut self.places;
         if let Some(found) = places.known(shape) {
             return Some(found);
         }
-        for ask in [proc::ancestors, proc::mounts] {
+        for ask in [proc::ancestors, mounts::learn] {
             let mut learned = false;
             for &pid in pids.iter().take(PIDS) {
                 match ask(places, shape, pid) {
@@ -229,6 +230,9 @@ impl Names {
             if learned && let Some(found) = places.known(shape) {
                 return Some(found);
             }
+        }
+        if let Some(found) = pids.iter().take(PIDS).find_map(|&pid| proc::within(places, shape, pid)) {
+            return Some(found);
         }
         match scan.then(|| self.scan.run(places, shape, now))? {
             Told::Name(found) => Some(found),
@@ -262,6 +266,17 @@ fn pod_key(uid: &str) -> String {
 }
 
 impl Places {
+    /// What a process with a root of its own has shown.
+    fn within(root: &Path, bundles: Option<PathBuf>, storage: Option<PathBuf>) -> Places {
+        let roots = |list: Option<PathBuf>| Roots { list: list.into_iter().collect(), fixed: &[] };
+        Places {
+            tree: Tree::new(root),
+            docker: roots(None),
+            bundles: roots(bundles),
+            storage: roots(storage),
+        }
+    }
+
     fn known(&mut self, shape: &Shape) -> Option<Metadata> {
         let own = SOURCES.iter().filter(|source| source.runtime == shape.runtime);
         let others = SOURCES.iter().filter(|source| {

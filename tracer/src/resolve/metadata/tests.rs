@@ -206,6 +206,45 @@ fn a_namespace_that_no_table_knows() {
     assert_eq!(names.lookup(&empty, &[], now), Lookup::Nameless, "looked at often enough");
 }
 
+/// A runtime in a container: its files are where its shim sees them, which is not where the host has that path.
+#[test]
+fn a_runtime_in_a_container() {
+    let dir = TempDir::new().unwrap();
+    let outer = "b".repeat(64);
+    let tasks = "/run/containerd/io.containerd.runtime.v2.task/k8s.io";
+    let spec = |name: &str| json!({"annotations": {"io.kubernetes.cri.container-name": name}}).to_string();
+    let path = format!("/docker/{outer}/kubelet/kubepods/burstable/pod1/{ID}");
+    put(dir.path(), "proc/900/status", "PPid:\t1\n");
+    put(dir.path(), "proc/900/cgroup", &format!("5:cpu:/\n4:memory:/docker/{outer}\n0::/\n"));
+    put(dir.path(), &format!("proc/900/root{tasks}/{ID}/config.json"), &spec("inner"));
+    std::os::unix::fs::symlink(format!("{tasks}/sandbox"), dir.path().join("proc/900/cwd")).unwrap();
+    // In the container: a process that would like to be somebody else.
+    put(dir.path(), "proc/901/status", "PPid:\t900\n");
+    put(dir.path(), "proc/901/cgroup", &format!("4:memory:{path}\n"));
+    put(dir.path(), &format!("proc/901/root/lie/{ID}/config.json"), &spec("liar"));
+    put(dir.path(), "proc/901/comm", "conmon\n");
+    put(dir.path(), "proc/901/cmdline", &format!("conmon\0-c\0{ID}\0-n\0liar\0-b\0/lie/{ID}/userdata\0"));
+    std::os::unix::fs::symlink(format!("/lie/{ID}"), dir.path().join("proc/901/cwd")).unwrap();
+    put(dir.path(), "proc/902/status", "PPid:\t901\n");
+    put(dir.path(), "proc/902/cgroup", &format!("4:memory:{path}/deeper/{ID}\n"));
+    let mut names = Names::new(dir.path());
+    assert_eq!(name(&names.lookup(&classify(&path), &[902], Instant::now())), "inner");
+
+    // The same process below no shim, found by the walk through /proc: it names nobody, not itself either.
+    put(dir.path(), "proc/1/status", "PPid:\t0\n");
+    put(dir.path(), "proc/901/status", "PPid:\t1\n");
+    for path in [path, format!("/machine.slice/libpod-{ID}.scope")] {
+        put(dir.path(), "proc/901/cgroup", &format!("4:memory:{path}\n"));
+        put(dir.path(), "proc/902/cgroup", &format!("4:memory:{path}\n"));
+        put(dir.path(), "proc/903/comm", "conmon\n");
+        put(dir.path(), "proc/903/cgroup", &format!("4:memory:/docker/{outer}\n"));
+        put(dir.path(), "proc/903/cmdline", &format!("conmon\0-c\0{ID}\0-n\0liar\0-b\0/lie\0"));
+        let mut names = Names::new(dir.path());
+        let found = names.lookup(&classify(&path), &[902], Instant::now());
+        assert!(matches!(found, Lookup::Later(_)), "{found:?}");
+    }
+}
+
 #[test]
 fn bounded() {
     let dir = TempDir::new().unwrap();

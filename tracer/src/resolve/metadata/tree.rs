@@ -51,6 +51,11 @@ impl Tree {
         tree
     }
 
+    /// What is `/` to a process.
+    pub fn root_of(&self, pid: u32) -> PathBuf {
+        self.root.join(format!("proc/{pid}/root"))
+    }
+
     pub fn problems(&self) -> impl Iterator<Item = &str> {
         self.problems.iter().map(|(_, sentence)| sentence.as_str())
     }
