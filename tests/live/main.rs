@@ -6,6 +6,7 @@
 
 mod attach;
 mod bad_input;
+mod churn;
 mod disjoint;
 mod doctor;
 mod driver;
@@ -13,6 +14,11 @@ mod growth;
 mod kinds;
 mod left_behind;
 mod lifetime;
+mod runtime_broken;
+mod runtime_cri;
+mod runtime_ctr;
+mod runtime_docker;
+mod runtime_podman;
 mod screen;
 mod sites;
 mod truth;

@@ -46,6 +46,20 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
+    /// The one this process is in.
+    pub fn ours() -> Cgroup {
+        let lines = fs::read_to_string("/proc/self/cgroup").expect("/proc is mounted");
+        let wanted = |controllers: &str| match hierarchy().v2 {
+            true => controllers.is_empty(),
+            false => controllers.split(',').any(|word| word == "memory"),
+        };
+        let path = lines.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            wanted(controllers).then(|| path.to_owned())
+        });
+        Cgroup { path: path.expect("a process is in every hierarchy") }
+    }
+
     pub fn dir(&self) -> PathBuf {
         hierarchy().mount.join(self.path.trim_start_matches('/'))
     }
@@ -143,6 +157,30 @@ impl Made {
             fs::write(&control, "+memory").expect("the controller can be handed on");
         }
         Made::at(format!("{}/{name}", self.path))
+    }
+
+    /// One that others may have made already, and may still use afterwards.
+    pub fn shared(path: &str) -> Made {
+        let made = Made { cgroup: Cgroup { path: path.to_owned() } };
+        let _ = fs::create_dir(made.dir());
+        guard::at_end(&format!("rmdir '{}' 2>/dev/null", made.dir().display()));
+        made
+    }
+
+    pub fn shared_child(&self, name: &str) -> Made {
+        Made::shared(&format!("{}/{name}", self.path))
+    }
+
+    pub fn cgroup(&self) -> Cgroup {
+        self.cgroup.clone()
+    }
+
+    /// Moves all processes of another here.
+    pub fn take_all(&self, from: &Cgroup) {
+        let procs = fs::read_to_string(from.dir().join("cgroup.procs")).expect("the cgroup is there");
+        for pid in procs.lines() {
+            fs::write(self.dir().join("cgroup.procs"), pid).expect("root may move a process");
+        }
     }
 
     pub fn remove(self) {}

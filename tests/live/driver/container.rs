@@ -1,12 +1,16 @@
 //! A container, whichever runtime this machine has: docker here, crun in the emulated machine. One test body serves
 //! both; what differs (docker's containers have names, crun's have only a cgroup) is told by the fields.
 
-use std::{path::Path, process::Child, sync::mpsc::Receiver};
+use std::{
+    ops::{Deref, DerefMut},
+    path::Path,
+    process::Child,
+    sync::mpsc::Receiver,
+};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
-use super::{cgroup::Cgroup, crun, docker, in_vm, wait_for, workload};
+use super::{crun, docker, in_vm, known::Known, wait_for, workload};
 
 /// What to run.
 #[derive(Default, Clone, Copy)]
@@ -25,15 +29,25 @@ pub const SCRATCH: &str = "/scratch";
 
 /// Ends with the value, and its cgroup with it.
 pub struct Container {
-    pub runtime: &'static str,
     /// As memtrace must tell it.
-    pub id: String,
-    pub name: Option<String>,
-    pub image: Option<String>,
-    pub cgroup: Cgroup,
+    pub(super) known: Known,
     pub(super) client: Child,
     pub(super) said: Receiver<String>,
     pub(super) remove: Box<dyn Fn() + Send>,
+}
+
+impl Deref for Container {
+    type Target = Known;
+
+    fn deref(&self) -> &Known {
+        &self.known
+    }
+}
+
+impl DerefMut for Container {
+    fn deref_mut(&mut self) -> &mut Known {
+        &mut self.known
+    }
 }
 
 /// Starts it; its cgroup is there, or was.
@@ -52,24 +66,6 @@ impl Container {
     /// Waits until its work is done, and gives what it did in bytes.
     pub fn done(&self) -> u64 {
         workload::done(&self.said)
-    }
-
-    /// Whether this is the container that a row speaks of, by all that is known of it.
-    pub fn is(&self, row: &Value) -> Result<(), String> {
-        let told = &row["container"];
-        let text =
-            |value: &Option<String>| value.as_ref().map_or(Value::Null, |text| Value::from(text.as_str()));
-        for (key, truth) in [
-            ("runtime", Value::from(self.runtime)),
-            ("id", Value::from(self.id.as_str())),
-            ("name", text(&self.name)),
-            ("image", text(&self.image)),
-        ] {
-            if told[key] != truth {
-                return Err(format!("{key} is {}, told as {}", truth, told[key]));
-            }
-        }
-        Ok(())
     }
 
     /// Waits until it ended by itself.

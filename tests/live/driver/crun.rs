@@ -1,5 +1,5 @@
-//! A container by crun alone, without a daemon: a bundle of our own, and the cgroup of our choice. crun keeps no name
-//! that memtrace could find, so the cgroup's path serves.
+//! A container by crun or runc alone, without a daemon: a bundle of our own, and the cgroup of our choice. They keep no
+//! name that memtrace could find, so the cgroup's path serves.
 
 use std::{
     fs,
@@ -13,37 +13,43 @@ use serde_json::{Value, json};
 use super::{
     cgroup::{Cgroup, hierarchy},
     container::{Container, SCRATCH, Wanted},
-    guard, output, scratch, wait_for,
+    containerd::forget,
+    guard, image, in_vm,
+    known::Known,
+    output, scratch, wait_for,
 };
 
-/// The root file system that `cargo xtask vm` puts there.
-const ROOT: &str = "/images/busybox";
+/// The root file system: in the emulated machine the one that `cargo xtask vm` puts there.
+fn root() -> &'static Path {
+    if in_vm() { Path::new("/images/busybox") } else { image::tree() }
+}
 
 pub fn run(wanted: &Wanted<'_>) -> Container {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let name = format!("mtlive-{}-{count}-{}", std::process::id(), wanted.name);
     let path = format!("/{name}");
+    run_as(wanted, &name, &path, Known::new("cgroup", &path, &path))
+}
+
+/// With a name for the runtime, and at a path, of the caller's choice; `known`: what memtrace makes of that path.
+pub fn run_as(wanted: &Wanted<'_>, name: &str, path: &str, known: Known) -> Container {
     let bundle = scratch::dir("bundle");
-    let config = serde_json::to_string(&config(wanted, &path)).expect("it is made of strings");
+    let config = serde_json::to_string(&config(wanted, path)).expect("it is made of strings");
     fs::write(bundle.join("config.json"), config).expect("the run's directory can be written");
-    let cgroup = Cgroup { path: path.clone() };
-    guard::at_end(&format!("drop_cgroup '{}'", cgroup.dir().display()));
+    let cgroup = Cgroup { path: path.to_owned() };
+    guard::at_end(&forget(path));
     let mut command = crun();
-    command.args(["run", "--no-pivot", "--bundle"]).arg(&bundle).arg(&name);
+    command.args(["run", "--no-pivot", "--bundle"]).arg(&bundle).arg(name);
     let mut client =
         command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("crun can be started");
     let said = output::lines(client.stdout.take().expect("its output is a pipe"));
     wait_for("crun to make a container", || {
         (cgroup.dir().exists() || client.try_wait().expect("it is our child").is_some()).then_some(())
     });
-    let remove_name = name;
+    let remove_name = name.to_owned();
     Container {
-        runtime: "cgroup",
-        id: path,
-        name: None,
-        image: None,
-        cgroup,
+        known,
         client,
         said,
         remove: Box::new(move || {
@@ -52,9 +58,13 @@ pub fn run(wanted: &Wanted<'_>) -> Container {
     }
 }
 
+/// crun in the emulated machine; elsewhere runc, because older releases of crun refuse a hybrid of both versions.
 fn crun() -> Command {
-    let mut command = Command::new("crun");
-    command.arg("--root").arg(state()).arg("--cgroup-manager=cgroupfs");
+    let mut command = Command::new(if in_vm() { "crun" } else { "runc" });
+    command.arg("--root").arg(state());
+    if in_vm() {
+        command.arg("--cgroup-manager=cgroupfs");
+    }
     command
 }
 
@@ -71,18 +81,16 @@ fn config(wanted: &Wanted<'_>, cgroup: &str) -> Value {
         json!({"destination": SCRATCH, "type": "tmpfs", "source": "tmpfs", "options": ["size=512m"]}),
     ];
     for (from, to) in wanted.binds {
-        fs::create_dir_all(Path::new(ROOT).join(to.trim_start_matches('/')))
-            .expect("the image can be written");
+        fs::create_dir_all(root().join(to.trim_start_matches('/'))).expect("the image can be written");
         mounts.push(json!({"destination": to, "type": "bind", "source": from, "options": ["bind"]}));
     }
-    fs::create_dir_all(Path::new(ROOT).join(SCRATCH.trim_start_matches('/')))
-        .expect("the image can be written");
+    fs::create_dir_all(root().join(SCRATCH.trim_start_matches('/'))).expect("the image can be written");
     let namespaces: Vec<Value> =
         ["pid", "ipc", "uts", "mount", "network"].into_iter().map(|kind| json!({"type": kind})).collect();
     json!({
         "ociVersion": "1.0.2",
         "process": {"terminal": false, "user": {"uid": 0, "gid": 0}, "args": words, "cwd": "/", "env": ["PATH=/bin"]},
-        "root": {"path": ROOT, "readonly": false},
+        "root": {"path": root(), "readonly": false},
         "mounts": mounts,
         "linux": {
             "namespaces": namespaces,

@@ -17,6 +17,10 @@ end() {
     left=200
     while lives "$1" "$2" && [ "$left" -gt 0 ]; do sleep 0.1; left=$((left - 1)); done
 }
+end_all() {
+    for process in /proc/[0-9]*; do lives "${process#/proc/}" "$1" && kill -9 "${process#/proc/}"; done
+    grep -o " $1/[^ ]*" /proc/mounts | sort -r | while read -r mount; do umount -l "$mount"; done 2>/dev/null
+}
 drop_cgroup() {
     left=20
     while [ -d "$1" ] && [ "$left" -gt 0 ]; do

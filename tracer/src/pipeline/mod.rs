@@ -166,6 +166,9 @@ impl Pipeline {
         if age >= RESCAN || !self.probes.tell_of_cgroups() {
             self.rows.rescan(now);
         }
+        if age >= RESCAN {
+            self.rows.rename(now);
+        }
         self.rows.name_rows();
         self.rows.sample(now, &mut events);
         let at = now.saturating_duration_since(self.started);

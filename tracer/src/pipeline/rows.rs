@@ -15,7 +15,7 @@ use crate::{
     kernel::cgroup::Layout,
     resolve::{
         Cgroup, Container,
-        container::Shape,
+        container::{self, Role, Shape},
         metadata::{Lookup, Metadata, Names},
         tree::{Change, Tree},
     },
@@ -194,7 +194,7 @@ impl Rows {
             self.unnamed.remove(&id);
             return;
         }
-        let (path, shape) = (node.path.clone(), node.shape.clone());
+        let (path, mut shape) = (node.path.clone(), node.shape.clone());
         let mut found = self.names.lookup(&shape, pids, now);
         if matches!(found, Lookup::Later(_)) && pids.is_empty() {
             let pids = self.cgroupfs.processes(id, PIDS);
@@ -205,6 +205,12 @@ impl Rows {
         match found {
             Lookup::Known(metadata) => {
                 self.unnamed.remove(&id);
+                if shape.role == Role::Plain
+                    && let Some(claimed) = container::in_namespace(&path)
+                {
+                    shape = claimed.clone();
+                    self.tree.claim(id, claimed);
+                }
                 let provenance = Some(metadata.provenance.clone());
                 self.aggregator.name(id, identity(id, path, &shape, Some(&metadata)), provenance);
             }
@@ -260,6 +266,20 @@ impl Rows {
         if beyond > 0 {
             let what = "cgroups that were not followed because there are too many";
             events.push(Event::Lost { what, count: beyond });
+        }
+    }
+
+    /// Looks for containers that were renamed.
+    pub fn rename(&mut self, now: Instant) {
+        for renamed in self.names.renamed() {
+            let rows: Vec<u64> = self
+                .tree
+                .rows()
+                .filter(|id| self.tree.node(*id).is_some_and(|node| node.shape == renamed))
+                .collect();
+            for id in rows {
+                self.look_up(id, &[], now);
+            }
         }
     }
 

@@ -111,6 +111,13 @@ impl Tree {
         self.nodes.iter().filter(|(_, node)| rows.contains(&node.row)).map(|(id, _)| *id).collect()
     }
 
+    /// A row turned out to be a container although its path does not say so: what it makes from now on belongs to it.
+    pub fn claim(&mut self, id: u64, shape: Shape) {
+        if let Some(node) = self.nodes.get_mut(&id) {
+            node.shape = shape;
+        }
+    }
+
     /// Whether a cgroup inside a container bears the id of a container elsewhere: a container may name its own
     /// cgroups as it likes, and must not borrow another's name by it.
     pub fn borrows_id(&self, id: u64) -> bool {

@@ -16,6 +16,9 @@ pub struct Shape {
     pub pod_uid: Option<String>,
     /// False where other runtimes share the shape: metadata may then correct `runtime`.
     pub certain: bool,
+    /// The whole path where people choose the id, which is then unique in its namespace only.
+    #[serde(skip)]
+    pub place: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -180,7 +183,9 @@ pub fn classify(path: &str) -> Shape {
                 Role::Pod => Some(id.clone()),
                 _ => pod_above(&parts).or_else(|| pod_uid(&[before])),
             };
-            Shape { role: form.role, runtime: form.runtime, id, pod_uid, certain: form.certain }
+            let chosen = form.role == Role::Container && !is_hex64(&id);
+            let place = chosen.then(|| path.to_owned());
+            Shape { role: form.role, runtime: form.runtime, id, pod_uid, certain: form.certain, place }
         }
         Some(Found { form, id: None, .. }) => Shape {
             role: form.role,
@@ -188,12 +193,33 @@ pub fn classify(path: &str) -> Shape {
             id: whole(),
             pod_uid: None,
             certain: form.certain,
+            place: None,
         },
         None => {
             let role = if parts.is_empty() || is_namespace(&parts) { Role::Inner } else { Role::Plain };
-            Shape { role, runtime: Runtime::Cgroup, id: whole(), pod_uid: None, certain: true }
+            Shape { role, runtime: Runtime::Cgroup, id: whole(), pod_uid: None, certain: true, place: None }
         }
     }
+}
+
+/// Whether the cgroup at `path` is a container or in one.
+pub fn is_inside(path: &str) -> bool {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    (1..=parts.len()).any(|len| find(&parts[..len]).is_some_and(|found| found.form.role == Role::Container))
+}
+
+/// What a plain `/<namespace>/<id>` at the top is if a shim of containerd says that it is its container: namespaces
+/// may bear any name.
+pub fn in_namespace(path: &str) -> Option<Shape> {
+    let (namespace, id) = path.strip_prefix('/')?.split_once('/')?;
+    (is_name(namespace) && is_name(id)).then(|| Shape {
+        role: Role::Container,
+        runtime: Runtime::Containerd,
+        id: id.to_owned(),
+        pod_uid: None,
+        certain: true,
+        place: Some(path.to_owned()),
+    })
 }
 
 struct Found<'a> {

@@ -29,6 +29,10 @@ pub(super) const ROOTS: &[&str] = &[
 pub(super) fn find(places: &mut Places, shape: &Shape) -> Option<Metadata> {
     for root in places.bundles.each() {
         let Some(spec) = places.tree.json(&root.join(&shape.id).join("config.json")) else { continue };
+        // The same name in another namespace, or another containerd.
+        if shape.place.as_ref().is_some_and(|place| spec["linux"]["cgroupsPath"] != place.as_str()) {
+            continue;
+        }
         places.bundles.hit(&root);
         if !shape.certain
             && let Some(found) = docker::from_bundle(places, &spec, &shape.id)
@@ -58,4 +62,11 @@ fn describe(spec: &Value, root: &Path, id: &str) -> Metadata {
 pub(super) fn bundles_of(cwd: &Path, id: &str) -> Option<PathBuf> {
     let tasks = cwd.parent()?;
     (cwd.ends_with(id) || tasks.parent()?.ends_with(TASKS)).then(|| tasks.to_owned())
+}
+
+/// The task directory if this is the working directory of the shim of the container at a cgroup's path.
+pub(super) fn bundles_at(cwd: &Path, place: &str) -> Option<PathBuf> {
+    let tasks = cwd.parent()?;
+    let whole = Path::new(TASKS).join(place.trim_start_matches('/'));
+    cwd.ends_with(whole).then(|| tasks.to_owned())
 }

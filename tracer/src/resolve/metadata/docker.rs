@@ -67,6 +67,7 @@ pub(super) fn read(tree: &mut Tree, root: &Path, id: &str) -> Option<Metadata> {
         image: labels::text(&json["Config"]["Image"]),
         runtime: Some(Runtime::Docker),
         provenance: format!("config.v2.json below {}", root.display()),
+        file: Some(path),
         ..found
     })
 }

@@ -7,7 +7,9 @@ mod containerd;
 mod docker;
 mod kubelet;
 mod labels;
+mod mounts;
 mod proc;
+mod rename;
 mod storage;
 mod tree;
 
@@ -17,10 +19,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{cache::Cache, proc::Scan, tree::Tree};
+use self::{cache::Cache, proc::Scan, rename::Renames, tree::Tree};
 use super::{
     Runtime,
-    container::{Role, Shape},
+    container::{self, Role, Shape},
 };
 
 /// What a runtime wrote about a container. Strings are as found (hostile), at most 256 characters long.
@@ -36,6 +38,8 @@ pub struct Metadata {
     pub runtime: Option<Runtime>,
     /// Where it was read, for people: "config.v2.json below /var/lib/docker".
     pub provenance: String,
+    /// The file, where a container can be renamed while it runs.
+    pub file: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +61,8 @@ const RETRY: [Duration; 5] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
 ];
+/// A plain directory is looked at so often: nearly all are none's.
+const PLAIN: usize = 3;
 /// A container's processes share their parent and their mounts: the first few tell all.
 const PIDS: usize = 4;
 
@@ -65,6 +71,7 @@ pub struct Names {
     places: Places,
     scan: Scan,
     cache: Cache,
+    renames: Renames,
 }
 
 /// Where files may be: the defaults, and what /proc has shown.
@@ -118,17 +125,17 @@ impl Names {
             },
             scan: Scan::default(),
             cache: Cache::new(capacity),
+            renames: Renames::new(capacity),
         }
     }
 
     /// `pids`: processes in the cgroup, if known; they lead to files in places of someone's own choice.
     pub fn lookup(&mut self, shape: &Shape, pids: &[u32], now: Instant) -> Lookup {
-        if !matches!(shape.role, Role::Container | Role::Pod) {
-            return Lookup::Nameless;
-        }
         let key = match shape.role {
             Role::Pod => pod_key(&shape.id),
-            _ => shape.id.clone(),
+            Role::Container => shape.place.clone().unwrap_or_else(|| shape.id.clone()),
+            Role::Plain => return self.plain(&shape.id, pids, now),
+            _ => return Lookup::Nameless,
         };
         if let Some(known) = self.cache.get(&key) {
             return Lookup::Known(known);
@@ -156,6 +163,45 @@ impl Names {
         }
     }
 
+    /// A directory of no known shape is a container if a shim says so. Who has processes but no shim has none.
+    fn plain(&mut self, path: &str, pids: &[u32], now: Instant) -> Lookup {
+        let Some(shape) = container::in_namespace(path) else { return Lookup::Nameless };
+        if let Some(known) = self.cache.get(path) {
+            return Lookup::Known(known);
+        }
+        let attempt = self.cache.missed(path).map_or(0, |miss| miss.attempts);
+        match pids.first() {
+            Some(&pid) if proc::shim_at(&mut self.places, path, pid) => {
+                if let Some(found) = self.places.known(&shape) {
+                    return Lookup::Known(self.keep(&shape, path, found));
+                }
+            }
+            Some(_) => return Lookup::Nameless,
+            None => {}
+        }
+        if attempt >= PLAIN {
+            return Lookup::Nameless;
+        }
+        let retry = now + RETRY[attempt];
+        self.cache.miss(path, retry, attempt + 1, !pids.is_empty());
+        Lookup::Later(retry)
+    }
+
+    /// Looks whether known containers were renamed, as many as a few milliseconds allow, the others the next time.
+    /// Gives those that are called something else now; the next lookup tells what.
+    pub fn renamed(&mut self) -> Vec<Shape> {
+        let mut renamed = Vec::new();
+        for shape in self.renames.moved(&self.places.tree) {
+            // A file that cannot be read now takes no name away.
+            let Some(found) = self.places.known(&shape) else { continue };
+            if self.cache.get(&shape.id).is_some_and(|known| *known != found) {
+                self.cache.put(&shape.id, Arc::new(found));
+                renamed.push(shape);
+            }
+        }
+        renamed
+    }
+
     /// What could not be read, and why: a sentence for the first of each kind.
     pub fn problems(&self) -> impl Iterator<Item = &str> {
         self.places.tree.problems()
@@ -166,13 +212,13 @@ impl Names {
         self.cache.fill()
     }
 
-    /// From cheap to dear: known places, the container's ancestors, its mounts, all processes.
+    /// From cheap to dear: known places, the container's ancestors, its mounts, what its ancestors see, all processes.
     fn container(&mut self, shape: &Shape, pids: &[u32], now: Instant, scan: bool) -> Option<Metadata> {
         let places = &mut self.places;
         if let Some(found) = places.known(shape) {
             return Some(found);
         }
-        for ask in [proc::ancestors, proc::mounts] {
+        for ask in [proc::ancestors, mounts::learn] {
             let mut learned = false;
             for &pid in pids.iter().take(PIDS) {
                 match ask(places, shape, pid) {
@@ -184,6 +230,9 @@ impl Names {
             if learned && let Some(found) = places.known(shape) {
                 return Some(found);
             }
+        }
+        if let Some(found) = pids.iter().take(PIDS).find_map(|&pid| proc::within(places, shape, pid)) {
+            return Some(found);
         }
         match scan.then(|| self.scan.run(places, shape, now))? {
             Told::Name(found) => Some(found),
@@ -202,6 +251,9 @@ impl Names {
             };
             self.cache.put(&pod_key(uid), Arc::new(pod));
         }
+        if let Some(file) = &found.file {
+            self.renames.watch(&self.places.tree, shape, file);
+        }
         let found = Arc::new(found);
         self.cache.put(key, Arc::clone(&found));
         found
@@ -214,6 +266,17 @@ fn pod_key(uid: &str) -> String {
 }
 
 impl Places {
+    /// What a process with a root of its own has shown.
+    fn within(root: &Path, bundles: Option<PathBuf>, storage: Option<PathBuf>) -> Places {
+        let roots = |list: Option<PathBuf>| Roots { list: list.into_iter().collect(), fixed: &[] };
+        Places {
+            tree: Tree::new(root),
+            docker: roots(None),
+            bundles: roots(bundles),
+            storage: roots(storage),
+        }
+    }
+
     fn known(&mut self, shape: &Shape) -> Option<Metadata> {
         let own = SOURCES.iter().filter(|source| source.runtime == shape.runtime);
         let others = SOURCES.iter().filter(|source| {

@@ -1,28 +1,27 @@
-//! What processes give away: a shim's working directory, conmon's arguments, a container's mounts. Reads links
-//! and small files of /proc; never `cmdline` of a stranger, which waits for the lock that a stuck task holds.
+//! What processes give away: a shim's working directory, conmon's arguments. Reads links and small files of /proc;
+//! never `cmdline` of a stranger, which waits for the lock that a stuck task holds. What runs in a container may look
+//! like anything, so it is never asked about containers.
 
 use std::{
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use super::{Places, Told, containerd, docker, storage, tree::Tree};
-use crate::resolve::{Runtime, container::Shape};
+use super::{Metadata, Places, Told, containerd, storage, tree::Tree};
+use crate::resolve::{
+    Runtime,
+    container::{self, Shape},
+};
 
 /// A container's processes are rarely deeper below their shim.
 const ANCESTORS: usize = 16;
-/// Where the files that docker mounts show up; podman's and cri-o's are the same.
-const TARGETS: [&str; 3] = ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"];
+/// While runc makes a container its first process is two below the shim.
+const NEAR: usize = 4;
 
 /// What the ancestors of `pid`, a process in the container, lead to: its shim or conmon is one.
 pub(super) fn ancestors(places: &mut Places, shape: &Shape, pid: u32) -> Told {
-    let mut up = pid;
     let mut learned = false;
-    for _ in 0..ANCESTORS {
-        match parent(&places.tree, up) {
-            Some(parent) if parent > 1 => up = parent,
-            _ => break,
-        }
+    for up in above(&places.tree, shape, pid) {
         match process(places, shape, up, true) {
             Told::Name(found) => return Told::Name(found),
             Told::Places => learned = true,
@@ -30,6 +29,84 @@ pub(super) fn ancestors(places: &mut Places, shape: &Shape, pid: u32) -> Told {
         }
     }
     if learned { Told::Places } else { Told::Nothing }
+}
+
+/// The ancestors of a process in a container, without those that are in it.
+fn above(tree: &Tree, shape: &Shape, pid: u32) -> Vec<u32> {
+    let own = cgroup(tree, pid).and_then(|path| own_cgroup(&path, shape));
+    let inside = |pid| {
+        own.as_ref()
+            .is_some_and(|own| cgroup(tree, pid).is_some_and(|path| Path::new(&path).starts_with(own)))
+    };
+    let mut up = pid;
+    let chain = std::iter::from_fn(|| {
+        up = parent(tree, up).filter(|parent| *parent > 1)?;
+        Some(up)
+    });
+    chain.take(ANCESTORS).filter(|pid| !inside(*pid)).collect()
+}
+
+/// The memory cgroup of a process.
+fn cgroup(tree: &Tree, pid: u32) -> Option<String> {
+    let lines = tree.proc(&format!("/proc/{pid}/cgroup"))?;
+    let find = |wanted: &str| {
+        lines.lines().find_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            controllers.split(',').any(|word| word == wanted).then(|| path.to_owned())
+        })
+    };
+    find("memory").or_else(|| find(""))
+}
+
+/// The part of a process's path that is the container's cgroup: the topmost, because a container may call its own
+/// cgroups as it likes.
+fn own_cgroup(path: &str, shape: &Shape) -> Option<PathBuf> {
+    if let Some(place) = &shape.place {
+        return Path::new(path).starts_with(place).then(|| PathBuf::from(place));
+    }
+    let named = |up: &&Path| {
+        up.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.contains(&shape.id))
+    };
+    Path::new(path).ancestors().filter(named).last().map(Path::to_owned)
+}
+
+/// Where a runtime in a container keeps things is a path in that container: what the shim above `pid` can read.
+pub(super) fn within(places: &Places, shape: &Shape, pid: u32) -> Option<Metadata> {
+    let tree = &places.tree;
+    // Without this no ancestor is known to be outside of the container.
+    own_cgroup(&cgroup(tree, pid)?, shape)?;
+    above(tree, shape, pid).into_iter().find_map(|up| {
+        let cwd = tree.link(&format!("/proc/{up}/cwd"));
+        let bundles = cwd.and_then(|cwd| containerd::bundles_of(&cwd, &shape.id));
+        let conmon = conmon(tree, up).filter(|conmon| conmon.id == shape.id);
+        let storage = conmon.and_then(|conmon| storage::root_of(&conmon.bundle));
+        if bundles.is_none() && storage.is_none() {
+            return None;
+        }
+        let found = Places::within(&tree.root_of(up), bundles, storage).known(shape)?;
+        let provenance = format!("{}, as process {up} sees it", found.provenance);
+        Some(Metadata { provenance, file: None, ..found })
+    })
+}
+
+/// Learns the bundles of the shim above `pid` if it serves the container at the cgroup's path, and nothing else.
+pub(super) fn shim_at(places: &mut Places, place: &str, pid: u32) -> bool {
+    let mut up = pid;
+    for _ in 0..NEAR {
+        match parent(&places.tree, up) {
+            Some(parent) if parent > 1 => up = parent,
+            _ => break,
+        }
+        if cgroup(&places.tree, up).is_some_and(|path| Path::new(&path).starts_with(place)) {
+            continue;
+        }
+        let cwd = places.tree.link(&format!("/proc/{up}/cwd"));
+        if let Some(dir) = cwd.and_then(|cwd| containerd::bundles_at(&cwd, place)) {
+            places.bundles.learn(&dir);
+            return true;
+        }
+    }
+    false
 }
 
 /// One process that might serve containers. `related`: it is an ancestor of one.
@@ -62,10 +139,12 @@ fn process(places: &mut Places, shape: &Shape, pid: u32, related: bool) -> Told 
 }
 
 /// Anyone may run a process called conmon, or change to a directory that looks like a bundle: among strangers
-/// only those of the owner of process 1 count.
+/// only those of the owner of process 1 count, and none that is in a container.
 fn trusted(tree: &Tree, pid: u32) -> bool {
     let owner = tree.owner("/proc/1");
-    owner.is_some() && owner == tree.owner(&format!("/proc/{pid}"))
+    let same = owner.is_some() && owner == tree.owner(&format!("/proc/{pid}"));
+    // root in a container is root.
+    same && !cgroup(tree, pid).is_some_and(|path| container::is_inside(&path))
 }
 
 fn parent(tree: &Tree, pid: u32) -> Option<u32> {
@@ -96,66 +175,6 @@ fn conmon(tree: &Tree, pid: u32) -> Option<Conmon> {
         }
     }
     Some(Conmon { id: id?.to_owned(), name: name.map(str::to_owned), bundle: PathBuf::from(bundle?) })
-}
-
-/// The directories that the container's own /etc files come from.
-pub(super) fn mounts(places: &mut Places, shape: &Shape, pid: u32) -> Told {
-    let Some(inside) = places.tree.proc(&format!("/proc/{pid}/mountinfo")) else { return Told::Nothing };
-    let mut new = false;
-    let mut host = None;
-    for mount in inside.lines().filter_map(Mount::parse) {
-        if !TARGETS.iter().any(|target| mount.point == Path::new(target)) {
-            continue;
-        }
-        let host = host.get_or_insert_with(|| {
-            let host =
-                places.tree.proc("/proc/1/mountinfo").or_else(|| places.tree.proc("/proc/self/mountinfo"));
-            host.unwrap_or_default()
-        });
-        for source in mount.on_host(host) {
-            if let Some(root) = docker::root_of(&source, &shape.id)
-                && places.tree.exists(&source)
-            {
-                new |= places.docker.learn(&root);
-            }
-            if let Some(root) = storage::root_of(&source)
-                && places.tree.exists(&source)
-            {
-                new |= places.storage.learn(&root);
-            }
-        }
-    }
-    if new { Told::Places } else { Told::Nothing }
-}
-
-/// A line of mountinfo: <https://www.kernel.org/doc/Documentation/filesystems/proc.rst>, section 3.5.
-struct Mount<'a> {
-    device: &'a str,
-    /// What is mounted: a path within that file system.
-    root: PathBuf,
-    point: PathBuf,
-}
-
-impl<'a> Mount<'a> {
-    fn parse(line: &'a str) -> Option<Mount<'a>> {
-        let mut fields = line.split(' ').skip(2);
-        let device = fields.next()?;
-        Some(Mount { device, root: unescape(fields.next()?), point: unescape(fields.next()?) })
-    }
-
-    /// Where the host sees what is mounted here; a file system may be mounted in several places.
-    fn on_host(&self, host: &str) -> Vec<PathBuf> {
-        let same = host.lines().filter_map(Mount::parse).filter(|mount| mount.device == self.device);
-        same.filter_map(|mount| Some(mount.point.join(self.root.strip_prefix(&mount.root).ok()?)))
-            .take(8)
-            .collect()
-    }
-}
-
-/// The kernel writes space, tab, newline and backslash as octal.
-fn unescape(field: &str) -> PathBuf {
-    let field = field.replace("\\040", " ").replace("\\011", "\t").replace("\\012", "\n");
-    PathBuf::from(field.replace("\\134", "\\"))
 }
 
 /// A walk over all processes, for containers whose own are not known or have lost their shim.

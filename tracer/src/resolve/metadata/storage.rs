@@ -45,12 +45,11 @@ pub(super) fn podman(places: &mut Places, shape: &Shape) -> Option<Metadata> {
             if let Some(entry) = entry {
                 places.storage.hit(&root);
                 let name = labels::text(&entry["names"][0]);
-                return Some(described(
-                    shape,
-                    name,
-                    image(entry),
-                    format!("{list} below {}", root.display()),
-                ));
+                let provenance = format!("{list} below {}", root.display());
+                return Some(Metadata {
+                    file: Some(root.join(list)),
+                    ..described(shape, name, image(entry), provenance)
+                });
             }
         }
     }
@@ -80,4 +79,12 @@ pub(super) fn root_of(path: &Path) -> Option<PathBuf> {
     let userdata = path.ancestors().find(|up| up.ends_with("userdata"))?;
     let root = userdata.parent()?.parent()?;
     root.file_name()?.to_str()?.ends_with("-containers").then(|| root.to_owned())
+}
+
+/// The same of a container's layer, `<root>/<driver>/<layer>/diff`. podman mounts files from another directory, which
+/// does not know names.
+pub(super) fn root_of_layer(upper: &Path) -> Option<PathBuf> {
+    let driver = upper.parent().filter(|_| upper.ends_with("diff"))?.parent()?;
+    let name = driver.file_name()?.to_str()?;
+    Some(driver.with_file_name(format!("{name}-containers")))
 }

@@ -29,6 +29,14 @@ pub(super) struct Tree {
     problems: Vec<(String, String)>,
 }
 
+/// The state of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    file: u64,
+    written: (i64, u64),
+    size: i64,
+}
+
 impl Tree {
     pub fn new(root: &Path) -> Tree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -41,6 +49,11 @@ impl Tree {
             }
         }
         tree
+    }
+
+    /// What is `/` to a process.
+    pub fn root_of(&self, pid: u32) -> PathBuf {
+        self.root.join(format!("proc/{pid}/root"))
     }
 
     pub fn problems(&self) -> impl Iterator<Item = &str> {
@@ -80,6 +93,12 @@ impl Tree {
     pub fn owner(&self, path: &str) -> Option<u32> {
         let fd = self.open(Path::new(path), OFlags::PATH).ok()?;
         Some(fstat(fd).ok()?.st_uid)
+    }
+
+    /// What changes when a file is written or another takes its place.
+    pub fn stamp(&self, path: &Path) -> Option<Stamp> {
+        let stat = fstat(self.open(path, OFlags::PATH | OFlags::NOFOLLOW).ok()?).ok()?;
+        Some(Stamp { file: stat.st_ino, written: (stat.st_mtime, stat.st_mtime_nsec), size: stat.st_size })
     }
 
     /// The names in a directory, as far as `max`.
