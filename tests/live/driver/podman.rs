@@ -54,7 +54,7 @@ impl Podman {
     }
 
     pub fn ask(&self, words: &[&str]) -> Output {
-        let output = output::of(&mut self.command().args(words));
+        let output = output::of(self.command().args(words));
         assert!(output.status.success(), "podman {words:?}: {}", String::from_utf8_lossy(&output.stderr));
         output
     }

@@ -53,7 +53,11 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Top(options) => top::run(*options),
         Command::Doctor(options) => doctor::run(&options),
         Command::GenerateDocs { page } => {
-            print(&if page == "probes" { view::doctor::markdown() } else { metric::markdown() }).map(drop)
+            let text = match page.as_str() {
+                "probes" => view::doctor::markdown(),
+                _ => metric::markdown() + &view::site::markdown(),
+            };
+            print(&text).map(drop)
         }
         Command::GenerateShare { dir } => generate::share(&dir),
     }

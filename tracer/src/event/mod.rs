@@ -1,6 +1,7 @@
 //! BYTES. Every source of data turns what it reads into an [`Event`]; nothing downstream can tell which source
 //! it was. Sources: the ring buffer and counters of the probes, cgroupfs, /proc.
 
+pub mod bpf_costs;
 pub mod cgroupfs;
 pub mod counters;
 pub mod decode;

@@ -68,33 +68,6 @@ pub fn own() -> (Option<Duration>, Option<u64>) {
     (cpu, rss.map(|pages| pages * page_size()))
 }
 
-/// The `/proc/self/fdinfo` files of every BPF map and program that this process holds now.
-pub fn bpf_descriptors() -> Vec<PathBuf> {
-    let Ok(list) = fs::read_dir("/proc/self/fd") else { return Vec::new() };
-    list.flatten()
-        .filter(|entry| {
-            fs::read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("anon_inode:bpf"))
-        })
-        .map(|entry| Path::new("/proc/self/fdinfo").join(entry.file_name()))
-        .collect()
-}
-
-/// What the kernel charges for the BPF maps among them, and how often it skipped a program of ours because
-/// another was running on that CPU (`recursion_misses`; aya does not expose it).
-pub fn bpf_costs(descriptors: &[PathBuf]) -> (u64, u64) {
-    let (mut maps, mut misses) = (0, 0);
-    for text in descriptors.iter().filter_map(|path| fs::read_to_string(path).ok()) {
-        let get = |key: &str| {
-            text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok()).unwrap_or(0)
-        };
-        if text.contains("map_type:") {
-            maps += get("memlock:");
-        }
-        misses += get("recursion_misses:");
-    }
-    (maps, misses)
-}
-
 #[cfg(test)]
 mod tests {
     use super::meminfo;

@@ -74,11 +74,12 @@ impl Pipeline {
         raise_descriptor_limit();
         let started = Instant::now();
         let mut rows = Rows::walk(&facts.cgroup, started)?;
-        let probes = Probes::attach(&options, facts.clone(), rows.tree.len())?;
+        let mut probes = Probes::attach(&options, facts.clone(), rows.tree.len())?;
         rows.place_all();
         let mut sites = Sampler::default();
         if let Some(wish) = &options.sites {
             sites.start(wish, &facts, &options.force, Instant::now())?;
+            probes.recount();
         }
         Ok(Pipeline {
             options,
@@ -150,6 +151,7 @@ impl Pipeline {
                 let wish = SiteWish { chosen: Chosen::Row(row), time };
                 // A failure is in the report, which the view shows.
                 let _ = self.sites.start(&wish, &self.facts, &self.options.force, now);
+                self.probes.recount();
             }
         }
     }
@@ -172,7 +174,9 @@ impl Pipeline {
         self.rows.name_rows();
         self.rows.sample(now, &mut events);
         let at = now.saturating_duration_since(self.started);
-        self.sites.tick(&self.rows, at, now, &mut events);
+        if self.sites.tick(&self.rows, at, now, &mut events) {
+            self.probes.recount();
+        }
         events.push(Event::Host(procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64)));
         for event in &events {
             self.rows.take_in(event);

@@ -1,7 +1,6 @@
 //! The probes of a run: which serve, what they send and count, what that costs in the kernel.
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -14,12 +13,7 @@ use tokio::io::unix::AsyncFd;
 use super::Options;
 use crate::{
     aggregator::Served,
-    event::{
-        Event,
-        counters::Counters,
-        decode,
-        procfs::{bpf_costs, bpf_descriptors},
-    },
+    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode},
     kernel::Facts,
     probe::{
         attach::{Loader, Outcome, Sizes},
@@ -41,8 +35,8 @@ pub struct Probes {
     facts: Facts,
     /// When per-page counting ends.
     charges_until: Option<Instant>,
-    descriptors: Vec<PathBuf>,
-    /// When the descriptors were read, what the maps take, how many runs were skipped.
+    descriptors: BpfCosts,
+    /// When they were read, what the maps take, how many runs were skipped.
     costs: Option<(Instant, u64, u64)>,
     garbled: u64,
     pub served: Served,
@@ -66,7 +60,7 @@ impl Probes {
             outcomes: Vec::new(),
             facts,
             charges_until: options.charges.map(|time| Instant::now() + time),
-            descriptors: Vec::new(),
+            descriptors: BpfCosts::default(),
             costs: None,
             garbled: 0,
             served: Served::default(),
@@ -112,7 +106,12 @@ impl Probes {
         self.served = Served { charges: self.serves("charge"), tasks: self.serves("task_life") };
         let lost = self.facts.cgroup.blind().map(|lost| format!("cgroups: {lost}"));
         self.lines = lost.into_iter().chain(self.outcomes.iter().map(Outcome::line)).collect();
-        self.descriptors = bpf_descriptors();
+        self.recount();
+    }
+
+    /// What is loaded changed, here or elsewhere in this process.
+    pub fn recount(&mut self) {
+        self.descriptors.look();
         self.costs = None;
     }
 
@@ -158,7 +157,7 @@ impl Probes {
         self.counters.as_mut()?.read(events);
         let known = self.costs.filter(|(at, ..)| now.saturating_duration_since(*at) < COSTS_AGE);
         let (at, maps, misses) = known.unwrap_or_else(|| {
-            let (maps, misses) = bpf_costs(&self.descriptors);
+            let (maps, misses) = self.descriptors.read();
             (now, maps, misses)
         });
         self.costs = Some((at, maps, misses));

@@ -115,10 +115,13 @@ impl Sampler {
         attached.beyond = attached.maps.follow(&rows.tree.members(&chosen)) as u64;
     }
 
-    /// Reads what was charged since the last tick.
-    pub fn tick(&mut self, rows: &Rows, at: Duration, now: Instant, events: &mut Vec<Event>) {
+    /// Reads what was charged since the last tick. True when the time is up: then it is detached.
+    pub fn tick(&mut self, rows: &Rows, at: Duration, now: Instant, events: &mut Vec<Event>) -> bool {
         self.follow(rows, at);
-        let Some(attached) = &mut self.attached else { return events.extend(losses(&self.lost)) };
+        let Some(attached) = &mut self.attached else {
+            events.extend(losses(&self.lost));
+            return false;
+        };
         let mut read = Vec::new();
         attached.maps.read(&mut read);
         self.losing.clear();
@@ -149,6 +152,7 @@ impl Sampler {
             self.end();
         }
         self.publish();
+        over
     }
 
     fn end(&mut self) {

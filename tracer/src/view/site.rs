@@ -235,6 +235,33 @@ pub fn folded(report: &SiteReport) -> String {
     out
 }
 
+/// For `docs/metrics.md`.
+pub fn markdown() -> String {
+    let mut page = String::from(
+        "\n# Sites of charges\n\n\
+         `memtrace top -c PATTERN --sites --json` adds `sites` to each interval, else `null`: `how` (the hook, and what its \
+         numbers are worth), `running` (false when the time was up) and `containers`, one for each row that was followed:\n\n\
+         | JSON | unit | what it is |\n|---|---|---|\n\
+         | `container` | | as in `containers` |\n\
+         | `watched_s` | seconds | since when it is, or for how long it was, followed |\n\
+         | `charged` | bytes | charged to it meanwhile, whatever was uncharged again; sampled: a stack stands for each batch \
+         of 32 or 64 pages of a CPU |\n\
+         | `samples` | count | kernel stacks that this rests on |\n\
+         | `processes` | | `pid` (thread group), `comm` (of the group leader) and `charged`: who ran when it was charged, largest \
+         first. Usually the one it was charged for; a kernel thread where the kernel worked for it |\n\
+         | `kinds` | | `kind` and `charged`, largest first |\n\
+         | `stacks` | | `pid`, `comm`, `kind`, `charged`, `samples` and `stack` (functions, the charge first), the 50 largest |\n\
+         | `stacks_left_out` | count | stacks beyond those; `--folded FILE` has all |\n\n\
+         The kind is decided by the first function, from the charge outwards, that tells it (`tracer/src/resolve/stack.rs`, \
+         names of 5.10 to 7.2): ",
+    );
+    let kinds = Kind::ALL
+        .map(|kind| format!("{} ({})", serde_json::json!(kind).as_str().unwrap_or("?"), kind.title()));
+    page.push_str(&kinds.join(", "));
+    page.push_str(".\n");
+    page
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
