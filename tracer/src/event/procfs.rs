@@ -1,10 +1,6 @@
 //! Host memory from `/proc/meminfo` and the kernel's own counts of memory cgroups; what memtrace itself costs.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
 use super::{DeadCgroups, HostMemory, page_size};
 use crate::kernel::cgroup::Layout;
