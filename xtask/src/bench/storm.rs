@@ -23,7 +23,11 @@ enum Beside {
     Nothing,
     Default,
     Charges,
+    /// Its own charges followed to their sites, and those of another cgroup.
+    Sites,
+    OtherSites,
     Bpftrace,
+    BpftraceStacks,
 }
 
 struct Storm {
@@ -63,9 +67,10 @@ pub(super) fn writes(bed: &Bed, report: &mut Report) -> Result<()> {
 }
 
 fn run(bed: &Bed, report: &mut Report, storm: &Storm) -> Result<()> {
-    let mut kinds = vec![Beside::Nothing, Beside::Default, Beside::Charges];
+    let mut kinds =
+        vec![Beside::Nothing, Beside::Default, Beside::Charges, Beside::OtherSites, Beside::Sites];
     match tracing::missing() {
-        None => kinds.push(Beside::Bpftrace),
+        None => kinds.extend([Beside::Bpftrace, Beside::BpftraceStacks]),
         Some(why) => report.skip("a storm beside bpftrace", why),
     }
     let cgroup = OwnCgroup::make(member::parent(bed))?;
@@ -110,7 +115,10 @@ impl Beside {
             Self::Nothing => "alone",
             Self::Default => "memtrace top",
             Self::Charges => "memtrace top --charges",
+            Self::Sites => "memtrace top -c it --sites",
+            Self::OtherSites => "memtrace top -c other --sites",
             Self::Bpftrace => "bpftrace, charges by cgroup",
+            Self::BpftraceStacks => "bpftrace, charges by stack",
         }
     }
 
@@ -120,16 +128,23 @@ impl Beside {
             Self::Nothing => return Ok(None),
             Self::Default => bed.memtrace(&["--json"]),
             Self::Charges => bed.memtrace(&["--json", "--charges=60"]),
-            Self::Bpftrace => {
+            Self::Sites => {
+                let name = member::parent(bed);
+                let name = name.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                bed.memtrace(&["--json", "-c", &format!("/{name}"), "--sites=60"])
+            }
+            Self::OtherSites => bed.memtrace(&["--json", "-c", "/nobody-is-called-so", "--sites=60"]),
+            Self::Bpftrace | Self::BpftraceStacks => {
+                let count = if self == Self::Bpftrace { tracing::COUNT } else { tracing::STACKS };
                 let mut bpftrace = Command::new("bpftrace");
                 let ready = "interval:ms:1 { if (!@ready) { @ready = 1; printf(\"ready\\n\"); } }";
-                bpftrace.args(["-e", &format!("{} {ready}", tracing::COUNT)]);
+                bpftrace.args(["-e", &format!("{count} {ready}")]);
                 bpftrace
             }
         };
         let mut running = Running::start(&mut command)?;
         // bpftrace says how many probes it attaches before it does.
-        running.line(&bed.stop, if self == Self::Bpftrace { 2 } else { 1 })?;
+        running.line(&bed.stop, if matches!(self, Self::Bpftrace | Self::BpftraceStacks) { 2 } else { 1 })?;
         Ok(Some(running))
     }
 }

@@ -14,6 +14,9 @@ const TRACEFS: &str = "/sys/kernel/tracing";
 
 /// Charges by memory cgroup, from the tracepoint that memtrace counts too where there is nothing cheaper.
 pub(super) const COUNT: &str = "tracepoint:memcg:mod_memcg_lruvec_state { @[args->id] = sum(args->val); }";
+/// The same by process and kernel stack.
+pub(super) const STACKS: &str =
+    "tracepoint:memcg:mod_memcg_lruvec_state { @[args->id, pid, kstack] = sum(args->val); }";
 /// The floor: a program that does nothing, on the same hook.
 pub(super) const EMPTY: &str = "tracepoint:memcg:mod_memcg_lruvec_state { }";
 
