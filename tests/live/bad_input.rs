@@ -233,7 +233,7 @@ fn a_runtime_directory_that_tells_nothing() {
 fn a_storm_of_cgroups() {
     let top = Made::top("storm");
     let keeper = top.child("keeper");
-    let mut memtrace = Memtrace::top(&["-i", "0.1"]);
+    let mut memtrace = Memtrace::top(&["-i", "0.5"]);
     let start = Instant::now();
     let mut made = 0;
     while start.elapsed() < Duration::from_secs(4) {
@@ -250,7 +250,6 @@ fn a_storm_of_cgroups() {
         }
         made += dirs.len();
     }
-    memtrace.waiting();
     let interval = memtrace.later(3);
     let inside = format!("{}/", top.path);
     let left: Vec<&str> = interval

@@ -15,6 +15,7 @@ use std::{
 };
 
 use tokio::sync::{mpsc, watch};
+use tracer_ebpf::abi::failure::Failure;
 
 pub use self::sites::{Chosen, SiteWish};
 use self::{own::Meter, probes::Probes, rows::Rows, sites::Sampler};
@@ -63,6 +64,8 @@ pub struct Pipeline {
     sites: Sampler,
     meter: Meter,
     rescanned: Instant,
+    /// Events that the ring buffer had no room for, so far.
+    overflowed: u64,
     started: Instant,
     sequence: u64,
     hostname: String,
@@ -89,6 +92,7 @@ impl Pipeline {
             sites,
             meter: Meter::new()?,
             rescanned: started,
+            overflowed: 0,
             started,
             sequence: 0,
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -156,6 +160,17 @@ impl Pipeline {
         }
     }
 
+    /// Whether events were lost in this interval: what they told is looked for.
+    fn overflow(&mut self, events: &[Event]) -> bool {
+        let lost = events.iter().find_map(|event| match event {
+            Event::Lost { what, count } => (*what == Failure::RingFull.sentence()).then_some(*count),
+            _ => None,
+        });
+        let more = lost.is_some_and(|lost| lost > self.overflowed);
+        self.overflowed = lost.unwrap_or(self.overflowed);
+        more
+    }
+
     /// Reads everything that is read once a tick and closes the interval.
     fn tick(&mut self) -> Arc<Snapshot> {
         let now = Instant::now();
@@ -165,7 +180,7 @@ impl Pipeline {
         let mut events = Vec::new();
         let maps = self.probes.read(now, &mut events);
         let age = now.saturating_duration_since(self.rescanned);
-        if age >= RESCAN || !self.probes.tell_of_cgroups() {
+        if age >= RESCAN || self.overflow(&events) || !self.probes.tell_of_cgroups() {
             self.rows.rescan(now);
         }
         if age >= RESCAN {
