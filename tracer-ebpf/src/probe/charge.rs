@@ -238,25 +238,45 @@ pub fn state_raw(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// (memory cgroup, pages) of a record whose item is wanted.
 #[inline(always)]
-fn classic(ctx: &TracePointContext, item: Symbol, id: Symbol, val: Symbol, wanted: fn(u32) -> bool) -> u32 {
+fn record(
+    ctx: &TracePointContext,
+    item: Symbol,
+    id: Symbol,
+    val: Symbol,
+    wanted: fn(u32) -> bool,
+) -> Option<(u64, i32)> {
     // Read through the helper: the verifier allows only literal offsets on the record itself.
     // SAFETY: the offsets come from the tracepoint's own format.
     unsafe {
-        if ctx.read_at(number(item) as usize).is_ok_and(wanted)
-            && let (Ok(id), Ok(val)) =
-                (ctx.read_at::<u64>(number(id) as usize), ctx.read_at::<i32>(number(val) as usize))
-        {
-            moved(id, val);
+        if !ctx.read_at(number(item) as usize).is_ok_and(wanted) {
+            return None;
         }
+        Some((ctx.read_at(number(id) as usize).ok()?, ctx.read_at(number(val) as usize).ok()?))
+    }
+}
+/// Of `mod_memcg_lruvec_state`.
+#[inline(always)]
+pub(super) fn lruvec_record(ctx: &TracePointContext) -> Option<(u64, i32)> {
+    record(ctx, Symbol::TpLruvecItem, Symbol::TpLruvecId, Symbol::TpLruvecVal, lruvec_item)
+}
+/// Of `mod_memcg_state`.
+#[inline(always)]
+pub(super) fn state_record(ctx: &TracePointContext) -> Option<(u64, i32)> {
+    record(ctx, Symbol::TpStateItem, Symbol::TpStateId, Symbol::TpStateVal, state_item)
+}
+#[tracepoint]
+pub fn lruvec_tp(ctx: TracePointContext) -> u32 {
+    if let Some((id, pages)) = lruvec_record(&ctx) {
+        moved(id, pages);
     }
     0
 }
 #[tracepoint]
-pub fn lruvec_tp(ctx: TracePointContext) -> u32 {
-    classic(&ctx, Symbol::TpLruvecItem, Symbol::TpLruvecId, Symbol::TpLruvecVal, lruvec_item)
-}
-#[tracepoint]
 pub fn state_tp(ctx: TracePointContext) -> u32 {
-    classic(&ctx, Symbol::TpStateItem, Symbol::TpStateId, Symbol::TpStateVal, state_item)
+    if let Some((id, pages)) = state_record(&ctx) {
+        moved(id, pages);
+    }
+    0
 }

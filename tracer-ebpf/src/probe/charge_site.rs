@@ -21,7 +21,7 @@ use tracer_ebpf::abi::{
     site::{BATCH, NO_STACK, SiteCount, SiteKey},
 };
 
-use super::charge::{lruvec_item, state_item};
+use super::charge::{lruvec_item, lruvec_record, state_item, state_record};
 use crate::{
     access::{Direct, Probed},
     atomic,
@@ -191,24 +191,17 @@ pub fn site_state_raw(ctx: RawTracePointContext) -> i32 {
     0
 }
 
-#[inline(always)]
-fn classic(ctx: &TracePointContext, item: Symbol, id: Symbol, val: Symbol, wanted: fn(u32) -> bool) -> u32 {
-    // SAFETY: the offsets come from the tracepoint's own format.
-    unsafe {
-        if ctx.read_at(number(item) as usize).is_ok_and(wanted)
-            && let (Ok(id), Ok(val)) =
-                (ctx.read_at::<u64>(number(id) as usize), ctx.read_at::<i32>(number(val) as usize))
-        {
-            page(ctx, id, val);
-        }
+#[tracepoint]
+pub fn site_lruvec_tp(ctx: TracePointContext) -> u32 {
+    if let Some((id, pages)) = lruvec_record(&ctx) {
+        page(&ctx, id, pages);
     }
     0
 }
 #[tracepoint]
-pub fn site_lruvec_tp(ctx: TracePointContext) -> u32 {
-    classic(&ctx, Symbol::TpLruvecItem, Symbol::TpLruvecId, Symbol::TpLruvecVal, lruvec_item)
-}
-#[tracepoint]
 pub fn site_state_tp(ctx: TracePointContext) -> u32 {
-    classic(&ctx, Symbol::TpStateItem, Symbol::TpStateId, Symbol::TpStateVal, state_item)
+    if let Some((id, pages)) = state_record(&ctx) {
+        page(&ctx, id, pages);
+    }
+    0
 }
