@@ -64,7 +64,8 @@ impl Podman {
         let name = format!("{}-{}", wanted.name, std::process::id());
         let id_file = scratch::dir("cid").join("id");
         let mut command = self.command();
-        command.args(["run", "--rm", "--name", &name]).arg("--cidfile").arg(&id_file);
+        // One of that name may be about to be removed.
+        command.args(["run", "--rm", "--replace", "--name", &name]).arg("--cidfile").arg(&id_file);
         match pod {
             Some(pod) => command.args(["--pod", &pod.own.id]),
             None => command.args(["--network", "none"]),
