@@ -106,3 +106,27 @@ fn strangers_are_not_trusted() {
     let pid = case["pids"][0].as_u64().unwrap() as u32;
     assert!(matches!(names.lookup(&shape, &[pid], now), Lookup::Known(_)));
 }
+
+/// A container that nests a pod by the uid of the host's names its own pod, not that one.
+#[test]
+fn a_nested_pod_is_another() {
+    let dir = TempDir::new().unwrap();
+    let outer = "b".repeat(64);
+    let spec = json!({"annotations": {"io.kubernetes.cri.sandbox-name": "liar"}});
+    put(
+        dir.path(),
+        &format!("run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}/config.json"),
+        &spec.to_string(),
+    );
+    let mut names = Names::new(dir.path());
+    let now = Instant::now();
+    let nested = format!("/docker/{outer}/kubepods/pod1");
+    assert!(matches!(names.lookup(&classify(&format!("{nested}/{ID}")), &[], now), Lookup::Known(_)));
+    assert!(matches!(names.lookup(&classify(&nested), &[], now), Lookup::Known(_)));
+    assert!(matches!(names.lookup(&classify("/kubepods/pod1"), &[], now), Lookup::Later(_)));
+    put(dir.path(), "var/log/pods/shop_web-0_1/x", "");
+    let Lookup::Known(found) = names.lookup(&classify("/kubepods/pod1"), &[], now + RETRY[0]) else {
+        panic!("the kubelet knows it");
+    };
+    assert_eq!(found.pod.as_deref(), Some("web-0"));
+}
