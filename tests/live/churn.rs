@@ -59,7 +59,7 @@ fn amount(number: u64) -> u64 {
 /// Mostly runc, because it is quick: ids and paths used again and again, with and without the shape of an id; between
 /// them podman and docker, whose names are used again.
 fn start(number: u64, parent: &Made) -> Container {
-    let again = number % 40;
+    let again = number % 200;
     let total = amount(number).to_string();
     let words = ["anon", "--total", &total, "--hold", "0.6"];
     let name = format!("churn-{again}");

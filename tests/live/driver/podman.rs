@@ -64,8 +64,7 @@ impl Podman {
         let name = format!("{}-{}", wanted.name, std::process::id());
         let id_file = scratch::dir("cid").join("id");
         let mut command = self.command();
-        // One of that name may be about to be removed.
-        command.args(["run", "--rm", "--replace", "--name", &name]).arg("--cidfile").arg(&id_file);
+        command.args(["run", "--rm", "--name", &name]).arg("--cidfile").arg(&id_file);
         match pod {
             Some(pod) => command.args(["--pod", &pod.own.id]),
             None => command.args(["--network", "none"]),
@@ -101,8 +100,14 @@ impl Podman {
             },
             client,
             said,
+            // On a busy machine podman may lose a race with itself, and leaves the container.
             remove: Box::new(move || {
-                let _ = output::of(asked.command().args(["rm", "--force", "--time", "0", &remove_id]));
+                for _ in 0..5 {
+                    let words = ["rm", "--force", "--ignore", "--time", "0", &remove_id];
+                    if output::of(asked.command().args(words)).status.success() {
+                        return;
+                    }
+                }
             }),
         }
     }
