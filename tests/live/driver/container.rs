@@ -96,7 +96,7 @@ impl Drop for Container {
                 if !matches!(self.client.try_wait(), Ok(None)) {
                     break;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(50));
+                std::thread::sleep(Duration::from_millis(50));
             }
         }
         (self.remove)();
