@@ -59,7 +59,7 @@ fn amount(number: u64) -> u64 {
 /// Mostly runc, because it is quick: ids and paths used again and again, with and without the shape of an id; between
 /// them podman and docker, whose names are used again.
 fn start(number: u64, parent: &Made) -> Container {
-    let again = number % 40;
+    let again = number % 200;
     let total = amount(number).to_string();
     let words = ["anon", "--total", &total, "--hold", "0.6"];
     let name = format!("churn-{again}");
@@ -123,10 +123,17 @@ impl Life {
         if told.removed.len() != 1 {
             return Some(format!("removed {} times", told.removed.len()));
         }
-        let held = told.removed[0]["most"]["anon"].as_u64();
-        let theirs = self.bytes..self.bytes + BESIDE;
-        (!held.is_some_and(|held| theirs.contains(&held)) || told.most >= theirs.end)
-            .then(|| format!("held {}, told as {held:?}, at most {}", self.bytes, told.most))
+        // The kernel's own word at the end, which counts the runtime's start too.
+        let peak = told.removed[0]["peak"].as_u64();
+        let (most, end) = (self.read(told), self.bytes + BESIDE);
+        (peak.is_none_or(|peak| peak < self.bytes) || most >= end || told.most >= end).then(|| {
+            format!("held {}, told as {most}, {} in an interval, peak {peak:?}", self.bytes, told.most)
+        })
+    }
+
+    /// The anonymous memory that was read when it held most. On a busy machine that may be too early a look.
+    fn read(&self, told: &Told) -> u64 {
+        told.removed[0]["most"]["anon"].as_u64().unwrap_or(0)
     }
 }
 
@@ -205,9 +212,13 @@ fn every_life_of_many_is_told_as_its_own() {
             Some(format!("{:?} in {}: {wrong}", life.known.name, life.known.cgroup.path))
         })
         .collect();
+    let whole = lives.iter().filter(|life| {
+        told.get(&life.cgroup).is_some_and(|told| !told.removed.is_empty() && life.read(told) >= life.bytes)
+    });
+    let whole = whole.count();
     let at = |part: usize| seen[(seen.len() - 1) * part / 2];
     println!(
-        "{count} containers in {:.0} s, {} cgroups told, {} wrong, {lost} events lost; RSS and descriptors {:?} {:?} {:?}; rows {before}, then {after}",
+        "{count} containers in {:.0} s, {} cgroups told, {} wrong, {whole} read whole, {lost} events lost; RSS and descriptors {:?} {:?} {:?}; rows {before}, then {after}",
         took.as_secs_f64(),
         told.len(),
         wrong.len(),
@@ -216,7 +227,8 @@ fn every_life_of_many_is_told_as_its_own() {
         at(2),
     );
     assert!(wrong.is_empty(), "{} of {count} are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!(lost, 0, "nothing was lost unsaid");
+    assert!(whole * 10 > lives.len() * 9, "only {whole} were read when they held all");
+    assert_eq!(lost, 0, "nothing was lost");
     // What it holds follows what is there, not what ever was.
     let (half, end) = (at(1), at(2));
     assert!(end.0 < half.0 + 4 * MIB, "RSS went from {} to {}", half.0, end.0);

@@ -6,6 +6,7 @@ use std::{
     path::Path,
     process::Child,
     sync::mpsc::Receiver,
+    time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -75,7 +76,14 @@ impl Container {
 
     pub fn ended(&mut self) {
         wait_for("a container to end", || self.client.try_wait().expect("it is our child"));
-        wait_for("a container's cgroup to go", || (!self.cgroup.dir().exists()).then_some(()));
+        let ended = Instant::now();
+        wait_for("a container's cgroup to go", || {
+            if ended.elapsed() > Duration::from_secs(10) {
+                // The runtime forgot about it.
+                (self.remove)();
+            }
+            (!self.cgroup.dir().exists()).then_some(())
+        });
     }
 }
 
@@ -88,7 +96,7 @@ impl Drop for Container {
                 if !matches!(self.client.try_wait(), Ok(None)) {
                     break;
                 }
-                std::thread::sleep(std::time::Duration::from_millis(50));
+                std::thread::sleep(Duration::from_millis(50));
             }
         }
         (self.remove)();

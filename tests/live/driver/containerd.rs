@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    cgroup::hierarchy,
+    cgroup::{Hierarchy, hierarchy},
     daemon::Daemon,
     guard,
     image::{self, ran},
@@ -125,7 +125,10 @@ impl Drop for Started {
 /// for them, if nothing else is there.
 pub fn forget(path: &str) -> String {
     let mut line = String::new();
-    let mounts = if hierarchy().v2 { "/sys/fs/cgroup" } else { "/sys/fs/cgroup/*" };
+    let mounts = match hierarchy() {
+        Hierarchy { mount, v2: true } => mount.display().to_string(),
+        _ => "/sys/fs/cgroup/*".to_owned(),
+    };
     line += &format!("for at in {mounts}{path}; do drop_cgroup \"$at\"; done 2>/dev/null; ");
     let mut above = Path::new(path).parent();
     while let Some(parent) = above.filter(|parent| *parent != Path::new("/")) {

@@ -103,6 +103,11 @@ impl Docker {
         first.arg("--config").arg(dir.join("containerd.toml"));
         // What is left of a container when this process is killed: its shim knows the directory.
         guard::at_end(&format!("end_all {shown}"));
+        // And its containers, if that was in the middle.
+        guard::at_end(&format!(
+            "for one in {shown}/data/containers/*; do for at in /sys/fs/cgroup{PARENT}/${{one##*/}} \
+             /sys/fs/cgroup/*{PARENT}/${{one##*/}}; do drop_cgroup \"$at\"; done; done 2>/dev/null"
+        ));
         if let Some(shims) = binaries.shims {
             let path = env::var("PATH").expect("there is a PATH");
             first.env("PATH", format!("{}:{path}", shims.display()));

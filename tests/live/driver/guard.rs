@@ -13,7 +13,7 @@ use std::{
 const SCRIPT: &str = r#"
 lives() { grep -q "$2" "/proc/$1/cmdline" 2>/dev/null; }
 end() {
-    lives "$1" "$2" && kill "$1"
+    lives "$1" "$2" && kill "$1" && kill -CONT "$1"
     left=200
     while lives "$1" "$2" && [ "$left" -gt 0 ]; do sleep 0.1; left=$((left - 1)); done
 }

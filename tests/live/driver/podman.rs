@@ -100,8 +100,14 @@ impl Podman {
             },
             client,
             said,
+            // On a busy machine podman may lose a race with itself, and leaves the container.
             remove: Box::new(move || {
-                let _ = output::of(asked.command().args(["rm", "--force", "--time", "0", &remove_id]));
+                for _ in 0..5 {
+                    let words = ["rm", "--force", "--ignore", "--time", "0", &remove_id];
+                    if output::of(asked.command().args(words)).status.success() {
+                        return;
+                    }
+                }
             }),
         }
     }

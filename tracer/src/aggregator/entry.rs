@@ -141,8 +141,13 @@ impl Entry {
         let Some(stat) = stat else { return false };
         self.now.read(stat);
         self.kernel_inferred = stat.kernel_inferred;
-        if self.now.get(Kind::Current) >= self.most[Kind::Current as usize] {
-            self.most = self.now.into_inner();
+        // By the pages that it was made of: usage is exact at once, the kernel gathers these a little later.
+        let pages = |of: &[Option<u64>; KINDS]| {
+            of[Kind::Anon as usize].zip(of[Kind::File as usize]).map(|(a, f)| a + f)
+        };
+        let now = self.now.into_inner();
+        if pages(&now) >= pages(&self.most) {
+            self.most = now;
         }
         let Some(More { limit, tasks, oom_kills, throttled, .. }) = stat.more else { return false };
         let other_limit = self.limit != limit;

@@ -118,7 +118,7 @@ impl Tree {
         }
     }
 
-    /// Whether a cgroup inside a container bears the id of a container elsewhere: a container may name its own
+    /// Whether a cgroup inside a container bears the id of a container or pod elsewhere: a container may name its own
     /// cgroups as it likes, and must not borrow another's name by it.
     pub fn borrows_id(&self, id: u64) -> bool {
         let Some(node) = self.nodes.get(&id) else { return false };
@@ -128,7 +128,7 @@ impl Tree {
         while let Some(row) = above {
             if is_container(row) {
                 return self.nodes.iter().any(|(other, twin)| {
-                    *other != id && twin.shape.role == Role::Container && twin.shape.id == node.shape.id
+                    *other != id && twin.shape.role == node.shape.role && twin.shape.id == node.shape.id
                 });
             }
             above = self.row_above(row);
@@ -370,6 +370,10 @@ mod tests {
         let tree = Tree::walk(root.path(), false).expect("a tree");
         assert!(tree.is_row(fake) && tree.borrows_id(fake));
         assert!(!tree.borrows_id(victim) && !tree.borrows_id(nested), "docker in docker keeps its names");
+        let pod = cgroup(root.path(), "kubepods/pod1");
+        let fake = cgroup(root.path(), &format!("docker/{a}/kubepods/pod1"));
+        let tree = Tree::walk(root.path(), false).expect("a tree");
+        assert!(tree.borrows_id(fake) && !tree.borrows_id(pod));
     }
 
     /// v2: the controller may be enabled after the cgroup was made.

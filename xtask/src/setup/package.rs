@@ -36,7 +36,8 @@ const fn package(
 const PACKAGES: &[Package] = &[
     package(Purpose::Test, "docker.io", Some("dockerd"), "a runtime memtrace names containers of"),
     package(Purpose::Test, "containerd", Some("containerd"), "below docker; its CRI plugin makes pods"),
-    package(Purpose::Test, "runc", Some("runc"), "starts the containers of docker"),
+    package(Purpose::Test, "runc", Some("runc"), "starts the containers of docker, containerd and podman"),
+    package(Purpose::Test, "curl", Some("curl"), "asks containerd's CRI for pods"),
     package(
         Purpose::Test,
         "crun",

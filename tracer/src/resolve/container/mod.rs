@@ -19,6 +19,9 @@ pub struct Shape {
     /// The whole path where people choose the id, which is then unique in its namespace only.
     #[serde(skip)]
     pub place: Option<String>,
+    /// The container that a container or pod is nested in: what ids mean in there is that container's affair.
+    #[serde(skip)]
+    pub outer: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
@@ -185,7 +188,8 @@ pub fn classify(path: &str) -> Shape {
             };
             let chosen = form.role == Role::Container && !is_hex64(&id);
             let place = chosen.then(|| path.to_owned());
-            Shape { role: form.role, runtime: form.runtime, id, pod_uid, certain: form.certain, place }
+            let outer = container_above(&parts);
+            Shape { role: form.role, runtime: form.runtime, id, pod_uid, certain: form.certain, place, outer }
         }
         Some(Found { form, id: None, .. }) => Shape {
             role: form.role,
@@ -194,10 +198,19 @@ pub fn classify(path: &str) -> Shape {
             pod_uid: None,
             certain: form.certain,
             place: None,
+            outer: None,
         },
         None => {
             let role = if parts.is_empty() || is_namespace(&parts) { Role::Inner } else { Role::Plain };
-            Shape { role, runtime: Runtime::Cgroup, id: whole(), pod_uid: None, certain: true, place: None }
+            Shape {
+                role,
+                runtime: Runtime::Cgroup,
+                id: whole(),
+                pod_uid: None,
+                certain: true,
+                place: None,
+                outer: None,
+            }
         }
     }
 }
@@ -219,6 +232,7 @@ pub fn in_namespace(path: &str) -> Option<Shape> {
         pod_uid: None,
         certain: true,
         place: Some(path.to_owned()),
+        outer: None,
     })
 }
 
@@ -253,6 +267,15 @@ fn pod_above(parts: &[&str]) -> Option<String> {
         }
     }
     None
+}
+
+/// The id of the nearest container that the last of `parts` is in.
+fn container_above(parts: &[&str]) -> Option<String> {
+    (1..parts.len())
+        .rev()
+        .filter_map(|len| find(&parts[..len]))
+        .find(|found| found.form.role == Role::Container)?
+        .id
 }
 
 /// A containerd namespace's own directory: at the top, or at the top of a container's inside.

@@ -65,6 +65,8 @@ fn rows() {
         format!("/kubepods.slice/kubepods-pod1.slice/crio-conmon-{a}.scope"),
         "/lxc.payload.web/system.slice/nginx.service".into(),
         "/plain/inner".into(),
+        "/machine.slice/systemd-nspawn@web.service".into(),
+        format!("/machine.slice/systemd-nspawn@web.service/payload/docker/{a}"),
     ] {
         assert!(row(&path), "{path} should be a row");
     }
@@ -74,6 +76,8 @@ fn rows() {
         format!("/docker/{a}/kubelet/kubepods/burstable"),
         format!("/machine.slice/libpod-{a}.scope/container"),
         "/system.slice/web.service/runtime".into(),
+        "/machine.slice/systemd-nspawn@web.service/payload".into(),
+        format!("/docker/{a}/docker/{b}/docker"),
         "/system.slice/web.service/a/b".into(),
     ] {
         assert!(!row(&path), "{path} should belong to what holds it");

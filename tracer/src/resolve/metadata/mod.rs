@@ -132,8 +132,8 @@ impl Names {
     /// `pids`: processes in the cgroup, if known; they lead to files in places of someone's own choice.
     pub fn lookup(&mut self, shape: &Shape, pids: &[u32], now: Instant) -> Lookup {
         let key = match shape.role {
-            Role::Pod => pod_key(&shape.id),
-            Role::Container => shape.place.clone().unwrap_or_else(|| shape.id.clone()),
+            Role::Pod => pod_key(shape, &shape.id),
+            Role::Container => key(shape),
             Role::Plain => return self.plain(&shape.id, pids, now),
             _ => return Lookup::Nameless,
         };
@@ -148,7 +148,8 @@ impl Names {
             None => 0,
         };
         let found = if shape.role == Role::Pod {
-            kubelet::pod(&mut self.places, &shape.id)
+            // The host's kubelet knows nothing of pods in a container.
+            shape.outer.is_none().then(|| kubelet::pod(&mut self.places, &shape.id)).flatten()
         } else {
             // What is still unknown after all the waits is not worth further walks through /proc.
             self.container(shape, pids, now, attempt <= RETRY.len())
@@ -194,8 +195,9 @@ impl Names {
         for shape in self.renames.moved(&self.places.tree) {
             // A file that cannot be read now takes no name away.
             let Some(found) = self.places.known(&shape) else { continue };
-            if self.cache.get(&shape.id).is_some_and(|known| *known != found) {
-                self.cache.put(&shape.id, Arc::new(found));
+            let key = key(&shape);
+            if self.cache.get(&key).is_some_and(|known| *known != found) {
+                self.cache.put(&key, Arc::new(found));
                 renamed.push(shape);
             }
         }
@@ -249,7 +251,7 @@ impl Names {
                 provenance: format!("one of its containers: {}", found.provenance),
                 ..Metadata::default()
             };
-            self.cache.put(&pod_key(uid), Arc::new(pod));
+            self.cache.put(&pod_key(shape, uid), Arc::new(pod));
         }
         if let Some(file) = &found.file {
             self.renames.watch(&self.places.tree, shape, file);
@@ -260,9 +262,18 @@ impl Names {
     }
 }
 
+/// A container may call what it nests by the id of another one or of its pod: that must not reach the other's name.
+fn key(shape: &Shape) -> String {
+    match (&shape.place, &shape.outer) {
+        (Some(place), _) => place.clone(),
+        (None, Some(outer)) => format!("{outer}/{}", shape.id),
+        (None, None) => shape.id.clone(),
+    }
+}
+
 /// Pods and containers share the cache; ids have no slash.
-fn pod_key(uid: &str) -> String {
-    format!("pod/{uid}")
+fn pod_key(shape: &Shape, uid: &str) -> String {
+    format!("pod/{}/{uid}", shape.outer.as_deref().unwrap_or_default())
 }
 
 impl Places {

@@ -22,6 +22,10 @@ const NEAR: usize = 4;
 pub(super) fn ancestors(places: &mut Places, shape: &Shape, pid: u32) -> Told {
     let mut learned = false;
     for up in above(&places.tree, shape, pid) {
+        // In another container, where paths are not the host's: see `within`.
+        if in_container(&places.tree, up) {
+            continue;
+        }
         match process(places, shape, up, true) {
             Told::Name(found) => return Told::Name(found),
             Told::Places => learned = true,
@@ -144,7 +148,11 @@ fn trusted(tree: &Tree, pid: u32) -> bool {
     let owner = tree.owner("/proc/1");
     let same = owner.is_some() && owner == tree.owner(&format!("/proc/{pid}"));
     // root in a container is root.
-    same && !cgroup(tree, pid).is_some_and(|path| container::is_inside(&path))
+    same && !in_container(tree, pid)
+}
+
+fn in_container(tree: &Tree, pid: u32) -> bool {
+    cgroup(tree, pid).is_some_and(|path| container::is_inside(&path))
 }
 
 fn parent(tree: &Tree, pid: u32) -> Option<u32> {
