@@ -102,8 +102,7 @@ impl Host {
         let state = aggregator.host();
         let memory = &state.memory;
         let used = memory.total.zip(memory.free).map(|(total, free)| total.saturating_sub(free));
-        let known = tick.rows.iter().filter_map(|row| row.memory.current);
-        let attributed = Some(known.sum::<u64>());
+        let attributed = Some(tick.held);
         let left = state.remainder(&tick.attributed);
         let total = used.zip(attributed).map(|(used, rows)| used as i64 - rows as i64);
         let parts = [
