@@ -90,7 +90,7 @@ pub struct Snapshot {
     pub hostname: String,
     pub kernel: String,
     pub host: Host,
-    /// Every row, unfiltered and unsorted: a view filters and sorts.
+    /// Every row, unfiltered, by path: a view filters and sorts.
     pub rows: Vec<Arc<Row>>,
     /// One line per probe, for the detail of a view: which hook serves it, or why none does.
     pub probes: Arc<[String]>,

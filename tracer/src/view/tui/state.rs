@@ -128,8 +128,12 @@ impl State {
     }
 
     pub fn update(&mut self, snapshot: Arc<Snapshot>) {
-        self.history.add(&snapshot);
-        self.trails.add(&snapshot, self.detail.as_ref().map(|row| row.container.cgroup.id));
+        let changed = changed(self.latest.as_deref(), &snapshot);
+        self.history.add(&snapshot, &changed);
+        if self.latest.as_ref().is_none_or(|latest| latest.rows.len() != snapshot.rows.len()) {
+            self.history.retain(&snapshot);
+        }
+        self.trails.add(&snapshot, &changed, self.detail.as_ref().map(|row| row.container.cgroup.id));
         if !self.paused || self.shown.is_none() {
             self.shown = Some(Arc::clone(&snapshot));
         }
@@ -293,6 +297,17 @@ impl State {
                 *detail = Arc::clone(row);
             }
         }
+    }
+}
+
+/// The rows that are not the same as before: those at rest are.
+fn changed(before: Option<&Snapshot>, now: &Snapshot) -> Vec<Arc<Row>> {
+    match before {
+        Some(before) if before.rows.len() == now.rows.len() => {
+            let pairs = before.rows.iter().zip(&now.rows);
+            pairs.filter(|(before, now)| !Arc::ptr_eq(before, now)).map(|(_, now)| Arc::clone(now)).collect()
+        }
+        _ => now.rows.clone(),
     }
 }
 
