@@ -38,8 +38,13 @@ pub struct Options {
 
 /// A newborn cgroup is read this often.
 const NEWBORN_BEAT: Duration = Duration::from_millis(50);
-/// Cgroups that no event told of are looked for this often; with every tick where no probe tells of them.
-const RESCAN: Duration = Duration::from_secs(10);
+/// Cgroups that no event told of are looked for this often, each directory of them; with every tick where no probe tells
+/// of cgroups,
+const RESCAN: Duration = Duration::from_secs(30);
+/// and this often while events are lost.
+const RESCAN_LOSING: Duration = Duration::from_secs(10);
+/// What is long gone is forgotten this often.
+const FORGET: Duration = Duration::from_secs(10);
 
 /// What the pipeline sends.
 pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
@@ -57,6 +62,9 @@ pub struct Pipeline {
     rows: Rows,
     meter: Meter,
     rescanned: Instant,
+    forgot: Instant,
+    /// Events lost when the tree was last looked at.
+    lost: u64,
     started: Instant,
     sequence: u64,
     hostname: String,
@@ -77,6 +85,8 @@ impl Pipeline {
             rows,
             meter: Meter::new()?,
             rescanned: started,
+            forgot: started,
+            lost: 0,
             started,
             sequence: 0,
             hostname: rustix::system::uname().nodename().to_string_lossy().into_owned(),
@@ -135,9 +145,13 @@ impl Pipeline {
         self.rows.aggregator.served = self.probes.served;
         let mut events = Vec::new();
         let maps = self.probes.read(now, &mut events);
-        let age = now.saturating_duration_since(self.rescanned);
-        if age >= RESCAN || !self.probes.tell_of_cgroups() {
+        let lost =
+            events.iter().map(|event| if let Event::Lost { count, .. } = event { *count } else { 0 }).sum();
+        let due = if lost > self.lost { RESCAN_LOSING } else { RESCAN };
+        if now.saturating_duration_since(self.rescanned) >= due || !self.probes.tell_of_cgroups() {
             self.rows.rescan(now);
+            self.rescanned = now;
+            self.lost = lost;
         }
         self.rows.name_rows();
         self.rows.sample(now, &mut events);
@@ -145,8 +159,8 @@ impl Pipeline {
         for event in &events {
             self.rows.take_in(event);
         }
-        if age >= RESCAN {
-            self.rescanned = now;
+        if now.saturating_duration_since(self.forgot) >= FORGET {
+            self.forgot = now;
             self.rows.forget_departed(now);
             self.probes.retain(|id| self.rows.knows(id));
         }

@@ -18,6 +18,8 @@ use super::{Event, More, Stat};
 const SWEEP: Duration = Duration::from_secs(10);
 /// and this often while nothing moves and the last look found nothing new.
 const SWEEP_STILL: Duration = Duration::from_secs(30);
+/// The files beside it, which are two thirds of a sweep, then wait for every second one.
+const BESIDE_STILL: Duration = Duration::from_secs(55);
 /// Files beside `memory.stat` are read with it for as many cgroups a tick; for the others they are swept.
 const MORE_PER_TICK: usize = 64;
 /// Largest file that is read; `memory.stat` is below 4 KiB, of which v1's NUMA part is elsewhere.
@@ -215,7 +217,7 @@ impl Watched {
             None => read(dir, mounts.usage(), buffer).and_then(number),
         };
         let age = |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
-        let sweep = if self.still { SWEEP_STILL } else { SWEEP };
+        let (sweep, beside) = if self.still { (SWEEP_STILL, BESIDE_STILL) } else { (SWEEP, SWEEP) };
         let due = age(self.stat_at) >= sweep && (self.stat_at.is_none() || budget.sweeps > 0);
         let moved = moved || self.in_flux || usage != self.usage;
         let mut stat = None;
@@ -224,7 +226,7 @@ impl Watched {
                 budget.sweeps = budget.sweeps.saturating_sub(1);
             }
             let mut fresh = false;
-            if (moved && budget.more > 0) || age(self.more_at) >= SWEEP {
+            if (moved && budget.more > 0) || age(self.more_at) >= beside {
                 budget.more = budget.more.saturating_sub(1);
                 self.more = Some(Box::new(read_more(dir, mounts, below(&self.path), buffer)));
                 self.more_at = Some(now);
