@@ -266,19 +266,17 @@ fn open(dir: &OwnedFd, name: &str) -> Option<fs::File> {
         .map(fs::File::from)
 }
 
+/// A file that the kernel prints in one piece: one read has all of it, if there is room.
 fn read<'a>(dir: &OwnedFd, name: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
     let mut file = open(dir, name)?;
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
+    loop {
+        match file.read(buffer) {
+            Ok(count) => return std::str::from_utf8(&buffer[..count]).ok(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // ENODEV: the cgroup was removed while it was read.
             Err(_) => return None,
         }
     }
-    std::str::from_utf8(&buffer[..filled]).ok()
 }
 
 fn pread_number(file: &fs::File) -> Option<u64> {
