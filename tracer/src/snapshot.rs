@@ -91,7 +91,7 @@ pub struct Snapshot {
     pub hostname: String,
     pub kernel: String,
     pub host: Host,
-    /// Every row, unfiltered and unsorted: a view filters and sorts.
+    /// Every row, unfiltered, by path: a view filters and sorts.
     pub rows: Vec<Arc<Row>>,
     /// One line per probe, for the detail of a view: which hook serves it, or why none does.
     pub probes: Arc<[String]>,
@@ -105,9 +105,7 @@ impl Host {
         let state = aggregator.host();
         let memory = &state.memory;
         let used = memory.total.zip(memory.free).map(|(total, free)| total.saturating_sub(free));
-        // Where no row's memory is known, the sum is not either.
-        let known = tick.rows.iter().filter_map(|row| row.memory.current);
-        let attributed = known.reduce(|sum, more| sum + more);
+        let attributed = tick.held;
         let left = state.remainder(&tick.attributed);
         let total = used.zip(attributed).map(|(used, rows)| used as i64 - rows as i64);
         let parts = [

@@ -38,6 +38,10 @@ impl Hierarchy {
         found
     }
 
+    pub(crate) fn is_v1(&self) -> bool {
+        self.version == 1
+    }
+
     /// Limits the parent and, on v2, hands the controller down to it and its children.
     pub(crate) fn limit(&self, parent: &Path, bytes: &str) -> Result<()> {
         let write = |path: PathBuf, text: &str| {

@@ -6,7 +6,7 @@ use tracer_ebpf::abi::counter::CgroupCount;
 
 use super::{
     Served,
-    kinds::{self, Hierarchical, KINDS, Kind},
+    kinds::{self, Hierarchical, KINDS, Kind, Part, Sum},
     row::{How, Memory, Removed, Row, Tasks},
 };
 use crate::{
@@ -59,6 +59,8 @@ pub struct Entry {
     born: Option<Duration>,
     /// With all below it, as read.
     pub now: Hierarchical,
+    /// What the sum of a row around it has of this one.
+    pub counted_in: Option<(u64, Part)>,
     /// The reading with the greatest usage: what it was made of when it counted.
     most: [Option<u64>; KINDS],
     pub limit: Option<u64>,
@@ -91,6 +93,7 @@ impl Entry {
             above,
             born,
             now: Hierarchical::default(),
+            counted_in: None,
             most: [None; KINDS],
             limit: None,
             kernel_inferred: false,
@@ -169,7 +172,7 @@ impl Entry {
     }
 
     /// What the row holds itself: what was read, less the rows nested in it.
-    pub fn share(&self, root: bool, nested: Option<&Hierarchical>) -> [Option<u64>; KINDS] {
+    pub fn share(&self, root: bool, nested: Option<&Sum>) -> [Option<u64>; KINDS] {
         match (root || !self.alive(), nested) {
             // Row `/`: the kernel keeps no such sums, the host's stand in the header. A removed cgroup's memory
             // is in the row around it by now.

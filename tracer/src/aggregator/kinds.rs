@@ -33,8 +33,6 @@ pub const KINDS: usize = Kind::OomKills as usize + 1;
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hierarchical {
     values: [Option<u64>; KINDS],
-    /// Something was added (an empty sum is 0, not unknown).
-    any: bool,
     /// `OomKills` are the cgroup's own alone (v1).
     kills_are_local: bool,
 }
@@ -75,32 +73,68 @@ impl Hierarchical {
         }
     }
 
-    /// Adds another cgroup. A sum with an unknown part is unknown, unless nothing at all is known of the other:
-    /// then it is going away, and its memory is in the sums around it.
-    pub fn add(&mut self, other: &Hierarchical) {
-        if other.values.iter().all(Option::is_none) {
-            return;
-        }
-        for kind in 0..KINDS {
-            self.values[kind] = match (self.any, self.values[kind], other.values[kind]) {
-                (false, _, value) => value,
-                (true, Some(sum), Some(value)) => Some(sum + value),
-                _ => None,
-            };
-        }
-        if other.kills_are_local {
-            self.values[Kind::OomKills as usize] = Some(0);
-        }
-        self.any = true;
-    }
-
     /// What is left after the rows nested in this one. Readings are not simultaneous, so a share may come out
     /// a little below nothing: then it is nothing.
-    pub fn less(&self, nested: &Hierarchical) -> [Option<u64>; KINDS] {
-        if !nested.any {
+    pub fn less(&self, nested: &Sum) -> [Option<u64>; KINDS] {
+        if nested.members == 0 {
             return self.values;
         }
-        std::array::from_fn(|kind| Some(self.values[kind]?.saturating_sub(nested.values[kind]?)))
+        let nested = nested.values();
+        std::array::from_fn(|kind| Some(self.values[kind]?.saturating_sub(nested[kind]?)))
+    }
+
+    /// What counts in a sum; nothing where nothing at all is known: then the cgroup is going away, and its memory is
+    /// in the sums around it.
+    pub fn part(&self) -> Option<Part> {
+        let mut values = self.values;
+        if values.iter().all(Option::is_none) {
+            return None;
+        }
+        if self.kills_are_local {
+            values[Kind::OomKills as usize] = Some(0);
+        }
+        Some(Part(values))
+    }
+}
+
+/// One cgroup's part of a sum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part([Option<u64>; KINDS]);
+
+/// Cgroups together, kept up as they change: with a thousand of them nobody wants to add them all up again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sum {
+    known: [u64; KINDS],
+    /// Members of which a kind is not known.
+    unknown: [u32; KINDS],
+    pub members: u32,
+}
+
+impl Sum {
+    pub fn add(&mut self, part: &Part) {
+        self.members += 1;
+        for (kind, value) in part.0.iter().enumerate() {
+            match value {
+                Some(value) => self.known[kind] += value,
+                None => self.unknown[kind] += 1,
+            }
+        }
+    }
+
+    /// Takes out what was added.
+    pub fn take(&mut self, part: &Part) {
+        self.members -= 1;
+        for (kind, value) in part.0.iter().enumerate() {
+            match value {
+                Some(value) => self.known[kind] -= value,
+                None => self.unknown[kind] -= 1,
+            }
+        }
+    }
+
+    /// A sum with an unknown part is unknown, and so is one of nothing.
+    pub fn values(&self) -> [Option<u64>; KINDS] {
+        std::array::from_fn(|kind| (self.members > 0 && self.unknown[kind] == 0).then_some(self.known[kind]))
     }
 }
 
@@ -136,5 +170,49 @@ pub fn growth(rates: &[Option<f64>; KINDS]) -> Growth {
         kernel: get(Kind::Kernel),
         sock: get(Kind::Sock),
         swap: get(Kind::Swap),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever comes and goes, a sum is that of those who are there.
+        #[test]
+        fn a_sum_is_that_of_its_members(
+            steps in proptest::collection::vec((0usize..6, proptest::option::of(0u64..1 << 40), any::<bool>()), 0..60),
+        ) {
+            let mut members: [Option<Part>; 6] = [None; 6];
+            let mut sum = Sum::default();
+            for (member, current, there) in steps {
+                if let Some(part) = members[member].take() {
+                    sum.take(&part);
+                }
+                let mut values = [Some(1); KINDS];
+                values[Kind::Current as usize] = current;
+                members[member] = there.then_some(Part(values));
+                if let Some(part) = &members[member] {
+                    sum.add(part);
+                }
+                let mut fresh = Sum::default();
+                members.iter().flatten().for_each(|part| fresh.add(part));
+                prop_assert_eq!(sum, fresh);
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_known_is_no_part() {
+        assert_eq!(Hierarchical::default().part(), None);
+        assert_eq!(Sum::default().values(), [None; KINDS]);
+        let mut one = Hierarchical::default();
+        one.set(Kind::Current, Some(7));
+        let mut sum = Sum::default();
+        sum.add(&one.part().unwrap());
+        assert_eq!(sum.values()[Kind::Current as usize], Some(7));
+        assert_eq!(sum.values()[Kind::Anon as usize], None, "a part is not known");
     }
 }

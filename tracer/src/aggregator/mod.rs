@@ -18,7 +18,7 @@ use tracer_ebpf::abi::counter::CgroupCount;
 use self::{
     entry::{Closing, Entry, Limits},
     host::HostState,
-    kinds::{Hierarchical, KINDS, Kind},
+    kinds::{KINDS, Kind, Sum},
     row::Row,
 };
 use crate::{event::Event, resolve::Container};
@@ -38,9 +38,17 @@ pub struct Aggregator {
     losses: HashMap<&'static str, u64>,
     /// Totals by cgroup, which may be below the row that counts them.
     totals: HashMap<u64, CgroupCount>,
-    /// Rows by path once `sorted`.
+    /// Rows by path once `sorted`: the last of each, and where each is among them.
     order: Vec<u64>,
+    rows: Vec<Arc<Row>>,
+    places: HashMap<u64, usize>,
     sorted: bool,
+    /// Rows that are not at rest: the others are the same as before.
+    awake: HashSet<u64>,
+    /// For each row, what the live rows directly in it hold.
+    nested: HashMap<u64, Sum>,
+    root: Option<u64>,
+    held: u64,
     /// A limit changed in this interval.
     other_limits: bool,
     last_tick: Option<Duration>,
@@ -48,22 +56,12 @@ pub struct Aggregator {
     pub served: Served,
 }
 
-/// What rows are to each other in one interval.
-#[derive(Default)]
-struct Around {
-    root: Option<u64>,
-    /// For each row, what the live rows directly in it hold.
-    nested: HashMap<u64, Hierarchical>,
-    /// Rows with one directly in them that is not at rest.
-    disturbed: HashSet<u64>,
-    /// Some row has a limit.
-    limited: bool,
-}
-
 /// What a tick yields.
 pub struct Tick {
     pub interval: Duration,
     pub rows: Vec<Arc<Row>>,
+    /// Sum of `current` over all rows.
+    pub held: Option<u64>,
     /// What the rows hold together, by kind, for what the host has beyond them.
     pub attributed: [Option<u64>; KINDS],
 }
@@ -71,6 +69,10 @@ pub struct Tick {
 impl Aggregator {
     /// A cgroup is a row from now on, in the row `above`. `born`: when it was made, if memtrace saw it.
     pub fn place(&mut self, id: u64, container: Container, above: Option<u64>, born: Option<Duration>) {
+        self.awake.insert(id);
+        if above.is_none() {
+            self.root = Some(id);
+        }
         match self.entries.get_mut(&id) {
             Some(entry) => {
                 entry.above = above;
@@ -89,6 +91,7 @@ impl Aggregator {
         if let Some(entry) = self.entries.get_mut(&id) {
             // With the name the path may be another.
             self.sorted = false;
+            self.awake.insert(id);
             entry.name(container, provenance);
         }
     }
@@ -101,6 +104,7 @@ impl Aggregator {
     pub fn gone(&mut self, id: u64, at: Duration) {
         if let Some(entry) = self.entries.get_mut(&id) {
             entry.remove(at, None, None);
+            self.awake.insert(id);
         }
     }
 
@@ -109,12 +113,14 @@ impl Aggregator {
         match event {
             Event::Sampled { id, usage, stat } => {
                 if let Some(entry) = self.entries.get_mut(id) {
+                    self.awake.insert(*id);
                     self.other_limits |= entry.sampled(*usage, stat.as_deref());
                 }
             }
             Event::Counted { id, count } => self.counted(*id, *count, row),
             Event::CgroupRemoved { id, usage, peak } => {
                 if let Some(entry) = self.entries.get_mut(id) {
+                    self.awake.insert(*id);
                     entry.remove(at, *usage, *peak);
                 }
             }
@@ -133,7 +139,8 @@ impl Aggregator {
 
     fn counted(&mut self, id: u64, count: CgroupCount, row: Option<u64>) {
         let before = self.totals.insert(id, count).unwrap_or_default();
-        if let Some(entry) = row.and_then(|row| self.entries.get_mut(&row)) {
+        if let Some((row, entry)) = row.and_then(|row| Some((row, self.entries.get_mut(&row)?))) {
+            self.awake.insert(row);
             entry.counted(CgroupCount {
                 charged: count.charged.saturating_sub(before.charged),
                 uncharged: count.uncharged.saturating_sub(before.uncharged),
@@ -169,86 +176,100 @@ impl Aggregator {
             served: self.served,
         };
         self.last_tick = Some(at);
-        self.sort();
-        let around = self.around();
-        let limits = if around.limited { self.limits() } else { HashMap::new() };
-        let mut rows = Vec::with_capacity(self.entries.len());
-        let mut removed = false;
-        let other_limits = std::mem::take(&mut self.other_limits);
-        for id in &self.order {
-            let Some(entry) = self.entries.get_mut(id) else { continue };
-            // A row at rest is the same as before, unless one directly in it or a limit around it is not.
-            let rests = entry.at_rest && !other_limits && !around.disturbed.contains(id);
-            let row = match &entry.row {
-                Some(row) if rests => Arc::clone(row),
-                _ => {
-                    removed |= entry.removed();
-                    let share = entry.share(Some(*id) == around.root, around.nested.get(id));
-                    let row = entry.close(with, share, limits.get(id).copied().unwrap_or_default());
-                    entry.row = Some(Arc::clone(&row));
-                    row
-                }
-            };
-            rows.push(row);
+        let mut closing = self.count_in();
+        if std::mem::take(&mut self.other_limits) {
+            closing.extend(self.entries.keys());
         }
+        let mut removed = false;
+        for id in closing {
+            let limits = self.limits(id);
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            removed |= entry.removed();
+            let share = entry.share(Some(id) == self.root, self.nested.get(&id));
+            let row = entry.close(with, share, limits);
+            entry.row = Some(Arc::clone(&row));
+            if entry.at_rest {
+                self.awake.remove(&id);
+            } else {
+                self.awake.insert(id);
+            }
+            if self.sorted
+                && let Some(place) = self.places.get(&id).and_then(|place| self.rows.get_mut(*place))
+            {
+                self.held = self.held + row.memory.current.unwrap_or(0) - place.memory.current.unwrap_or(0);
+                *place = row;
+            }
+        }
+        self.sort();
+        let rows = self.rows.clone();
+        // Where no row's memory is known, the sum is not either.
+        let held = self.rows.iter().any(|row| row.memory.current.is_some()).then_some(self.held);
         if removed {
             self.entries.retain(|_, entry| !entry.removed());
             self.order.retain(|id| self.entries.contains_key(id));
+            self.awake.retain(|id| self.entries.contains_key(id));
+            self.nested.retain(|id, _| self.entries.contains_key(id));
+            self.sorted = false;
         }
-        let attributed = around.root.and_then(|root| around.nested.get(&root)).copied().unwrap_or_default();
-        Tick { interval: with.interval, rows, attributed: attributed.into_inner() }
+        let nested = self.root.and_then(|root| self.nested.get(&root)).copied().unwrap_or_default();
+        Tick { interval: with.interval, rows, held, attributed: nested.values() }
+    }
+
+    /// Brings the sums of nested rows up to date, and tells the rows that are to be closed: those that are not at rest,
+    /// and those around them.
+    fn count_in(&mut self) -> HashSet<u64> {
+        let mut closing = self.awake.clone();
+        for id in &self.awake {
+            let Some(entry) = self.entries.get_mut(id) else { continue };
+            let part = if entry.alive() { entry.now.part() } else { None };
+            let now = entry.above.zip(part);
+            closing.extend(entry.above);
+            if now == entry.counted_in {
+                continue;
+            }
+            if let Some((above, part)) = std::mem::replace(&mut entry.counted_in, now) {
+                // One that is gone has no sum any more.
+                if let Some(sum) = self.nested.get_mut(&above) {
+                    sum.take(&part);
+                }
+                closing.insert(above);
+            }
+            if let Some((above, part)) = now {
+                self.nested.entry(above).or_default().add(&part);
+            }
+        }
+        closing
     }
 
     /// By path: for the eye of whoever reads plain output, and so that nothing hangs on a hash.
     fn sort(&mut self) {
-        if !self.sorted {
-            let path = |id: &u64| self.entries.get(id).map(|entry| entry.container.cgroup.path.as_str());
-            self.order.sort_by(|a, b| path(a).cmp(&path(b)));
-            self.sorted = true;
+        if self.sorted {
+            return;
         }
+        let path = |id: &u64| self.entries.get(id).map(|entry| entry.container.cgroup.path.as_str());
+        self.order.sort_by(|a, b| path(a).cmp(&path(b)));
+        self.places = self.order.iter().enumerate().map(|(place, id)| (*id, place)).collect();
+        // Each was closed at least once: it began awake.
+        self.rows = self.order.iter().filter_map(|id| self.entries.get(id)?.row.clone()).collect();
+        self.held = self.rows.iter().filter_map(|row| row.memory.current).sum();
+        self.sorted = true;
     }
 
-    /// One look at all rows: with a thousand of them each look is felt.
-    fn around(&self) -> Around {
-        let mut around = Around::default();
-        for (id, entry) in &self.entries {
-            around.limited |= entry.limit.is_some();
-            match entry.above {
-                Some(above) => {
-                    if entry.alive() {
-                        around.nested.entry(above).or_default().add(&entry.now);
-                    }
-                    if !entry.at_rest {
-                        around.disturbed.insert(above);
-                    }
+    /// Of a row that has a limit, or is in one that has.
+    fn limits(&self, id: u64) -> Limits {
+        let mut found = Limits::default();
+        let mut at = Some(id);
+        while let Some(entry) = at.and_then(|id| self.entries.get(&id)) {
+            if let Some(limit) = entry.limit {
+                found.effective = Some(found.effective.map_or(limit, |least| least.min(limit)));
+                if let Some(current) = entry.now.get(Kind::Current) {
+                    let room = limit.saturating_sub(current);
+                    found.room = Some(found.room.map_or(room, |least| least.min(room)));
                 }
-                None => around.root = Some(*id),
             }
+            at = entry.above;
         }
-        around
-    }
-
-    /// Of the rows that have a limit, or are in one that has.
-    fn limits(&self) -> HashMap<u64, Limits> {
-        let mut limits = HashMap::new();
-        for id in self.entries.keys() {
-            let mut found = Limits::default();
-            let mut at = Some(*id);
-            while let Some(entry) = at.and_then(|id| self.entries.get(&id)) {
-                if let Some(limit) = entry.limit {
-                    found.effective = Some(found.effective.map_or(limit, |least| least.min(limit)));
-                    if let Some(current) = entry.now.get(Kind::Current) {
-                        let room = limit.saturating_sub(current);
-                        found.room = Some(found.room.map_or(room, |least| least.min(room)));
-                    }
-                }
-                at = entry.above;
-            }
-            if found.effective.is_some() {
-                limits.insert(*id, found);
-            }
-        }
-        limits
+        found
     }
 }
 

@@ -178,6 +178,7 @@ async fn show(
 /// Plain rows or NDJSON: one block an interval, from the first whole interval on.
 async fn stream(mut snapshots: Snapshots, shown: &Shown) -> anyhow::Result<()> {
     let filter = &shown.filter;
+    let mut json = json::Writer::default();
     let mut last = 1;
     let mut warned = false;
     while snapshots.changed().await.is_ok() {
@@ -203,7 +204,7 @@ async fn stream(mut snapshots: Snapshots, shown: &Shown) -> anyhow::Result<()> {
             );
         }
         last = snapshot.sequence;
-        let text = if shown.json { json::top(&snapshot, &rows) + "\n" } else { table::top(&snapshot, &rows) };
+        let text = if shown.json { json.top(&snapshot, &rows) + "\n" } else { table::top(&snapshot, &rows) };
         match print(&text) {
             Ok(true) => {}
             // Nobody reads any more: that is an ordinary end.

@@ -44,8 +44,15 @@ pub struct Options {
 
 /// A newborn cgroup is read this often.
 const NEWBORN_BEAT: Duration = Duration::from_millis(50);
-/// Cgroups that no event told of are looked for this often; with every tick where no probe tells of them.
-const RESCAN: Duration = Duration::from_secs(10);
+/// Cgroups that no event told of are looked for this often, each directory of them; with every tick where no probe tells
+/// of cgroups,
+const RESCAN: Duration = Duration::from_secs(30);
+/// and this often while events are lost.
+const RESCAN_LOSING: Duration = Duration::from_secs(10);
+/// The same where the events may have been of cgroups: a storm of them.
+const RESCAN_OVERFLOWED: Duration = Duration::from_secs(1);
+/// What is long gone is forgotten this often.
+const FORGET: Duration = Duration::from_secs(10);
 
 /// What the pipeline sends.
 pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
@@ -64,7 +71,10 @@ pub struct Pipeline {
     sites: Sampler,
     meter: Meter,
     rescanned: Instant,
-    /// Events that the ring buffer had no room for, so far.
+    forgot: Instant,
+    /// Events lost when the tree was last looked at.
+    lost: u64,
+    /// Of them those for which the ring buffer had no room.
     overflowed: u64,
     started: Instant,
     sequence: u64,
@@ -92,6 +102,8 @@ impl Pipeline {
             sites,
             meter: Meter::new()?,
             rescanned: started,
+            forgot: started,
+            lost: 0,
             overflowed: 0,
             started,
             sequence: 0,
@@ -160,17 +172,6 @@ impl Pipeline {
         }
     }
 
-    /// Whether events were lost in this interval: what they told is looked for.
-    fn overflow(&mut self, events: &[Event]) -> bool {
-        let lost = events.iter().find_map(|event| match event {
-            Event::Lost { what, count } => (*what == Failure::RingFull.sentence()).then_some(*count),
-            _ => None,
-        });
-        let more = lost.is_some_and(|lost| lost > self.overflowed);
-        self.overflowed = lost.unwrap_or(self.overflowed);
-        more
-    }
-
     /// Reads everything that is read once a tick and closes the interval.
     fn tick(&mut self) -> Arc<Snapshot> {
         let now = Instant::now();
@@ -179,9 +180,19 @@ impl Pipeline {
         self.rows.aggregator.served = self.probes.served;
         let mut events = Vec::new();
         let maps = self.probes.read(now, &mut events);
+        let lost =
+            events.iter().map(|event| if let Event::Lost { count, .. } = event { *count } else { 0 }).sum();
+        let overflowed = overflowed(&events);
+        let due = match () {
+            () if overflowed > self.overflowed => RESCAN_OVERFLOWED,
+            () if lost > self.lost => RESCAN_LOSING,
+            () => RESCAN,
+        };
         let age = now.saturating_duration_since(self.rescanned);
-        if age >= RESCAN || self.overflow(&events) || !self.probes.tell_of_cgroups() {
+        if age >= due || !self.probes.tell_of_cgroups() {
             self.rows.rescan(now);
+            self.rescanned = now;
+            (self.lost, self.overflowed) = (lost, overflowed);
         }
         if age >= RESCAN {
             self.rows.rename(now);
@@ -196,8 +207,8 @@ impl Pipeline {
         for event in &events {
             self.rows.take_in(event);
         }
-        if age >= RESCAN {
-            self.rescanned = now;
+        if now.saturating_duration_since(self.forgot) >= FORGET {
+            self.forgot = now;
             self.rows.forget_departed(now);
             self.probes.retain(|id| self.rows.knows(id));
         }
@@ -218,6 +229,15 @@ impl Pipeline {
             sites: self.sites.report(),
         })
     }
+}
+
+/// Events since attach for which the ring buffer had no room.
+fn overflowed(events: &[Event]) -> u64 {
+    let full = |event: &Event| match event {
+        Event::Lost { what, count } => (*what == Failure::RingFull.sentence()).then_some(*count),
+        _ => None,
+    };
+    events.iter().find_map(full).unwrap_or(0)
 }
 
 /// Two descriptors are kept per cgroup; the default limit is for ordinary programs.

@@ -1,10 +1,13 @@
 //! `top --json`: one object an interval, on one line, as the interface promises. What is not known, and what is
 //! not a finite number, is `null`.
 
-use std::{io, sync::Arc};
+use std::{collections::HashMap, io, sync::Arc};
 
 use serde::Serialize;
-use serde_json::ser::{CompactFormatter, Formatter};
+use serde_json::{
+    ser::{CompactFormatter, Formatter},
+    value::RawValue,
+};
 
 use crate::{
     aggregator::row::Row,
@@ -22,26 +25,53 @@ struct Top<'a> {
     ts: String,
     interval_s: f64,
     host: &'a Host,
-    containers: Vec<&'a Row>,
+    containers: Vec<&'a RawValue>,
     /// `null` unless they were asked for.
     sites: Option<site::Json<'a>>,
 }
 
-/// The object, without the newline after it.
-pub fn top(snapshot: &Snapshot, rows: &[&Arc<Row>]) -> String {
-    let top = Top {
-        schema: SCHEMA,
-        kind: "top",
-        ts: host::timestamp(snapshot.at),
-        interval_s: snapshot.interval_s,
-        host: &snapshot.host,
-        containers: rows.iter().map(|row| row.as_ref()).collect(),
-        sites: snapshot.sites.as_deref().map(site::json),
-    };
-    let mut out = Vec::with_capacity(1024 * (rows.len() + 1));
+/// Writes one interval after the other. A row that is the same as before is not written anew.
+#[derive(Default)]
+pub struct Writer {
+    written: HashMap<u64, (Arc<Row>, Box<RawValue>)>,
+}
+
+impl Writer {
+    /// The object, without the newline after it.
+    pub fn top(&mut self, snapshot: &Snapshot, rows: &[&Arc<Row>]) -> String {
+        let mut before = std::mem::take(&mut self.written);
+        for row in rows {
+            let id = row.container.cgroup.id;
+            let known = before.remove(&id).filter(|(known, _)| Arc::ptr_eq(known, row));
+            if let Some(written) = known.or_else(|| Some((Arc::clone(row), raw(row)?))) {
+                self.written.insert(id, written);
+            }
+        }
+        let texts = rows.iter().filter_map(|row| self.written.get(&row.container.cgroup.id));
+        let top = Top {
+            schema: SCHEMA,
+            kind: "top",
+            ts: host::timestamp(snapshot.at),
+            interval_s: snapshot.interval_s,
+            host: &snapshot.host,
+            containers: texts.map(|(_, text)| &**text).collect(),
+            sites: snapshot.sites.as_deref().map(site::json),
+        };
+        written(&top, 1024 * (rows.len() + 1))
+    }
+}
+
+fn raw(row: &Row) -> Option<Box<RawValue>> {
+    let raw = RawValue::from_string(written(row, 1024));
+    debug_assert!(raw.is_ok(), "{raw:?}");
+    raw.ok()
+}
+
+fn written(value: &impl Serialize, length: usize) -> String {
+    let mut out = Vec::with_capacity(length);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Harmless);
     // Neither a buffer in memory nor these types, whose keys are all field names, can fail to be written.
-    let written = top.serialize(&mut serializer);
+    let written = value.serialize(&mut serializer);
     debug_assert!(written.is_ok(), "{written:?}");
     String::from_utf8_lossy(&out).into_owned()
 }
@@ -77,7 +107,7 @@ mod tests {
 
     fn parsed(snapshot: &Snapshot) -> Value {
         let rows: Vec<&Arc<Row>> = snapshot.rows.iter().collect();
-        let text = top(snapshot, &rows);
+        let text = Writer::default().top(snapshot, &rows);
         assert!(!text.contains('\n'), "one line");
         serde_json::from_str(&text).unwrap()
     }
@@ -125,6 +155,23 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_is_the_same_is_written_the_same_and_what_changed_is_not() {
+        let mut snapshot = example::snapshot();
+        let mut writer = Writer::default();
+        let mut write = |snapshot: &Snapshot| writer.top(snapshot, &snapshot.rows.iter().collect::<Vec<_>>());
+        let first = write(&snapshot);
+        assert_eq!(write(&snapshot), first);
+        let mut row = snapshot.rows[0].as_ref().clone();
+        row.memory.current = Some(4711);
+        snapshot.rows[0] = Arc::new(row);
+        snapshot.rows.truncate(2);
+        let second = write(&snapshot);
+        assert!(second.contains("4711") && second != first);
+        assert_eq!(second, Writer::default().top(&snapshot, &snapshot.rows.iter().collect::<Vec<_>>()));
+        assert_eq!(writer.written.len(), 2, "who is gone is forgotten");
+    }
+
     /// The documentation's "JSON" column is true.
     #[test]
     fn every_metric_is_where_it_says() {
@@ -145,7 +192,8 @@ mod tests {
 
     #[test]
     fn hostile_names_are_escaped_and_kept() {
-        let text = top(&example::snapshot(), &example::snapshot().rows.iter().collect::<Vec<_>>());
+        let snapshot = example::snapshot();
+        let text = Writer::default().top(&snapshot, &snapshot.rows.iter().collect::<Vec<_>>());
         assert!(!text.chars().any(text::is_hostile));
         assert!(text.contains(r"\u001b") && text.contains(r"\u202e"));
     }

@@ -123,23 +123,24 @@ pub fn select<'a>(
     limit: Option<usize>,
 ) -> Vec<&'a Arc<Row>> {
     let rows = snapshot.rows.iter().filter(|row| filters.iter().all(|filter| filter.matches(&row.container)));
+    // What is compared lies side by side; rows that are alike stay in the snapshot's order, which is by path.
     let mut rows: Vec<&Arc<Row>> = match order.key {
         Key::Name => {
             let mut keyed: Vec<_> = rows.map(|row| (label::label(&row.container), row)).collect();
-            keyed.sort_by(|(a, row_a), (b, row_b)| {
-                directed(a.cmp(b), order.reverse).then_with(|| by_path(row_a, row_b))
-            });
+            keyed.sort_by(|(a, _), (b, _)| directed(a.cmp(b), order.reverse));
             keyed.into_iter().map(|(_, row)| row).collect()
         }
         Key::Metric(metric) => {
-            let mut keyed: Vec<_> = rows.map(|row| (metric.of(row), row)).collect();
+            // Among rows that grow alike (most do not grow at all) the greater one first. No other number gets this:
+            // rows with as many tasks would change places with every page.
+            let by_size = metric == &metric::METRICS[0];
+            let size = |row: &Row| if by_size { row.memory.current } else { None };
+            let mut keyed: Vec<_> = rows.map(|row| (metric.of(row), size(row), row)).collect();
             let descending = (metric.first == First::Greatest) != order.reverse;
-            keyed.sort_by(|(a, row_a), (b, row_b)| {
-                known_first(*a, *b, descending)
-                    .then_with(|| by_size(metric, row_a, row_b))
-                    .then_with(|| by_path(row_a, row_b))
+            keyed.sort_by(|(a, size_a, _), (b, size_b, _)| {
+                known_first(*a, *b, descending).then_with(|| size_b.cmp(size_a))
             });
-            keyed.into_iter().map(|(_, row)| row).collect()
+            keyed.into_iter().map(|(.., row)| row).collect()
         }
     };
     rows.truncate(limit.unwrap_or(usize::MAX));
@@ -155,17 +156,6 @@ fn known_first(a: Option<f64>, b: Option<f64>, descending: bool) -> Ordering {
         (Some(a), Some(b)) => directed(a.total_cmp(&b), descending),
         (a, b) => b.is_some().cmp(&a.is_some()),
     }
-}
-
-/// Among rows that grow alike (most do not grow at all) the greater one first. No other number gets this: rows
-/// with as many tasks would change places with every page.
-fn by_size(metric: &Metric, a: &Row, b: &Row) -> Ordering {
-    if metric == &metric::METRICS[0] { b.memory.current.cmp(&a.memory.current) } else { Ordering::Equal }
-}
-
-fn by_path(a: &Row, b: &Row) -> Ordering {
-    let (a, b) = (&a.container.cgroup, &b.container.cgroup);
-    a.path.cmp(&b.path).then(a.id.cmp(&b.id))
 }
 
 #[cfg(test)]

@@ -1,24 +1,22 @@
 //! CPU and memory of memtrace itself on a host full of containers, idle and active.
 
-use std::{process::Command, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::{
-    Bed, member,
+    Bed, member, peers,
     process::{Running, Usage},
     report::{Aim, Line, Report, Unit},
     storm::median,
     terminal::OnTerminal,
-    tracing,
 };
-use crate::command::find;
 
 /// After the start, before anything is counted: the first sweep of every cgroup is over, and the allocator is warm.
 const SETTLE: Duration = Duration::from_secs(12);
 /// Three windows of this; the median counts.
-const WINDOW: Duration = Duration::from_secs(10);
+pub(super) const WINDOW: Duration = Duration::from_secs(10);
 const WINDOWS: usize = 3;
 
 const IDLE_CPU: f64 = 0.005;
@@ -28,12 +26,25 @@ const MAPS: f64 = 32.0 * 1_048_576.0;
 pub(super) fn cost(bed: &Bed, report: &mut Report) -> Result<()> {
     for (name, active) in [("idle cgroups", false), ("active cgroups", true)] {
         let members = member::cgroups(bed, active)?;
-        screen(bed, report, name, active)?;
-        stream(bed, report, name)?;
-        others(bed, report, name)?;
+        let own = own(bed, report, name, (!active).then_some(IDLE_CPU))?;
+        peers::cost(bed, report, name, own)?;
         drop(members);
     }
     Ok(())
+}
+
+/// What the full screen takes: peers are compared with it.
+#[derive(Clone, Copy)]
+pub(super) struct Own {
+    pub(super) cpu: f64,
+    pub(super) rss: f64,
+}
+
+/// memtrace itself, both ways of looking.
+pub(super) fn own(bed: &Bed, report: &mut Report, name: &'static str, aim: Option<f64>) -> Result<Own> {
+    let own = screen(bed, report, name, aim)?;
+    stream(bed, report, name)?;
+    Ok(own)
 }
 
 /// Shares of one core in consecutive windows.
@@ -47,7 +58,7 @@ fn shares(bed: &Bed, mut window: impl FnMut() -> Result<f64>) -> Result<Vec<f64>
 }
 
 /// As a person has it: a full screen, redrawn each second.
-fn screen(bed: &Bed, report: &mut Report, name: &'static str, active: bool) -> Result<()> {
+fn screen(bed: &Bed, report: &mut Report, name: &'static str, aim: Option<f64>) -> Result<Own> {
     let mut top = OnTerminal::start(&mut bed.memtrace(&["-i", "1"]))?;
     top.until(bed, "GROWTH")?;
     top.read_for(bed, SETTLE)?;
@@ -57,11 +68,16 @@ fn screen(bed: &Bed, report: &mut Report, name: &'static str, active: bool) -> R
         let used = top.running.usage()?.cpu.saturating_sub(before);
         Ok(used.as_secs_f64() / WINDOW.as_secs_f64())
     })?;
-    let cpu = Line::new(name, "memtrace top, CPU of one core", Unit::Share, median(shares.iter().copied()))
+    let share = median(shares.iter().copied());
+    let cpu = Line::new(name, "memtrace top, CPU of one core", Unit::Share, share)
         .spread(super::report::Spread::of(&shares)?);
-    report.add(if active { cpu } else { cpu.aim(Aim::AtMost(IDLE_CPU)) });
-    memory(report, name, "memtrace top", top.running.usage()?);
-    Ok(())
+    report.add(match aim {
+        Some(aim) => cpu.aim(Aim::AtMost(aim)),
+        None => cpu,
+    });
+    let usage = top.running.usage()?;
+    memory(report, name, "memtrace top", usage);
+    Ok(Own { cpu: share, rss: usage.rss as f64 })
 }
 
 /// As a collector has it: every row, each second.
@@ -97,32 +113,4 @@ fn memory(report: &mut Report, name: &'static str, what: &str, usage: Usage) {
     let line = Line::new(name, format!("{what}, RSS"), Unit::Bytes, usage.rss as f64).aim(Aim::AtMost(RSS));
     let pss = usage.pss.map_or_else(String::new, |pss| format!(", PSS {:.1} MiB", mib(pss)));
     report.add(line.note(format!("peak {:.1} MiB{pss}", mib(usage.peak))));
-}
-
-/// What a user would otherwise run.
-fn others(bed: &Bed, report: &mut Report, name: &'static str) -> Result<()> {
-    match tracing::missing() {
-        Some(why) => report.skip("the cost of bpftrace", why),
-        None => {
-            let mut bpftrace = Running::start(Command::new("bpftrace").args(["-e", tracing::COUNT]))?;
-            bpftrace.line(&bed.stop, 1)?;
-            bed.stop.sleep(Duration::from_secs(1))?;
-            other(bed, report, name, "bpftrace, charges by cgroup", &bpftrace)?;
-        }
-    }
-    if find("atop").is_none() {
-        report.skip("the cost of atop", "it is not installed");
-        return Ok(());
-    }
-    let mut atop = Running::start(Command::new("atop").arg("1"))?;
-    atop.line(&bed.stop, 1)?;
-    other(bed, report, name, "atop 1", &atop)
-}
-
-fn other(bed: &Bed, report: &mut Report, name: &'static str, what: &str, running: &Running) -> Result<()> {
-    let share = running.cpu_share(&bed.stop, WINDOW)?;
-    let usage = running.usage()?;
-    report.add(Line::new(name, format!("{what}, CPU of one core"), Unit::Share, share));
-    report.add(Line::new(name, format!("{what}, RSS"), Unit::Bytes, usage.rss as f64));
-    Ok(())
 }

@@ -1,8 +1,12 @@
 //! `cargo xtask bench`: what memtrace costs, beside what a user would otherwise run. Every figure is a ratio or a
 //! difference taken within one run; what was set up for it is undone on every way out. Never part of a test.
 
+mod containers;
 mod cost;
+mod docker;
 mod member;
+mod netdata;
+mod peers;
 mod probes;
 mod process;
 mod report;
@@ -47,6 +51,9 @@ pub(crate) struct Bench {
     /// How many cgroups a full host has
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     cgroups: u32,
+    /// How many real containers
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
+    containers: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -59,6 +66,8 @@ enum Name {
     Start,
     /// CPU and memory of memtrace itself beside many cgroups
     Cost,
+    /// memtrace, docker stats and others beside real containers
+    Containers,
     /// Nanoseconds of each kernel program
     Probes,
 }
@@ -71,6 +80,7 @@ struct Bed {
     stop: Stop,
     rounds: u32,
     cgroups: u32,
+    containers: u32,
 }
 
 impl Bench {
@@ -86,6 +96,7 @@ impl Bench {
             stop: Stop::on_signals()?,
             rounds: self.rounds,
             cgroups: self.cgroups,
+            containers: self.containers,
         };
         tracing::mount_where_missing()?;
         let mut names = self.names;
@@ -114,6 +125,7 @@ impl Name {
             Self::Writes => storm::writes(bed, report),
             Self::Start => terminal::start(bed, report),
             Self::Cost => cost::cost(bed, report),
+            Self::Containers => containers::containers(bed, report),
             Self::Probes => probes::probes(bed, report),
         }
     }

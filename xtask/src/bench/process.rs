@@ -104,19 +104,17 @@ impl Running {
     }
 
     pub(super) fn usage(&self) -> Result<Usage> {
-        let dir = format!("/proc/{}", self.id());
-        let read = |name: &str| fs::read_to_string(format!("{dir}/{name}"));
-        let status = read("status").with_context(|| format!("`{}` is gone", self.name))?;
-        let kilobytes = |text: &str, key: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(key))?;
-            Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
-        };
-        Ok(Usage {
-            cpu: cpu(&dir).with_context(|| format!("cannot read the CPU time of `{}`", self.name))?,
-            rss: kilobytes(&status, "VmRSS:").unwrap_or(0),
-            peak: kilobytes(&status, "VmHWM:").unwrap_or(0),
-            pss: read("smaps_rollup").ok().and_then(|text| kilobytes(&text, "Pss:")),
-        })
+        usage(self.id()).with_context(|| format!("cannot measure `{}`", self.name))
+    }
+
+    /// What it said on standard error once it ended.
+    pub(super) fn errors(&self) -> String {
+        self.errors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it has ended by itself.
+    pub(super) fn ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().context("lost a program")?.is_some())
     }
 
     /// Its share of one core over so long.
@@ -128,8 +126,9 @@ impl Running {
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
+impl Running {
+    /// Ends it with SIGTERM, and waits.
+    pub(super) fn end(&mut self) {
         // One that ended by itself is no failure here.
         if let Some(pid) = Pid::from_raw(self.child.id() as i32)
             && matches!(self.child.try_wait(), Ok(None))
@@ -146,6 +145,28 @@ impl Drop for Running {
             thread::sleep(Duration::from_millis(5));
         }
     }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn usage(id: u32) -> Result<Usage> {
+    let dir = format!("/proc/{id}");
+    let read = |name: &str| fs::read_to_string(format!("{dir}/{name}"));
+    let status = read("status").context("it is gone")?;
+    let kilobytes = |text: &str, key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        Some(line.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
+    };
+    Ok(Usage {
+        cpu: cpu(&dir).context("cannot read its CPU time")?,
+        rss: kilobytes(&status, "VmRSS:").unwrap_or(0),
+        peak: kilobytes(&status, "VmHWM:").unwrap_or(0),
+        pss: read("smaps_rollup").ok().and_then(|text| kilobytes(&text, "Pss:")),
+    })
 }
 
 /// CPU time of all threads that live: to the nanosecond from `schedstat`, else to the tick from `stat`.

@@ -52,6 +52,9 @@ pub(super) struct Line {
     pub(super) met: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) note: Option<String>,
+    /// Why there is no number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) failed: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -99,7 +102,14 @@ impl Line {
             aim: None,
             met: None,
             note: None,
+            failed: None,
         }
+    }
+
+    /// A row for what could not be measured; its number is null in JSON.
+    pub(super) fn failed(benchmark: &'static str, what: impl Into<String>, why: impl Into<String>) -> Self {
+        let why = why.into().lines().next().unwrap_or_default().to_owned();
+        Self { failed: Some(why), ..Self::new(benchmark, what, Unit::Share, f64::NAN) }
     }
 
     pub(super) fn beside(mut self, without: f64) -> Self {
@@ -163,7 +173,7 @@ impl Report {
             "bench: {}, {}: {} {}",
             line.benchmark,
             line.what,
-            shown(line.unit, line.with),
+            line.failed.clone().unwrap_or_else(|| shown(line.unit, line.with)),
             change(&line).unwrap_or_default()
         );
         self.lines.push(line);
@@ -241,7 +251,11 @@ fn cells(line: &Line) -> [String; 8] {
             Aim::Slowdown(most) => format!("<= +{:.1} %", most * 100.0),
             Aim::AtMost(most) => format!("<= {}", shown(line.unit, most)),
         }),
-        line.met.map_or_else(none, |met| if met { "yes" } else { "NO" }.to_owned()),
+        match (&line.failed, line.met) {
+            (Some(why), _) => why.clone(),
+            (None, Some(met)) => if met { "yes" } else { "NO" }.to_owned(),
+            (None, None) => none(),
+        },
     ]
 }
 
@@ -257,6 +271,9 @@ fn change(line: &Line) -> Option<String> {
 }
 
 fn shown(unit: Unit, value: f64) -> String {
+    if value.is_nan() {
+        return "-".to_owned();
+    }
     match unit {
         Unit::Nanoseconds => format!("{value:.0} ns"),
         Unit::Seconds => format!("{:.0} ms", value * 1000.0),
@@ -277,6 +294,20 @@ mod tests {
         assert!(matches!(met(0.03), Ok(Some(true))), "one bad round is noise");
         assert!(matches!(met(0.01), Ok(Some(false))));
         assert_eq!(line.aim(Aim::AtMost(109.0)).met, Some(false));
+    }
+
+    #[test]
+    fn a_row_without_a_number_says_why() {
+        let machine = Machine { kernel: "6.1".to_owned(), cpus: 2, memory_bytes: 1 << 31, load: 0.5 };
+        let mut report = Report::new(machine);
+        report.add(Line::failed("idle", "netdata", "it ended\nwith more words"));
+        assert!(
+            report.table().contains("netdata") && report.table().contains("it ended\n"),
+            "{}",
+            report.table()
+        );
+        assert!(report.json().is_ok_and(|json| json.contains(r#""with": null"#)));
+        assert!(report.all_met());
     }
 
     #[test]

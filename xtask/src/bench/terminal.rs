@@ -128,7 +128,7 @@ const OTHERS: &[Start] = &[
     },
 ];
 
-fn bpftrace(program: &str) -> Command {
+pub(super) fn bpftrace(program: &str) -> Command {
     let mut bpftrace = Command::new("bpftrace");
     bpftrace.args(["-e", program]);
     bpftrace

@@ -64,6 +64,7 @@ const PACKAGES: &[Package] = &[
         "its time to the first output is compared with ours",
     ),
     package(Purpose::Bench, "atop", Some("atop"), "its cost is compared with ours"),
+    package(Purpose::Bench, "netdata-core", Some("netdata"), "its cost is compared with ours"),
 ];
 
 /// While this file exists, Debian's packages start no service.

@@ -18,6 +18,8 @@ use super::{Event, More, Stat};
 const SWEEP: Duration = Duration::from_secs(10);
 /// and this often while nothing moves and the last look found nothing new.
 const SWEEP_STILL: Duration = Duration::from_secs(30);
+/// The files beside it, which are two thirds of a sweep, then wait for every second one.
+const BESIDE_STILL: Duration = Duration::from_secs(55);
 /// Files beside `memory.stat` are read with it for as many cgroups a tick; for the others they are swept.
 const MORE_PER_TICK: usize = 64;
 /// Largest file that is read; `memory.stat` is below 4 KiB, of which v1's NUMA part is elsewhere.
@@ -25,8 +27,10 @@ const FILE_LIMIT: usize = 16 * 1024;
 /// Descriptors kept at most; beyond that a cgroup's files are opened each time.
 const KEPT: usize = 16 * 1024;
 
-/// One cgroup that is read.
+/// One cgroup that is read. All of them lie side by side and are gone through at each tick: what a quiet one does not
+/// need is elsewhere.
 struct Watched {
+    id: u64,
     path: String,
     usage_file: Option<fs::File>,
     dir: Option<OwnedFd>,
@@ -34,22 +38,34 @@ struct Watched {
     stat: Option<Box<Stat>>,
     stat_at: Option<Instant>,
     more_at: Option<Instant>,
-    more: Option<More>,
+    more: Option<Box<More>>,
     /// Dirty or under write-back at the last reading, or close to its limit: may move while usage stands.
     in_flux: bool,
     /// The last sweep found what was known.
     still: bool,
 }
 
-/// Reads cgroupfs.
-pub struct Cgroupfs {
-    mount: OwnedFd,
+/// Where files are found.
+struct Mounts {
+    memory: OwnedFd,
     v2: bool,
     cpu: Option<OwnedFd>,
     pids: Option<OwnedFd>,
-    watched: HashMap<u64, Watched>,
-    /// Deepest first, so that a parent's reading is never older than its children's.
-    order: Vec<u64>,
+}
+
+/// What one tick may still read.
+struct Budget {
+    more: usize,
+    sweeps: usize,
+}
+
+/// Reads cgroupfs.
+pub struct Cgroupfs {
+    mounts: Mounts,
+    /// Deepest first once `sorted`, so that a parent's reading is never older than its children's.
+    watched: Vec<Watched>,
+    /// Indices into `watched`.
+    places: HashMap<u64, usize>,
     sorted: bool,
     buffer: Vec<u8>,
 }
@@ -83,12 +99,14 @@ impl Cgroupfs {
     pub fn open(memory: &Path, v2: bool, cpu: Option<&Path>, pids: Option<&Path>) -> io::Result<Cgroupfs> {
         let dir = |path: &Path| open_dir(CWD, &path.to_string_lossy());
         Ok(Cgroupfs {
-            mount: dir(memory)?,
-            v2,
-            cpu: cpu.and_then(|path| dir(path).ok()),
-            pids: pids.and_then(|path| dir(path).ok()),
-            watched: HashMap::new(),
-            order: Vec::new(),
+            mounts: Mounts {
+                memory: dir(memory)?,
+                v2,
+                cpu: cpu.and_then(|path| dir(path).ok()),
+                pids: pids.and_then(|path| dir(path).ok()),
+            },
+            watched: Vec::new(),
+            places: HashMap::new(),
             sorted: true,
             buffer: vec![0; FILE_LIMIT],
         })
@@ -97,12 +115,11 @@ impl Cgroupfs {
     /// Begins to read a cgroup.
     pub fn watch(&mut self, id: u64, path: &str) {
         let keep = self.watched.len() < KEPT;
-        let dir = if keep { open_dir(&self.mount, below(path)).ok() } else { None };
-        let name = if self.v2 { "memory.current" } else { "memory.usage_in_bytes" };
-        let usage_file = dir.as_ref().and_then(|dir| open(dir, name));
+        let dir = if keep { open_dir(&self.mounts.memory, below(path)).ok() } else { None };
         let watched = Watched {
+            id,
             path: path.to_owned(),
-            usage_file,
+            usage_file: dir.as_ref().and_then(|dir| open(dir, self.mounts.usage())),
             dir,
             usage: None,
             stat: None,
@@ -112,23 +129,43 @@ impl Cgroupfs {
             in_flux: false,
             still: false,
         };
-        if self.watched.insert(id, watched).is_none() {
-            self.order.push(id);
-            self.sorted = false;
+        match self.places.get(&id) {
+            Some(place) => self.watched[*place] = watched,
+            None => {
+                self.places.insert(id, self.watched.len());
+                self.watched.push(watched);
+            }
         }
+        self.sorted = false;
     }
 
     pub fn forget(&mut self, id: u64) {
-        if self.watched.remove(&id).is_some() {
-            self.order.retain(|other| *other != id);
+        let Some(place) = self.places.remove(&id) else { return };
+        self.watched.swap_remove(place);
+        if let Some(moved) = self.watched.get(place) {
+            self.places.insert(moved.id, place);
         }
+        self.sorted = false;
+    }
+
+    fn sort(&mut self) {
+        if self.sorted {
+            return;
+        }
+        let depth = |watched: &Watched| watched.path.matches('/').count();
+        self.watched.sort_by_cached_key(|watched| std::cmp::Reverse(depth(watched)));
+        self.places = self.watched.iter().enumerate().map(|(place, watched)| (watched.id, place)).collect();
+        self.sorted = true;
     }
 
     /// Processes of a cgroup, at most `limit`.
     pub fn processes(&mut self, id: u64, limit: usize) -> Vec<u32> {
-        let Some(watched) = self.watched.get(&id) else { return Vec::new() };
+        let Some(watched) = self.places.get(&id).map(|place| &self.watched[*place]) else {
+            return Vec::new();
+        };
         let mut opened = None;
-        let Some(dir) = directory(watched.dir.as_ref(), &self.mount, &watched.path, &mut opened) else {
+        let Some(dir) = directory(watched.dir.as_ref(), &self.mounts.memory, &watched.path, &mut opened)
+        else {
             return Vec::new();
         };
         let text = read(dir, "cgroup.procs", &mut self.buffer).unwrap_or_default();
@@ -137,92 +174,88 @@ impl Cgroupfs {
 
     /// One reading of every cgroup. `moved` are those whose charge counters moved.
     pub fn sample(&mut self, now: Instant, moved: &HashSet<u64>, events: &mut Vec<Event>) {
-        if !self.sorted {
-            let depth = |id: &u64| self.watched[id].path.matches('/').count();
-            self.order.sort_by_cached_key(|id| std::cmp::Reverse(depth(id)));
-            self.sorted = true;
-        }
-        let mut budget = MORE_PER_TICK;
-        let order = std::mem::take(&mut self.order);
+        self.sort();
         // The sweep is spread out: at most a tenth of what is due by age alone is read in one tick.
-        let mut sweeps = order.len() / 10 + 8;
-        for id in &order {
-            self.sample_one(*id, now, moved.contains(id), &mut budget, &mut sweeps, events);
+        let mut budget = Budget { more: MORE_PER_TICK, sweeps: self.watched.len() / 10 + 8 };
+        for watched in &mut self.watched {
+            let moved = !moved.is_empty() && moved.contains(&watched.id);
+            watched.sample(&self.mounts, now, moved, &mut budget, &mut self.buffer, events);
         }
-        self.order = order;
     }
 
     /// One reading of one cgroup, `memory.stat` included.
     pub fn sample_now(&mut self, id: u64, now: Instant, events: &mut Vec<Event>) {
-        self.sample_one(id, now, true, &mut 1, &mut 1, events);
+        if let Some(place) = self.places.get(&id) {
+            let mut budget = Budget { more: 1, sweeps: 1 };
+            self.watched[*place].sample(&self.mounts, now, true, &mut budget, &mut self.buffer, events);
+        }
     }
+}
 
-    fn sample_one(
+impl Mounts {
+    fn usage(&self) -> &'static str {
+        if self.v2 { "memory.current" } else { "memory.usage_in_bytes" }
+    }
+}
+
+impl Watched {
+    fn sample(
         &mut self,
-        id: u64,
+        mounts: &Mounts,
         now: Instant,
         moved: bool,
-        budget: &mut usize,
-        sweeps: &mut usize,
+        budget: &mut Budget,
+        buffer: &mut [u8],
         events: &mut Vec<Event>,
     ) {
-        let Some(watched) = self.watched.get_mut(&id) else { return };
         let mut opened = None;
-        let Some(dir) = directory(watched.dir.as_ref(), &self.mount, &watched.path, &mut opened) else {
-            return events.push(Event::Sampled { id, usage: None, stat: None });
+        let Some(dir) = directory(self.dir.as_ref(), &mounts.memory, &self.path, &mut opened) else {
+            return events.push(Event::Sampled { id: self.id, usage: None, stat: None });
         };
-        let name = if self.v2 { "memory.current" } else { "memory.usage_in_bytes" };
-        let usage = match &watched.usage_file {
+        let usage = match &self.usage_file {
             Some(file) => pread_number(file),
-            None => read(dir, name, &mut self.buffer).and_then(number),
+            None => read(dir, mounts.usage(), buffer).and_then(number),
         };
         let age = |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
-        let sweep = if watched.still { SWEEP_STILL } else { SWEEP };
-        let due = age(watched.stat_at) >= sweep && (watched.stat_at.is_none() || *sweeps > 0);
-        let moved = moved || watched.in_flux || usage != watched.usage;
+        let (sweep, beside) = if self.still { (SWEEP_STILL, BESIDE_STILL) } else { (SWEEP, SWEEP) };
+        let due = age(self.stat_at) >= sweep && (self.stat_at.is_none() || budget.sweeps > 0);
+        let moved = moved || self.in_flux || usage != self.usage;
         let mut stat = None;
-        let mut fresh = false;
         if moved || due {
             if due {
-                *sweeps = sweeps.saturating_sub(1);
+                budget.sweeps = budget.sweeps.saturating_sub(1);
             }
-            if (moved && *budget > 0) || age(watched.more_at) >= SWEEP {
-                *budget = budget.saturating_sub(1);
-                watched.more = Some(read_more(
-                    dir,
-                    self.v2,
-                    below(&watched.path),
-                    self.cpu.as_ref(),
-                    self.pids.as_ref(),
-                    &mut self.buffer,
-                ));
-                watched.more_at = Some(now);
+            let mut fresh = false;
+            if (moved && budget.more > 0) || age(self.more_at) >= beside {
+                budget.more = budget.more.saturating_sub(1);
+                self.more = Some(Box::new(read_more(dir, mounts, below(&self.path), buffer)));
+                self.more_at = Some(now);
                 fresh = true;
             }
-            stat = read_stat(dir, self.v2, usage, &mut self.buffer).map(Box::new);
+            stat = read_stat(dir, mounts.v2, usage, buffer).map(Box::new);
             if let Some(stat) = &mut stat {
-                stat.more = watched.more.clone();
-                watched.stat_at = Some(now);
+                stat.more = self.more.as_deref().cloned();
+                self.stat_at = Some(now);
                 let near = |limit: u64| usage.is_some_and(|usage| usage >= limit / 10 * 8);
-                watched.in_flux = stat.dirty.unwrap_or(0) + stat.writeback.unwrap_or(0) > 0
+                self.in_flux = stat.dirty.unwrap_or(0) + stat.writeback.unwrap_or(0) > 0
                     || stat.more.as_ref().and_then(|more| more.limit).is_some_and(near);
             }
             // Throttling that stood still is news: the share of the time before ends with it.
-            let throttled = watched.more.as_ref().is_some_and(|more| more.throttled.is_some());
-            watched.still = !moved && stat.is_some() && stat == watched.stat && !throttled;
-            if watched.still {
+            let throttled = self.more.as_ref().is_some_and(|more| more.throttled.is_some());
+            self.still = !moved && stat.is_some() && stat == self.stat && !throttled;
+            if self.still {
                 stat = None;
             } else if stat.is_some() {
-                watched.stat.clone_from(&stat);
+                self.stat.clone_from(&stat);
             }
             if let Some(stat) = stat.as_mut().filter(|_| !fresh) {
                 stat.more = None;
             }
         }
         // A reading that is the same as the last one is no event.
-        if usage != watched.usage || stat.is_some() || usage.is_none() {
-            watched.usage = usage;
-            events.push(Event::Sampled { id, usage, stat });
+        if usage != self.usage || stat.is_some() || usage.is_none() {
+            self.usage = usage;
+            events.push(Event::Sampled { id: self.id, usage, stat });
         }
     }
 }
@@ -233,19 +266,17 @@ fn open(dir: &OwnedFd, name: &str) -> Option<fs::File> {
         .map(fs::File::from)
 }
 
+/// A file that the kernel prints in one piece: one read has all of it, if there is room.
 fn read<'a>(dir: &OwnedFd, name: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
     let mut file = open(dir, name)?;
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read(&mut buffer[filled..]) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
+    loop {
+        match file.read(buffer) {
+            Ok(count) => return std::str::from_utf8(&buffer[..count]).ok(),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             // ENODEV: the cgroup was removed while it was read.
             Err(_) => return None,
         }
     }
-    std::str::from_utf8(&buffer[..filled]).ok()
 }
 
 fn pread_number(file: &fs::File) -> Option<u64> {
@@ -306,14 +337,8 @@ fn parse_stat(text: &str, v2: bool) -> Stat {
     stat
 }
 
-fn read_more(
-    dir: &OwnedFd,
-    v2: bool,
-    path: &str,
-    cpu: Option<&OwnedFd>,
-    pids: Option<&OwnedFd>,
-    buffer: &mut [u8],
-) -> More {
+fn read_more(dir: &OwnedFd, mounts: &Mounts, path: &str, buffer: &mut [u8]) -> More {
+    let v2 = mounts.v2;
     let own_limit = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
     let (events, key) = if v2 { ("memory.events", "oom_kill ") } else { ("memory.oom_control", "oom_kill ") };
     More {
@@ -321,8 +346,9 @@ fn read_more(
         oom_kills: read(dir, events, buffer)
             .and_then(|text| text.lines().find_map(|line| number(line.strip_prefix(key)?))),
         kills_are_local: !v2,
-        tasks: read_controller(dir, v2, path, pids, "pids.current", buffer).and_then(number),
-        throttled: read_controller(dir, v2, path, cpu, "cpu.stat", buffer).and_then(throttled),
+        tasks: read_controller(dir, v2, path, mounts.pids.as_ref(), "pids.current", buffer).and_then(number),
+        throttled: read_controller(dir, v2, path, mounts.cpu.as_ref(), "cpu.stat", buffer)
+            .and_then(throttled),
     }
 }
 

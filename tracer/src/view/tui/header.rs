@@ -13,7 +13,7 @@ use crate::{
         host,
         severity::Level,
         text,
-        tui::{history::LastRemoved, state::State, table, theme::Theme},
+        tui::{history::LastRemoved, state::State, theme::Theme},
         unit,
     },
 };
@@ -185,7 +185,8 @@ fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Li
         spans.push(Span::raw(word));
         spans.push(Span::styled(text::fit(pattern, 30, theme.charset), theme.flag()));
     }
-    for (level, count) in table::alarms(state, snapshot).into_iter().filter(|(_, count)| *count > 0) {
+    let alarms = [Level::Critical, Level::Warning].map(|level| (level, state.alarms(level)));
+    for (level, count) in alarms.into_iter().filter(|(_, count)| *count > 0) {
         spans.push(Span::styled(format!("  {count} {}", level.mark()), theme.level(Some(level))));
     }
     if let Some(last) = &state.history.last_removed {

@@ -2,11 +2,12 @@
 //! OOM kill a short while ago, which were removed. Time is the snapshots' own.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use crate::{snapshot::Snapshot, view::label};
+use crate::{aggregator::row::Row, snapshot::Snapshot, view::label};
 
 /// As the rows' own smoothed growth.
 const WINDOW_S: f64 = 10.0;
@@ -52,32 +53,29 @@ pub struct History {
     used: Trail,
     /// What is not available: page cache that can be dropped is used, but does not fill a host.
     unavailable: Trail,
-    /// By memory cgroup; only of rows of the last snapshot, so that it is as small as that.
+    /// By memory cgroup.
     kills: HashMap<u64, Kills>,
     pub removed: u64,
     pub last_removed: Option<LastRemoved>,
 }
 
 impl History {
-    pub fn add(&mut self, snapshot: &Snapshot) {
+    /// `changed`: those of its rows that are not the same as before.
+    pub fn add(&mut self, snapshot: &Snapshot, changed: &[Arc<Row>]) {
         let host = &snapshot.host;
         self.used.add(host.used, snapshot.interval_s);
         let unavailable = host.mem_total.zip(host.mem_available);
         let unavailable = unavailable.map(|(total, available)| total.saturating_sub(available));
         self.unavailable.add(unavailable, snapshot.interval_s);
-        self.kills = snapshot
-            .rows
-            .iter()
-            .filter_map(|row| {
-                let (id, count) = (row.container.cgroup.id, row.oom_kills.filter(|count| *count > 0)?);
-                let before = self.kills.get(&id);
+        for row in changed {
+            let (id, count) = (row.container.cgroup.id, row.oom_kills.unwrap_or(0));
+            let before = self.kills.get(&id);
+            if count > 0 {
                 // Counts are since attach: one that was not there before happened under our eyes.
                 let fresh = count > before.map_or(0, |kills| kills.count);
                 let last = if fresh { Some(snapshot.at) } else { before.and_then(|kills| kills.last) };
-                Some((id, Kills { count, last }))
-            })
-            .collect();
-        for row in &snapshot.rows {
+                self.kills.insert(id, Kills { count, last });
+            }
             if let Some(removed) = &row.removed {
                 self.removed += 1;
                 self.last_removed = Some(LastRemoved {
@@ -87,6 +85,19 @@ impl History {
                 });
             }
         }
+    }
+
+    /// Forgets all rows but these.
+    pub fn retain(&mut self, snapshot: &Snapshot) {
+        if !self.kills.is_empty() {
+            let there: HashSet<u64> = snapshot.rows.iter().map(|row| row.container.cgroup.id).collect();
+            self.kills.retain(|id, _| there.contains(id));
+        }
+    }
+
+    /// Whether a row had a kill: then what is to be said of rows changes with time alone.
+    pub fn has_kills(&self) -> bool {
+        !self.kills.is_empty()
     }
 
     /// Smoothed growth of the host's used memory, bytes per second.
@@ -109,8 +120,6 @@ impl History {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::view::example;
 
@@ -118,18 +127,18 @@ mod tests {
     fn a_kill_is_news_for_a_minute() {
         let mut snapshot = example::snapshot();
         let mut history = History::default();
-        history.add(&snapshot);
+        history.add(&snapshot, &snapshot.rows);
         let id = snapshot.rows[1].container.cgroup.id;
         let first = snapshot.at;
         assert!(history.killed(id, first), "counted since attach");
         assert!(!history.killed(snapshot.rows[0].container.cgroup.id, first));
         snapshot.at = first + Duration::from_secs(61);
-        history.add(&snapshot);
+        history.add(&snapshot, &snapshot.rows);
         assert!(!history.killed(id, snapshot.at));
         let mut row = snapshot.rows[1].as_ref().clone();
         row.oom_kills = row.oom_kills.map(|kills| kills + 1);
         snapshot.rows[1] = Arc::new(row);
-        history.add(&snapshot);
+        history.add(&snapshot, &snapshot.rows);
         assert!(history.killed(id, snapshot.at));
         assert_eq!(history.removed, 3);
     }
@@ -138,17 +147,17 @@ mod tests {
     fn the_host_runs_full() {
         let mut snapshot = example::snapshot();
         let mut history = History::default();
-        history.add(&snapshot);
+        history.add(&snapshot, &snapshot.rows);
         assert_eq!(history.host_growth(), None);
         snapshot.host.used = snapshot.host.used.map(|used| used + 1_000_000);
-        history.add(&snapshot);
+        history.add(&snapshot, &snapshot.rows);
         assert_eq!(history.host_growth(), Some(1e6));
         assert_eq!(history.seconds_left(&snapshot), None, "cache that can be dropped fills no host");
         let mut history = History::default();
         snapshot.host.mem_available = Some(61_000_000);
-        history.add(&snapshot);
+        history.add(&snapshot, &snapshot.rows);
         snapshot.host.mem_available = Some(60_000_000);
-        history.add(&snapshot);
+        history.add(&snapshot, &snapshot.rows);
         assert_eq!(history.seconds_left(&snapshot), Some(60.0));
     }
 }

@@ -9,7 +9,8 @@ use crate::{
     view::{
         demand::{CHARGES, Demand, SITES},
         select::{self, Filter, Key, Order},
-        tui::{Options, column, history::History, trail::Trails},
+        severity::Level,
+        tui::{Options, column, history::History, table, trail::Trails},
     },
 };
 
@@ -70,6 +71,8 @@ pub struct State {
     shown: Option<Arc<Snapshot>>,
     latest: Option<Arc<Snapshot>>,
     pub history: History,
+    /// How each row of the picture stands, in its order.
+    levels: Vec<Option<Level>>,
     trails: Trails,
     /// While paused: the ways as they were then.
     paused_trails: Option<Trails>,
@@ -129,15 +132,40 @@ impl State {
     }
 
     pub fn update(&mut self, snapshot: Arc<Snapshot>) {
-        self.history.add(&snapshot);
-        self.trails.add(&snapshot, self.detail.as_ref().map(|row| row.container.cgroup.id));
+        let changed = changed(self.latest.as_deref(), &snapshot);
+        self.history.add(&snapshot, &changed);
+        if self.latest.as_ref().is_none_or(|latest| latest.rows.len() != snapshot.rows.len()) {
+            self.history.retain(&snapshot);
+        }
+        self.trails.add(&snapshot, &changed, self.detail.as_ref().map(|row| row.container.cgroup.id));
         if !self.paused || self.shown.is_none() {
-            self.shown = Some(Arc::clone(&snapshot));
+            let before = self.shown.replace(Arc::clone(&snapshot));
+            self.weigh(before.as_deref(), &snapshot);
         }
         self.latest = Some(snapshot);
         if !self.paused {
             self.arrange();
         }
+    }
+
+    /// Whether each row needs a person; of rows that are the same as before that is known.
+    fn weigh(&mut self, before: Option<&Snapshot>, now: &Snapshot) {
+        let same = before.filter(|before| {
+            before.rows.len() == self.levels.len()
+                && before.rows.len() == now.rows.len()
+                && before.host.mem_total == now.host.mem_total
+                && !self.history.has_kills()
+        });
+        let levels = now.rows.iter().enumerate().map(|(place, row)| match same {
+            Some(before) if Arc::ptr_eq(&before.rows[place], row) => self.levels[place],
+            _ => table::severity(row, self, now).map(|severity| severity.level),
+        });
+        self.levels = levels.collect();
+    }
+
+    /// How many rows are of a level, whatever the filter shows.
+    pub fn alarms(&self, level: Level) -> usize {
+        self.levels.iter().filter(|found| **found == Some(level)).count()
     }
 
     /// What the screen has room for, before each draw.
@@ -234,6 +262,9 @@ impl State {
         self.paused_trails = self.paused.then(|| self.trails.clone());
         if !self.paused {
             self.shown = self.latest.clone();
+            if let Some(shown) = self.shown.clone() {
+                self.weigh(None, &shown);
+            }
             self.arrange();
         }
     }
@@ -301,6 +332,17 @@ impl State {
                 *detail = Arc::clone(row);
             }
         }
+    }
+}
+
+/// The rows that are not the same as before: those at rest are.
+fn changed(before: Option<&Snapshot>, now: &Snapshot) -> Vec<Arc<Row>> {
+    match before {
+        Some(before) if before.rows.len() == now.rows.len() => {
+            let pairs = before.rows.iter().zip(&now.rows);
+            pairs.filter(|(before, now)| !Arc::ptr_eq(before, now)).map(|(_, now)| Arc::clone(now)).collect()
+        }
+        _ => now.rows.clone(),
     }
 }
 

@@ -30,18 +30,6 @@ pub fn severity(row: &Row, state: &State, snapshot: &Snapshot) -> Option<Severit
     severity::severity(row, snapshot.host.mem_total, killed)
 }
 
-/// How many rows are critical, and how many a warning, whatever the filter shows.
-pub fn alarms(state: &State, snapshot: &Snapshot) -> [(Level, usize); 2] {
-    let levels: Vec<Level> = snapshot
-        .rows
-        .iter()
-        .filter_map(|row| severity(row, state, snapshot))
-        .map(|severity| severity.level)
-        .collect();
-    [Level::Critical, Level::Warning]
-        .map(|level| (level, levels.iter().filter(|found| **found == level).count()))
-}
-
 /// The titles and `height - 1` rows from the state's offset.
 pub fn lines(
     state: &State,

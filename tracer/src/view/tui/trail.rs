@@ -1,5 +1,5 @@
 //! How each row's sizes went since the start: readings that differ from the one before, fewer of them the longer it
-//! is, and the least and the most exactly. Rows at rest, which are the same in every snapshot, cost a look.
+//! is, and the least and the most exactly. Rows at rest, which are the same in every snapshot, cost nothing.
 
 use std::{
     collections::HashMap,
@@ -56,7 +56,6 @@ struct Mark {
 /// One row's way.
 #[derive(Debug, Clone, Default)]
 pub struct Trail {
-    last: Option<Arc<Row>>,
     marks: Vec<Mark>,
     /// Of each so long only the last reading is kept.
     step: Duration,
@@ -64,11 +63,7 @@ pub struct Trail {
 }
 
 impl Trail {
-    fn add(&mut self, row: &Arc<Row>, after: Duration, at: SystemTime) {
-        if self.last.as_ref().is_some_and(|last| Arc::ptr_eq(last, row)) {
-            return;
-        }
-        self.last = Some(Arc::clone(row));
+    fn add(&mut self, row: &Row, after: Duration, at: SystemTime) {
         let sizes = KINDS.map(|(_, size)| size(&row.memory));
         for (range, bytes) in self.ranges.iter_mut().zip(sizes) {
             let Some(bytes) = bytes else { continue };
@@ -136,11 +131,11 @@ pub struct Trails {
 }
 
 impl Trails {
-    /// `open`: a row whose way is kept though it is gone.
-    pub fn add(&mut self, snapshot: &Snapshot, open: Option<u64>) {
+    /// `changed`: those of its rows that are not the same as before. `open`: one whose way is kept though it is gone.
+    pub fn add(&mut self, snapshot: &Snapshot, changed: &[Arc<Row>], open: Option<u64>) {
         let after = self.after(snapshot.at);
         self.started.get_or_insert(snapshot.at);
-        for row in &snapshot.rows {
+        for row in changed {
             self.rows.entry(row.container.cgroup.id).or_default().add(row, after, snapshot.at);
         }
         if self.rows.len() > snapshot.rows.len() {
@@ -193,7 +188,8 @@ mod tests {
     fn a_shape_has_gaps_and_its_extremes_their_times() {
         let mut trails = Trails::default();
         for (seconds, bytes) in [(0, Some(10)), (10, Some(30)), (20, None), (30, Some(20))] {
-            trails.add(&at(seconds, bytes), None);
+            let snapshot = at(seconds, bytes);
+            trails.add(&snapshot, &snapshot.rows, None);
         }
         let now = at(40, None);
         let trail = trails.of(now.rows[0].container.cgroup.id).unwrap();
@@ -208,7 +204,8 @@ mod tests {
     fn a_long_way_is_thinned_but_keeps_its_ends() {
         let mut trails = Trails::default();
         for seconds in 0..5000 {
-            trails.add(&at(seconds, Some(seconds)), None);
+            let snapshot = at(seconds, Some(seconds));
+            trails.add(&snapshot, &snapshot.rows, None);
         }
         let now = at(4999, None);
         let trail = trails.of(now.rows[0].container.cgroup.id).unwrap();
@@ -227,12 +224,12 @@ mod tests {
         let mut trails = Trails::default();
         let first = at(0, Some(10));
         let id = first.rows[0].container.cgroup.id;
-        trails.add(&first, Some(id));
+        trails.add(&first, &first.rows, Some(id));
         let mut empty = at(10, None);
         empty.rows.clear();
-        trails.add(&empty, Some(id));
+        trails.add(&empty, &[], Some(id));
         assert_eq!(trails.of(id).unwrap().shape(0, 2, trails.after(empty.at)), [Some(10), None]);
-        trails.add(&empty, None);
+        trails.add(&empty, &[], None);
         assert!(trails.of(id).is_none());
     }
 }
