@@ -230,3 +230,70 @@ fn throttling_holds_until_the_next_reading() {
     apply(&mut aggregator, &[sampled(WEB, MIB, MIB, more((110, 15)))]);
     assert_eq!(row(&aggregator.tick(Duration::from_secs(4)), "/docker/web").throttled_share, Some(0.0));
 }
+
+/// Rows as they would be if everything were added up anew at each tick: usages and parents by id.
+fn expected(usage: &HashMap<u64, u64>, above: &HashMap<u64, u64>) -> HashMap<u64, u64> {
+    let nested = |id: u64| -> u64 {
+        above.iter().filter(|(_, parent)| **parent == id).filter_map(|(child, _)| usage.get(child)).sum()
+    };
+    usage.iter().map(|(id, usage)| (*id, usage.saturating_sub(nested(*id)))).collect()
+}
+
+proptest::proptest! {
+    /// Sums are kept up as rows come, move, change and go; they are what adding everything up anew would give.
+    #[test]
+    fn kept_sums_are_the_sums(
+        steps in proptest::collection::vec((0u8..6, 2u64..12, 2u64..12, 1u64..1000), 1..80),
+    ) {
+        let mut aggregator = Aggregator::default();
+        aggregator.place(ROOT, container(ROOT, "/"), None, None);
+        let (mut usage, mut above) = (HashMap::new(), HashMap::new());
+        let mut seconds = 0;
+        for (what, id, other, size) in steps {
+            let inside = |above: &HashMap<u64, u64>, mut at: u64| loop {
+                if at == id {
+                    break true;
+                }
+                match above.get(&at) {
+                    Some(parent) => at = *parent,
+                    None => break false,
+                }
+            };
+            match what {
+                // A row comes, or is nested elsewhere from now on: never in itself.
+                0 | 1 => {
+                    let parent = if above.contains_key(&other) && !inside(&above, other) { other } else { ROOT };
+                    aggregator.place(id, container(id, &format!("/{id}")), Some(parent), None);
+                    above.insert(id, parent);
+                }
+                // A row without others in it goes.
+                2 if above.contains_key(&id) && !above.values().any(|parent| *parent == id) => {
+                    aggregator.gone(id, Duration::from_secs(seconds));
+                    above.remove(&id);
+                    usage.remove(&id);
+                    // Its last row is told at the next tick; then it may come again.
+                    seconds += 1;
+                    aggregator.tick(Duration::from_secs(seconds));
+                }
+                3 | 4 if above.contains_key(&id) => {
+                    aggregator.apply(&sampled(id, size * MIB, 0, More::default()), None, Duration::ZERO);
+                    usage.insert(id, size * MIB);
+                }
+                _ => {
+                    seconds += 1;
+                    aggregator.tick(Duration::from_secs(seconds));
+                }
+            }
+        }
+        seconds += 1;
+        let tick = aggregator.tick(Duration::from_secs(seconds));
+        let told: HashMap<u64, u64> = tick
+            .rows
+            .iter()
+            .filter_map(|row| Some((row.container.cgroup.id, row.memory.current?)))
+            .collect();
+        let expected = expected(&usage, &above);
+        proptest::prop_assert_eq!(tick.held, (!told.is_empty()).then(|| told.values().sum()));
+        proptest::prop_assert_eq!(told, expected);
+    }
+}
