@@ -47,7 +47,7 @@ pub(crate) struct Vm {
     /// Every kernel, one after the other, this machine's first; then the matrix
     #[arg(long, conflicts_with = "kernel")]
     all: bool,
-    /// Keep what became of each way of attaching in tests/fixtures/matrix, for docs/compatibility.md
+    /// Keep facts and what became of each way of attaching in tests/fixtures, for docs/compatibility.md
     #[arg(long, conflicts_with = "command")]
     record: bool,
     /// How the guest mounts its cgroups
@@ -88,7 +88,8 @@ impl Vm {
         set_up(Purpose::Test)?;
         let tests = self.command.is_empty();
         let artifacts = Artifacts::build(tests)?;
-        let script = if tests { LIVE_TESTS.to_owned() } else { shell_line(&self.command) };
+        let record = if self.record { format!("{}=1 ", live::RECORD) } else { String::new() };
+        let script = if tests { record + LIVE_TESTS } else { shell_line(&self.command) };
         let run = Run {
             artifacts: &artifacts,
             script: &script,
@@ -119,7 +120,7 @@ impl Vm {
             tell(release.label, run.on(release));
         }
         if self.all && tests {
-            tell("this machine", here(&artifacts));
+            tell("this machine", here(&artifacts, self.record));
         }
         if !columns.is_empty() {
             println!("\n{}", matrix::table(&columns));
@@ -131,8 +132,8 @@ impl Vm {
     }
 }
 
-fn here(artifacts: &Artifacts) -> Result<Outcome> {
-    Ok(match live::here(artifacts)? {
+fn here(artifacts: &Artifacts, record: bool) -> Result<Outcome> {
+    Ok(match live::here(artifacts, record)? {
         Some(ran) => Outcome::Ran { ran, emulated: false },
         None => Outcome::Skipped { reason: live::NOT_ROOT.to_owned() },
     })
