@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use tracer::{kernel::Facts, pipeline};
 
-use crate::driver::{bpf::left_behind, cgroup::hierarchy, doctor, memtrace};
+use crate::driver::{bpf::left_behind, cgroup::hierarchy, doctor, for_the_record, memtrace};
 
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().map(|object| object.keys().map(String::as_str).collect()).unwrap_or_default()
@@ -66,7 +66,7 @@ fn facts_are_what_the_plan_is_made_from() {
     let facts: Facts = serde_json::from_str(&text).expect("facts can be read again");
     let now = pipeline::facts().expect("this host has cgroups");
     assert_eq!(Facts { refused: facts.refused.clone(), ..now }, facts, "two looks find the same");
-    if std::env::var_os("MEMTRACE_RECORD").is_some() {
+    if for_the_record() {
         println!("facts begin\n{text}facts end");
     }
 }

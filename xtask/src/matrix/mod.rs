@@ -91,12 +91,12 @@ impl Column {
         format!("{}.{}", digits(major), digits(minor))
     }
 
-    /// Writes it and the facts where `docs/compatibility.md` and the tests of the plan find them.
-    pub(crate) fn record(&self) -> Result<()> {
+    /// Writes it and the facts, by the kernel's name and a suffix, where `docs/compatibility.md` and the tests of the plan find them.
+    pub(crate) fn record(&self, suffix: &str) -> Result<()> {
         let matrix = serde_json::to_string_pretty(self).context("cannot write a column as JSON")? + "\n";
         for (folder, text) in [("matrix", &matrix), ("facts", &self.facts)] {
             let dir = workspace::root().join("tests/fixtures").join(folder);
-            let path = dir.join(format!("{}.json", self.label()));
+            let path = dir.join(format!("{}{suffix}.json", self.label()));
             // A run that broke off before its facts leaves those that are there.
             if !text.is_empty() {
                 fs::create_dir_all(&dir)

@@ -51,7 +51,7 @@ pub(crate) struct Vm {
     #[arg(long, conflicts_with = "command")]
     record: bool,
     /// How the guest mounts its cgroups
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "all")]
     cgroup: Layout,
     /// More words for the guest's kernel command line
     #[arg(long, value_name = "WORDS", default_value = "")]
@@ -126,7 +126,8 @@ impl Vm {
             println!("\n{}", matrix::table(&columns));
         }
         if self.record {
-            columns.iter().try_for_each(Column::record)?;
+            let layout = self.cgroup.suffix();
+            columns.iter().try_for_each(|column| column.record(layout))?;
         }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
@@ -139,10 +140,16 @@ fn here(artifacts: &Artifacts, record: bool) -> Result<Outcome> {
     })
 }
 
-/// Runs the live tests in a kernel; for `cargo xtask test`.
-pub(crate) fn live_tests(release: &Release, artifacts: &Artifacts, timeout: Duration) -> Result<Outcome> {
+/// Runs the live tests, or those that are named, in a kernel; for `cargo xtask test`.
+pub(crate) fn live_tests(
+    release: &Release,
+    artifacts: &Artifacts,
+    tests: &[&str],
+    timeout: Duration,
+) -> Result<Outcome> {
+    let script = format!("{LIVE_TESTS} {}", tests.join(" "));
     let cgroup = Layout::default();
-    Run { artifacts, script: LIVE_TESTS, cgroup, append: "", refresh: false, timeout }.on(release)
+    Run { artifacts, script: &script, cgroup, append: "", refresh: false, timeout }.on(release)
 }
 
 impl Run<'_> {
