@@ -28,7 +28,13 @@ fn a_controller_that_the_root_keeps() {
     let workload = Workload::start(&top, &["anon", "--total", "8M", "--hold", "forever"]);
     workload.done();
     guard::at_end(&format!("echo +memory > {}", control.display()));
-    fs::write(&control, "-memory").expect("no cgroup hands it on");
+    let busy =
+        || fs::read_dir(&hierarchy().mount).expect("it is mounted").flatten().map(|entry| entry.path());
+    let hands_on = |dir: &std::path::PathBuf| {
+        fs::read_to_string(dir.join("cgroup.subtree_control")).is_ok_and(|list| list.contains("memory"))
+    };
+    let taken = fs::write(&control, "-memory");
+    assert!(taken.is_ok(), "{taken:?}: {:?} hand it on", busy().filter(hands_on).collect::<Vec<_>>());
 
     let lost = doctor::report()["cgroup_lost"].clone();
     let lost = lost[0].as_str().expect("doctor says what is lost");

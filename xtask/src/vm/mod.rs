@@ -50,6 +50,9 @@ pub(crate) struct Vm {
     /// Keep facts and what became of each way of attaching in tests/fixtures, for docs/compatibility.md
     #[arg(long, conflicts_with = "command")]
     record: bool,
+    /// Only the live tests whose names hold this (repeatable)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["command", "record"])]
+    test: Vec<String>,
     /// How the guest mounts its cgroups
     #[arg(long, value_enum, default_value_t, conflicts_with = "all")]
     cgroup: Layout,
@@ -89,7 +92,8 @@ impl Vm {
         let tests = self.command.is_empty();
         let artifacts = Artifacts::build(tests)?;
         let record = if self.record { format!("{}=1 ", live::RECORD) } else { String::new() };
-        let script = if tests { record + LIVE_TESTS } else { shell_line(&self.command) };
+        let named = self.test.iter().map(|name| format!(" {}", quoted(name))).collect::<String>();
+        let script = if tests { record + LIVE_TESTS + &named } else { shell_line(&self.command) };
         let run = Run {
             artifacts: &artifacts,
             script: &script,
@@ -119,7 +123,7 @@ impl Vm {
         for release in releases {
             tell(release.label, run.on(release));
         }
-        if self.all && tests {
+        if self.all && tests && named.is_empty() {
             tell("this machine", here(&artifacts, self.record));
         }
         if !columns.is_empty() {
