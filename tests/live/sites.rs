@@ -25,15 +25,16 @@ const BESIDE: u64 = 3 * MIB;
 
 /// A workload in a cgroup of its own.
 struct User {
+    // Fields go in this order, and a cgroup only without its process.
+    workload: Workload,
     cgroup: Made,
     /// The kinds it charges, and how much of each; `None` where only the kernel knows.
     kinds: &'static [(&'static str, Option<u64>)],
-    workload: Workload,
 }
 
 fn start(cgroup: Made, kinds: &'static [(&'static str, Option<u64>)], words: &[&str]) -> User {
     let workload = Workload::start(&cgroup, &[words, &["--hold", "forever"]].concat());
-    User { cgroup, kinds, workload }
+    User { workload, cgroup, kinds }
 }
 
 #[test]
