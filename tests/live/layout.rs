@@ -26,7 +26,7 @@ fn a_controller_that_the_root_keeps() {
     let control = hierarchy().mount.join("cgroup.subtree_control");
     let top = Made::top("kept");
     let workload = Workload::start(&top, &["anon", "--total", "8M", "--hold", "forever"]);
-    workload.done();
+    let before = workload.done();
     guard::at_end(&format!("echo +memory > {}", control.display()));
     let busy =
         || fs::read_dir(&hierarchy().mount).expect("it is mounted").flatten().map(|entry| entry.path());
@@ -52,7 +52,8 @@ fn a_controller_that_the_root_keeps() {
     }
     assert!(host["used"].as_u64().is_some_and(|used| used > 0), "{host}");
 
-    // What is used from here on is charged to the cgroup, which becomes a row.
+    // What is used from here on is charged to the cgroup, which becomes a row. What was used before is too where the io
+    // controller is handed on: it depends on the other, which then counts on unseen.
     fs::write(&control, "+memory").expect("the root has it");
     let later = Workload::start(&top, &["anon", "--total", "8M", "--hold", "forever"]);
     let truth = later.done();
@@ -61,7 +62,8 @@ fn a_controller_that_the_root_keeps() {
     });
     let row = intervals.last().and_then(|interval| interval.row(&top)).expect("it was waited for");
     let held = row["memory"]["anon"].as_u64().expect("it is known");
-    assert!(about(truth, 2 * MIB).contains(&held), "{held}, true {truth}");
+    let right = [truth, truth + before].iter().any(|truth| about(*truth, 2 * MIB).contains(&held));
+    assert!(right, "{held}, true {truth} and {before} before");
     let errors = memtrace.stop().errors;
     assert_eq!(errors.trim_end(), format!("memtrace: {lost}"));
     drop((workload, later));
