@@ -153,7 +153,12 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("charge_site", None, "tracepoint mod_memcg_lruvec_state"),
             ],
         ),
-        ("6.1", "lockdown for confidentiality", confidentiality, &[NO_LIFE, NO_TASKS, NO_CHARGE, NO_SITES]),
+        (
+            "6.1",
+            "lockdown for confidentiality: one program needs no helper to read",
+            confidentiality,
+            &[NO_LIFE, NO_TASKS, ("charge", None, "fentry try_charge_memcg"), NO_SITES],
+        ),
         ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED, SITES]),
         // The numbers that programs are given differ, the choice does not.
         ("5.10", "v1 only", v1, &[LIFE, TASKS, BATCHED, SITES]),

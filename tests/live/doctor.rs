@@ -4,7 +4,9 @@ use std::{collections::BTreeSet, fs, path::Path};
 
 use serde_json::{Value, json};
 
-use crate::driver::{bpf::left_behind, cgroup::hierarchy, doctor, memtrace};
+use tracer::{kernel::Facts, pipeline};
+
+use crate::driver::{bpf::left_behind, cgroup::hierarchy, doctor, for_the_record, memtrace};
 
 fn keys(value: &Value) -> BTreeSet<&str> {
     value.as_object().map(|object| object.keys().map(String::as_str).collect()).unwrap_or_default()
@@ -53,6 +55,20 @@ fn the_report_has_all_that_is_promised() {
         }
     }
     assert_eq!(left_behind(), Vec::<String>::new());
+}
+
+/// For `cargo xtask vm --record`: what the plan's tests know of this kernel.
+#[test]
+fn facts_are_what_the_plan_is_made_from() {
+    let output = memtrace::run(&["doctor", "--facts"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let facts: Facts = serde_json::from_str(&text).expect("facts can be read again");
+    let now = pipeline::facts().expect("this host has cgroups");
+    assert_eq!(Facts { refused: facts.refused.clone(), ..now }, facts, "two looks find the same");
+    if for_the_record() {
+        println!("facts begin\n{text}facts end");
+    }
 }
 
 #[test]

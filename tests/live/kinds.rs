@@ -23,15 +23,16 @@ const KINDS: [&str; 10] =
 /// A cgroup that uses one kind of memory.
 struct User {
     kind: &'static str,
-    cgroup: Made,
+    // Fields go in this order, and a cgroup only without its process.
     workload: Workload,
+    cgroup: Made,
 }
 
 impl User {
     fn start(top: &Made, name: &str, kind: &'static str, words: &[&str]) -> User {
         let cgroup = top.child(name);
         let workload = Workload::start(&cgroup, &[words, &["--hold", "forever"]].concat());
-        User { kind, cgroup, workload }
+        User { kind, workload, cgroup }
     }
 }
 

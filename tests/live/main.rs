@@ -12,6 +12,7 @@ mod doctor;
 mod driver;
 mod growth;
 mod kinds;
+mod layout;
 mod left_behind;
 mod lifetime;
 mod runtime_broken;

@@ -10,7 +10,9 @@ use crate::driver::{
     cgroup::{Cgroup, Made, hierarchy},
     disk,
     doctor::{self, Alternative},
-    guard, in_vm, matrix,
+    guard, in_vm,
+    interval::Interval,
+    matrix,
     memtrace::{self, Memtrace},
     output, scratch, skip,
     workload::Workload,
@@ -23,15 +25,16 @@ const BESIDE: u64 = 3 * MIB;
 
 /// A workload in a cgroup of its own.
 struct User {
+    // Fields go in this order, and a cgroup only without its process.
+    workload: Workload,
     cgroup: Made,
     /// The kinds it charges, and how much of each; `None` where only the kernel knows.
     kinds: &'static [(&'static str, Option<u64>)],
-    workload: Workload,
 }
 
 fn start(cgroup: Made, kinds: &'static [(&'static str, Option<u64>)], words: &[&str]) -> User {
     let workload = Workload::start(&cgroup, &[words, &["--hold", "forever"]].concat());
-    User { cgroup, kinds, workload }
+    User { workload, cgroup, kinds }
 }
 
 #[test]
@@ -70,11 +73,13 @@ fn tells_process_and_site(way: &Alternative) {
     for user in &users {
         user.workload.done();
     }
-    let last = memtrace.later(2);
+    let mut intervals = memtrace.waiting();
+    intervals.extend(memtrace.take(2));
     memtrace.stop();
+    let last = intervals.last().expect("two were taken");
     println!("{word}: {}", last.0["sites"]["how"]);
     for user in &users {
-        told(&word, user, of(&last.0, &user.cgroup));
+        told(&word, user, of(&last.0, &user.cgroup), charged(&user.cgroup, &intervals));
     }
     drop(users);
     let _ = fs::remove_dir_all(&scratch);
@@ -95,7 +100,16 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().expect("a list")
 }
 
-fn told(way: &str, user: &User, sites: &Value) {
+/// What the probe `charge` says was charged, where it counts without being asked.
+fn charged(cgroup: &Cgroup, intervals: &[Interval]) -> Option<u64> {
+    let rows = intervals.iter().filter_map(|interval| Some((interval.row(cgroup)?, interval.seconds())));
+    let sum: Option<f64> = rows.map(|(row, seconds)| Some(row["charged_per_s"].as_f64()? * seconds)).sum();
+    sum.map(|sum| sum as u64)
+}
+
+fn told(way: &str, user: &User, sites: &Value, charged: Option<u64>) {
+    // A processor that turns to another cgroup gives back the rest of a batch, and charges a whole one when it returns.
+    let given_back = charged.map_or(0, |charged| charged.saturating_sub(user.cgroup.usage()));
     let path = &user.cgroup.path;
     let what = format!("{way}, {path}: {}", sites["kinds"]);
     println!("{what}");
@@ -118,10 +132,19 @@ fn told(way: &str, user: &User, sites: &Value) {
         known += truth;
         // A stack stands for what a processor charged since the one before: kinds that alternate are told by their share.
         let room = if user.kinds.len() == 1 { BESIDE } else { truth / 4 };
-        assert!(told + room >= *truth && told <= truth + room, "{what}: {kind} is {told}, true {truth}");
+        assert!(
+            told + room >= *truth && told <= truth + room + given_back,
+            "{what}: {kind} is {told}, true {truth}"
+        );
     }
     assert!(bytes(sites) + batches() >= known, "{what}: {} in all, true {known}", bytes(sites));
-    assert!(bytes(sites) <= known + BESIDE, "{what}: {} in all, true {known}", bytes(sites));
+    match charged {
+        Some(charged) => {
+            let wrong = charged.abs_diff(bytes(sites));
+            assert!(wrong <= batches(), "{what}: {} in all, {charged} by the other probe", bytes(sites));
+        }
+        None => assert!(bytes(sites) <= known + BESIDE, "{what}: {} in all, true {known}", bytes(sites)),
+    }
 
     let stacks = list(&sites["stacks"]);
     let sum: u64 = stacks.iter().map(bytes).sum();
@@ -203,9 +226,9 @@ fn time_and_choice_are_bounded() {
     let mut memtrace = Memtrace::top(&["-i", "0.5", "-c", &chosen.path, "--sites=4"]);
     let words = ["anon", "--total", "4M", "--hold", "0.05", "--again"];
     let workloads = [Workload::start(&chosen, &words), Workload::start(&other, &words)];
-    let running = |interval: &crate::driver::interval::Interval| interval.0["sites"]["running"] == true;
+    let running = |interval: &Interval| interval.0["sites"]["running"] == true;
     let intervals = memtrace.until("the time to be up", |interval| !running(interval));
-    let rows = |interval: &crate::driver::interval::Interval| list(&interval.0["sites"]["containers"]).len();
+    let rows = |interval: &Interval| list(&interval.0["sites"]["containers"]).len();
     assert!(intervals.iter().all(|interval| rows(interval) == 1), "the other was not asked for");
     let ended = bytes(of(&intervals.last().expect("one ended it").0, &chosen));
     assert!(ended > 0);

@@ -22,8 +22,11 @@ pub(crate) struct Ran {
 
 pub(crate) const NOT_ROOT: &str = "only root may attach to the kernel; run this as root";
 
+/// With it the tests also print what fixtures are made of.
+pub(crate) const RECORD: &str = "MEMTRACE_RECORD";
+
 /// `None`: not permitted here.
-pub(crate) fn here(artifacts: &Artifacts) -> Result<Option<Ran>> {
+pub(crate) fn here(artifacts: &Artifacts, record: bool) -> Result<Option<Ran>> {
     if !is_root() {
         return Ok(None);
     }
@@ -32,6 +35,9 @@ pub(crate) fn here(artifacts: &Artifacts) -> Result<Option<Ran>> {
     let mut tests = command(program);
     tests.args(["--test-threads=1", "--show-output"]);
     tests.env("MEMTRACE_BIN", &artifacts.memtrace).env("MEMTRACE_WORKLOAD", &artifacts.workload);
+    if record {
+        tests.env(RECORD, "1");
+    }
     watch(&mut tests).map(Some)
 }
 

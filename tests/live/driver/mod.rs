@@ -42,6 +42,11 @@ pub fn in_vm() -> bool {
     env::var_os("MEMTRACE_VM").is_some()
 }
 
+/// For the record: what is shortened where it would take long is done whole.
+pub fn for_the_record() -> bool {
+    env::var_os("MEMTRACE_RECORD").is_some()
+}
+
 /// The program that an environment variable names.
 pub fn program(variable: &str) -> PathBuf {
     let path = env::var_os(variable).unwrap_or_else(|| {

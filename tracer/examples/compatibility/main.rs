@@ -41,13 +41,16 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-/// The files of a folder with their names, kernels from old to new.
+/// The files of a folder with their names, kernels from old to new: `5.10`, `5.10-v1`, `6.1`.
 fn recorded(folder: &Path) -> io::Result<Vec<(String, String)>> {
     let mut files: Vec<PathBuf> =
         fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
     let name = |path: &PathBuf| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    files.sort_by_key(|path| {
-        name(path).split('.').map(|part| part.parse().unwrap_or(0)).collect::<Vec<u32>>()
-    });
+    let numbers = |path: &PathBuf| -> Vec<u32> {
+        let name = name(path);
+        let version = name.split('-').next().unwrap_or_default();
+        version.split('.').map(|part| part.parse().unwrap_or(0)).collect()
+    };
+    files.sort_by_cached_key(|path| (numbers(path), name(path)));
     files.iter().map(|path| Ok((name(path), fs::read_to_string(path)?))).collect()
 }

@@ -84,7 +84,11 @@ const LACKS: &[(&str, &str, Change)] = &[
     ("neither of them, 6.13 or later", "7.2", lack::neither),
     ("classic tracepoints alone, 6.13 or later", "7.2", lack::tracepoints_alone),
     ("lockdown for integrity", "6.12", lack::integrity),
-    ("lockdown for confidentiality: no program may read kernel memory", "6.12", lack::confidentiality),
+    (
+        "lockdown for confidentiality: programs get no help to read kernel memory",
+        "6.12",
+        lack::confidentiality,
+    ),
 ];
 
 pub fn by_lack(kernels: &Kernels) -> String {

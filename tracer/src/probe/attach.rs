@@ -17,7 +17,7 @@ use tracer_ebpf::abi::{
 };
 
 use super::{
-    plan::{Planned, function},
+    plan::{LOCKED_DOWN, Planned, function},
     registry::{Alternative, Hook, Kind, Link, Probe},
 };
 use crate::kernel::{Facts, tracefs};
@@ -354,6 +354,10 @@ fn explain(kind: Kind, error: &ProgramError) -> String {
     }
     if let ProgramError::LoadError { io_error, verifier_log } = error {
         let log = verifier_log.to_string();
+        // The helper is there but not given out; `/sys/kernel/security` may not be mounted to say so.
+        if log.contains("unknown func bpf_probe_read") {
+            return LOCKED_DOWN.to_owned();
+        }
         let tail: Vec<&str> = log.lines().rev().take(LOG_TAIL).collect();
         let tail: Vec<&str> = tail.into_iter().rev().map(str::trim).collect();
         return format!("the kernel refused the program: {io_error}: {}", tail.join(" | "));

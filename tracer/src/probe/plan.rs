@@ -125,14 +125,18 @@ pub fn plan(facts: &Facts, wishes: &Wishes) -> Vec<Planned> {
         .collect()
 }
 
+/// Also said where only the kernel's refusal tells of it.
+pub const LOCKED_DOWN: &str = "kernel lockdown (confidentiality) does not let the program read kernel memory";
+
 /// Why this kernel cannot have the alternative, if it is known beforehand.
 fn hindrance(facts: &Facts, alternative: &Alternative) -> Option<String> {
     if let Some(refusal) = facts.refused.get(alternative.kind.as_str()) {
         return Some(refusal.clone());
     }
-    // Every program of ours follows pointers of the kernel (`LOCKDOWN_BPF_READ_KERNEL`).
-    if facts.lockdown.as_deref() == Some("confidentiality") {
-        return Some("kernel lockdown (confidentiality) lets no program read kernel memory".to_owned());
+    // A fentry on every page follows typed pointers only, which takes no helper (`LOCKDOWN_BPF_READ_KERNEL`): it is tried.
+    let typed = alternative.kind == Kind::Fentry && alternative.cost == Cost::Page;
+    if facts.lockdown.as_deref() == Some("confidentiality") && !typed {
+        return Some(LOCKED_DOWN.to_owned());
     }
     if alternative.kind == Kind::Kprobe && !facts.kprobe {
         return Some("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned());

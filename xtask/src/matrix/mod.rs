@@ -3,7 +3,7 @@
 
 mod table;
 
-use std::{fs, path::PathBuf};
+use std::fs;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -25,6 +25,9 @@ pub(crate) struct Column {
     /// The tests that did not apply, with their reasons.
     pub(crate) skipped: Vec<String>,
     pub(crate) alternatives: Vec<Cell>,
+    /// What the plan is made from, as `doctor --facts` wrote it; a fixture of its own.
+    #[serde(skip)]
+    pub(crate) facts: String,
 }
 
 /// One way of attaching one probe.
@@ -76,6 +79,7 @@ impl Column {
             failed: tally.failed,
             skipped: tally.skips().map(str::to_owned).collect(),
             alternatives,
+            facts: between(lines, "facts begin", "facts end"),
         })
     }
 
@@ -87,17 +91,28 @@ impl Column {
         format!("{}.{}", digits(major), digits(minor))
     }
 
-    /// Writes it where `docs/compatibility.md` is made from.
-    pub(crate) fn record(&self) -> Result<()> {
-        let dir = workspace::root().join("tests/fixtures/matrix");
-        let path: PathBuf = dir.join(format!("{}.json", self.label()));
-        let text = serde_json::to_string_pretty(self).context("cannot write a column as JSON")? + "\n";
-        fs::create_dir_all(&dir)
-            .and_then(|()| fs::write(&path, text))
-            .with_context(|| format!("cannot write {}", path.display()))?;
-        eprintln!("matrix: recorded {}", path.display());
+    /// Writes it and the facts, by the kernel's name and a suffix, where `docs/compatibility.md` and the tests of the plan find them.
+    pub(crate) fn record(&self, suffix: &str) -> Result<()> {
+        let matrix = serde_json::to_string_pretty(self).context("cannot write a column as JSON")? + "\n";
+        for (folder, text) in [("matrix", &matrix), ("facts", &self.facts)] {
+            let dir = workspace::root().join("tests/fixtures").join(folder);
+            let path = dir.join(format!("{}{suffix}.json", self.label()));
+            // A run that broke off before its facts leaves those that are there.
+            if !text.is_empty() {
+                fs::create_dir_all(&dir)
+                    .and_then(|()| fs::write(&path, text))
+                    .with_context(|| format!("cannot write {}", path.display()))?;
+                eprintln!("matrix: recorded {}", path.display());
+            }
+        }
         Ok(())
     }
+}
+
+/// The lines between two others, which are whole lines.
+fn between(lines: &[String], begin: &str, end: &str) -> String {
+    let inside = lines.iter().skip_while(|line| *line != begin).skip(1).take_while(|line| *line != end);
+    inside.map(|line| format!("{line}\n")).collect()
 }
 
 /// What `doctor`'s test prints of the kernel that it runs on.
@@ -126,6 +141,9 @@ mod tests {
             r#"matrix {"order":0,"probe":"charge","attach":"kprobe","target":"a","became":"unusable","why":"no kprobes","attach_ms":null}"#,
             r#"matrix {"order":0,"probe":"charge","attach":"fentry","target":"a","became":"failed","why":"wrong","attach_ms":1.5}"#,
             "skipping x: not here",
+            "facts begin",
+            "{}",
+            "facts end",
             "test result: ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.20s",
         ]
         .map(str::to_owned);
@@ -134,6 +152,7 @@ mod tests {
         assert_eq!(column.skipped, ["x: not here"]);
         let became: Vec<Became> = column.alternatives.iter().map(|cell| cell.became).collect();
         assert_eq!(became, [Became::Failed, Became::Unusable], "the worse of two counts");
+        assert_eq!(column.facts, "{}\n");
         assert!(Column::of(&[], &Tally::default(), false).is_none());
     }
 }

@@ -83,6 +83,7 @@ mod tests {
             failed: 0,
             skipped: vec![String::new()],
             alternatives,
+            facts: String::new(),
         };
         let old = column(
             "5.10.0-46",

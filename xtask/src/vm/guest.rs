@@ -34,6 +34,16 @@ pub(super) enum Layout {
 }
 
 impl Layout {
+    /// What tells a record of it from the ordinary one of the same kernel.
+    pub(super) fn suffix(self) -> &'static str {
+        match self {
+            Self::V2 => "",
+            Self::V1 => "-v1",
+            Self::Hybrid => "-hybrid",
+            Self::RootOnly => "-root-only",
+        }
+    }
+
     /// As the init knows it.
     fn word(self) -> &'static str {
         match self {

@@ -12,6 +12,7 @@ for dir in /dev/shm /tmp /run; do mount -t tmpfs tmpfs $dir; done
 mount -t debugfs debugfs /sys/kernel/debug
 [ -d /sys/kernel/tracing/events ] || mount -t tracefs tracefs /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
+mount -t securityfs securityfs /sys/kernel/security
 ln -sf /proc/self/fd /dev/fd
 while read -r module; do insmod "$module" || echo "vm: cannot load $module"; done < /modules/order
 case $CGROUP_LAYOUT in

@@ -47,11 +47,14 @@ pub(crate) struct Vm {
     /// Every kernel, one after the other, this machine's first; then the matrix
     #[arg(long, conflicts_with = "kernel")]
     all: bool,
-    /// Keep what became of each way of attaching in tests/fixtures/matrix, for docs/compatibility.md
+    /// Keep facts and what became of each way of attaching in tests/fixtures, for docs/compatibility.md
     #[arg(long, conflicts_with = "command")]
     record: bool,
+    /// Only the live tests whose names hold this (repeatable)
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["command", "record"])]
+    test: Vec<String>,
     /// How the guest mounts its cgroups
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "all")]
     cgroup: Layout,
     /// More words for the guest's kernel command line
     #[arg(long, value_name = "WORDS", default_value = "")]
@@ -88,7 +91,9 @@ impl Vm {
         set_up(Purpose::Test)?;
         let tests = self.command.is_empty();
         let artifacts = Artifacts::build(tests)?;
-        let script = if tests { LIVE_TESTS.to_owned() } else { shell_line(&self.command) };
+        let record = if self.record { format!("{}=1 ", live::RECORD) } else { String::new() };
+        let named = self.test.iter().map(|name| format!(" {}", quoted(name))).collect::<String>();
+        let script = if tests { record + LIVE_TESTS + &named } else { shell_line(&self.command) };
         let run = Run {
             artifacts: &artifacts,
             script: &script,
@@ -118,30 +123,37 @@ impl Vm {
         for release in releases {
             tell(release.label, run.on(release));
         }
-        if self.all && tests {
-            tell("this machine", here(&artifacts));
+        if self.all && tests && named.is_empty() {
+            tell("this machine", here(&artifacts, self.record));
         }
         if !columns.is_empty() {
             println!("\n{}", matrix::table(&columns));
         }
         if self.record {
-            columns.iter().try_for_each(Column::record)?;
+            let layout = self.cgroup.suffix();
+            columns.iter().try_for_each(|column| column.record(layout))?;
         }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
 }
 
-fn here(artifacts: &Artifacts) -> Result<Outcome> {
-    Ok(match live::here(artifacts)? {
+fn here(artifacts: &Artifacts, record: bool) -> Result<Outcome> {
+    Ok(match live::here(artifacts, record)? {
         Some(ran) => Outcome::Ran { ran, emulated: false },
         None => Outcome::Skipped { reason: live::NOT_ROOT.to_owned() },
     })
 }
 
-/// Runs the live tests in a kernel; for `cargo xtask test`.
-pub(crate) fn live_tests(release: &Release, artifacts: &Artifacts, timeout: Duration) -> Result<Outcome> {
+/// Runs the live tests, or those that are named, in a kernel; for `cargo xtask test`.
+pub(crate) fn live_tests(
+    release: &Release,
+    artifacts: &Artifacts,
+    tests: &[&str],
+    timeout: Duration,
+) -> Result<Outcome> {
+    let script = format!("{LIVE_TESTS} {}", tests.join(" "));
     let cgroup = Layout::default();
-    Run { artifacts, script: LIVE_TESTS, cgroup, append: "", refresh: false, timeout }.on(release)
+    Run { artifacts, script: &script, cgroup, append: "", refresh: false, timeout }.on(release)
 }
 
 impl Run<'_> {
