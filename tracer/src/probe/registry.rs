@@ -209,7 +209,7 @@ const BACK_OBJECT: &[&str] = &["obj_cgroup_uncharge_pages"];
 const BATCHED: &str = "exact as memory.current moves, up to a batch of 32 or 64 pages per CPU ahead of use";
 const PAGED: &str =
     "charges exact to the page; uncharges of sockets are not seen, of kernel objects not on every kernel";
-const SAMPLED: &str = "one kernel stack stands for each batch of 32 or 64 pages";
+const SAMPLED: &str = "one kernel stack stands for each batch of 32 or 64 pages, also where the rest of a batch is given back unused";
 const SAMPLED_PAGES: &str =
     "one kernel stack stands for each 32 pages of anonymous, page-cache, kernel and socket memory on a CPU";
 const COUNTED: &str = "anonymous, page-cache, kernel and socket pages, exact; other charges are not seen";
