@@ -250,3 +250,23 @@ fn time_and_choice_are_bounded() {
         assert_eq!(memtrace::run(words).status.code(), Some(status), "{words:?}");
     }
 }
+
+/// Where the kernel hides its addresses no function can be named: said at once, not shown as numbers.
+#[test]
+fn hidden_addresses_are_refused_with_a_sentence() {
+    if !in_vm() {
+        return skip(
+            "hidden_addresses_are_refused_with_a_sentence",
+            "kernel.kptr_restrict is the whole machine's, so it is changed in an emulated one only",
+        );
+    }
+    let restrict = "/proc/sys/kernel/kptr_restrict";
+    let before = fs::read_to_string(restrict).expect("the kernel has it");
+    fs::write(restrict, "2").expect("root may");
+    let output = memtrace::run(&["top", "-c", "*", "--sites", "--json"]);
+    fs::write(restrict, before).expect("root may");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("kernel.kptr_restrict") && said.lines().count() == 1, "{said}");
+    assert!(output.stdout.is_empty());
+}
