@@ -63,12 +63,12 @@ pub struct Top {
     #[arg(long)]
     pub json: bool,
 
-    /// Count charges for so long even where that costs every page fault (65-190 ns)
+    /// Count charges for so long (30 s) even where that costs every page fault (65-190 ns)
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30",
           value_parser = seconds)]
     pub charges: Option<Duration>,
 
-    /// Tell which processes of the rows that -c chooses are charged, and through which kernel functions, for so long
+    /// Tell which processes of the rows that -c chooses are charged, and through which kernel functions, for so long (30 s)
     ///
     /// Kernel stacks are sampled once a batch of 32 or 64 pages. Where the kernel has only hooks on every page, that
     /// costs every page fault of the host 65-190 ns meanwhile.
