@@ -3,12 +3,12 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf, StackTrace},
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use tracer_ebpf::abi::{
     counter::CgroupCount,
     failure::Failure,
-    site::{SiteCount, SiteKey},
+    site::{Frames, SiteCount, SiteKey},
 };
 
 /// Rare transitions.
@@ -35,9 +35,10 @@ pub static SITE_TARGETS: PerCpuHashMap<u64, u64> = PerCpuHashMap::with_max_entri
 #[map]
 pub static SITES: HashMap<SiteKey, SiteCount> = HashMap::with_max_entries(1, 0);
 
-/// Kernel stacks by the hash of their addresses.
+/// Kernel stacks by a hash of 64 bits. Not a stack trace map: that has one place for each remainder of its own hash, so
+/// that of a hundred stacks in two thousand places some find theirs taken.
 #[map]
-pub static STACKS: StackTrace = StackTrace::with_max_entries(1, 0);
+pub static STACKS: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
 
 /// The kernel's `memory_cgrp_subsys`, learned from the first task seen: tells a memory counter from others.
 #[map]

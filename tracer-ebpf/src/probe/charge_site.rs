@@ -5,20 +5,21 @@
 //! Cost: a map look-up (20 ns) for charges of other cgroups, about 1 us for a stack.
 
 use aya_ebpf::{
+    EbpfContext,
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_probe_read_kernel,
-        bpf_probe_read_kernel_buf,
+        bpf_probe_read_kernel_buf, generated::bpf_get_stack,
     },
     macros::{btf_tracepoint, fentry, fexit, kprobe, kretprobe, raw_tracepoint, tracepoint},
     programs::{
         BtfTracePointContext, FEntryContext, FExitContext, ProbeContext, RawTracePointContext,
-        RetProbeContext, TracePointContext, tracing::StackIdContext,
+        RetProbeContext, TracePointContext,
     },
 };
 use tracer_ebpf::abi::{
     failure::Failure,
     offsets::Symbol,
-    site::{BATCH, NO_STACK, SiteCount, SiteKey},
+    site::{BATCH, FRAMES, Frames, NO_STACK, SiteCount, SiteKey},
 };
 
 use super::charge::{lruvec_item, lruvec_record, state_item, state_record};
@@ -32,16 +33,27 @@ use crate::{
     memcg::{memcg_id, memcg_of_counter},
 };
 
+/// Keeps the kernel stack of now, and gives its key.
 #[inline(always)]
-fn stack_of(ctx: &impl StackIdContext) -> u32 {
-    // Compared in full: two stacks of one hash are a loss, not a wrong name.
-    match ctx.get_stackid(&STACKS, 0) {
-        Ok(id) => id as u32,
-        Err(_) => {
-            lose(Failure::StackLost);
-            NO_STACK
-        }
+fn stack_of(ctx: &impl EbpfContext) -> u64 {
+    let mut frames: Frames = [0; FRAMES];
+    // SAFETY: the buffer is as large as said.
+    let taken =
+        unsafe { bpf_get_stack(ctx.as_ptr(), (&raw mut frames).cast(), size_of::<Frames>() as u32, 0) };
+    if taken <= 0 {
+        lose(Failure::StackLost);
+        return NO_STACK;
     }
+    // FNV-1a by words: no two of the few thousand stacks of a kernel share 64 bits of it.
+    let mut key = 0xcbf2_9ce4_8422_2325_u64;
+    for frame in &frames {
+        key = (key ^ frame).wrapping_mul(0x0100_0000_01b3);
+    }
+    if STACKS.get_ptr(key).is_none() && STACKS.insert(key, &frames, 0).is_err() {
+        lose(Failure::StackLost);
+        return NO_STACK;
+    }
+    key
 }
 
 /// `comm` of the group leader; without BTF, of the task.
@@ -64,9 +76,9 @@ fn comm() -> [u8; 16] {
 
 /// So many pages were charged there.
 #[inline(always)]
-fn charged(cgroup: u64, pages: u64, stack: u32) {
+fn charged(cgroup: u64, pages: u64, stack: u64) {
     let pid = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let key = SiteKey { cgroup, pid, stack };
+    let key = SiteKey { cgroup, stack, pid, padding: 0 };
     let mut found = SITES.get_ptr_mut(key);
     if found.is_none() {
         let first = SiteCount { pages: 0, samples: 0, comm: [0; 16] };
@@ -94,7 +106,7 @@ fn target_of(counter: u64) -> u64 {
 }
 
 #[inline(always)]
-fn batch(ctx: &impl StackIdContext, counter: u64, pages: u64) {
+fn batch(ctx: &impl EbpfContext, counter: u64, pages: u64) {
     let id = target_of(counter);
     if id != 0 {
         charged(id, pages, stack_of(ctx));
@@ -122,7 +134,7 @@ pub fn site_chg_fentry(ctx: FEntryContext) -> i32 {
 pub fn site_try_kprobe(ctx: ProbeContext) -> u32 {
     let id = target_of(ctx.arg(0).unwrap_or(0));
     if id != 0 {
-        enter([id, ctx.arg(1).unwrap_or(0), u64::from(stack_of(&ctx))], Failure::SitesFull);
+        enter([id, ctx.arg(1).unwrap_or(0), stack_of(&ctx)], Failure::SitesFull);
     }
     0
 }
@@ -131,7 +143,7 @@ pub fn site_try_kret(ctx: RetProbeContext) -> u32 {
     if let Some([id, pages, stack]) = leave()
         && ctx.ret::<u64>() & 0xff != 0
     {
-        charged(id, pages, stack as u32);
+        charged(id, pages, stack);
     }
     0
 }
@@ -144,7 +156,7 @@ pub fn site_chg_kprobe(ctx: ProbeContext) -> u32 {
 // Once a page: statistics.
 
 #[inline(always)]
-fn page(ctx: &impl StackIdContext, id: u64, pages: i32) {
+fn page(ctx: &impl EbpfContext, id: u64, pages: i32) {
     if pages <= 0 {
         return;
     }

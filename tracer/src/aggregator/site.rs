@@ -75,7 +75,7 @@ struct Followed {
 }
 
 /// What a site is told apart by: memory cgroup, process, stack.
-type Key = (u64, u32, Option<u32>);
+type Key = (u64, u32, Option<u64>);
 
 /// State of one run of the probe.
 #[derive(Default)]

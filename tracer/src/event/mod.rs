@@ -51,7 +51,7 @@ pub enum Event {
         id: u64,
         pid: u32,
         comm: String,
-        stack: Option<u32>,
+        stack: Option<u64>,
         bytes: u64,
         samples: u64,
     },

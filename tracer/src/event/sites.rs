@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use aya::{
     Ebpf,
-    maps::{self, MapData, MapError, PerCpuHashMap, PerCpuValues, StackTraceMap},
+    maps::{self, MapData, MapError, PerCpuHashMap, PerCpuValues},
 };
-use tracer_ebpf::abi::site::{NO_STACK, SiteCount, SiteKey};
+use tracer_ebpf::abi::site::{Frames, NO_STACK, SiteCount, SiteKey};
 
 use super::{Event, counters::failures, page_size};
 use maps::PerCpuArray;
@@ -15,7 +15,7 @@ use maps::PerCpuArray;
 pub struct Sites {
     targets: PerCpuHashMap<MapData, u64, u64>,
     sites: maps::HashMap<MapData, SiteKey, SiteCount>,
-    stacks: StackTraceMap<MapData>,
+    stacks: maps::HashMap<MapData, u64, Frames>,
     failures: PerCpuArray<MapData, u64>,
     followed: HashSet<u64>,
     cpus: usize,
@@ -30,7 +30,7 @@ impl Sites {
         Ok(Sites {
             targets: PerCpuHashMap::try_from(map("SITE_TARGETS")?)?,
             sites: maps::HashMap::try_from(map("SITES")?)?,
-            stacks: StackTraceMap::try_from(map("STACKS")?)?,
+            stacks: maps::HashMap::try_from(map("STACKS")?)?,
             failures: PerCpuArray::try_from(map("FAILURES")?)?,
             followed: HashSet::new(),
             cpus: aya::util::nr_cpus().unwrap_or(1),
@@ -80,9 +80,9 @@ impl Sites {
     }
 
     /// The return addresses of a stack, the innermost first.
-    pub fn stack(&self, id: u32) -> Option<Vec<u64>> {
-        let stack = self.stacks.get(&id, 0).ok()?;
-        Some(stack.frames().iter().map(|frame| frame.ip).collect())
+    pub fn stack(&self, key: u64) -> Option<Vec<u64>> {
+        let frames = self.stacks.get(&key, 0).ok()?;
+        Some(frames.into_iter().take_while(|address| *address != 0).collect())
     }
 }
 

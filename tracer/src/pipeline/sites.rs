@@ -45,7 +45,7 @@ struct Attached {
     _loader: Loader,
     maps: event::sites::Sites,
     stacks: Stacks,
-    named: HashMap<u32, Arc<Stack>>,
+    named: HashMap<u64, Arc<Stack>>,
     unknown: Arc<Stack>,
     until: Instant,
     /// Memory cgroups that could not be followed.
@@ -172,14 +172,14 @@ impl Sampler {
 }
 
 impl Attached {
-    fn name(&mut self, stack: Option<u32>) -> Arc<Stack> {
-        let Some(id) = stack else { return Arc::clone(&self.unknown) };
-        if let Some(known) = self.named.get(&id) {
+    fn name(&mut self, stack: Option<u64>) -> Arc<Stack> {
+        let Some(key) = stack else { return Arc::clone(&self.unknown) };
+        if let Some(known) = self.named.get(&key) {
             return Arc::clone(known);
         }
-        let Some(addresses) = self.maps.stack(id) else { return Arc::clone(&self.unknown) };
+        let Some(addresses) = self.maps.stack(key) else { return Arc::clone(&self.unknown) };
         let stack = Arc::new(self.stacks.name(&addresses));
-        self.named.insert(id, Arc::clone(&stack));
+        self.named.insert(key, Arc::clone(&stack));
         stack
     }
 }

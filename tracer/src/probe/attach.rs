@@ -54,7 +54,7 @@ impl Sizes {
         Sizes { cgroups: room as u32, in_flight: in_flight(facts), sites: [1; 3] }
     }
 
-    /// For an object that only follows charges to their sites: a stack takes 1 KiB.
+    /// For an object that only follows charges to their sites: a stack takes 300 bytes.
     pub fn of_sites(facts: &Facts) -> Sizes {
         Sizes { cgroups: 1, in_flight: in_flight(facts), sites: [TARGETS, 4096, 2048] }
     }
