@@ -47,6 +47,9 @@ pub(crate) struct Vm {
     /// Every kernel, one after the other, this machine's first; then the matrix
     #[arg(long, conflicts_with = "kernel")]
     all: bool,
+    /// This machine's kernel alone
+    #[arg(long, conflicts_with_all = ["kernel", "all", "cgroup", "test", "command"])]
+    here: bool,
     /// Keep facts and what became of each way of attaching in tests/fixtures, for docs/compatibility.md
     #[arg(long, conflicts_with = "command")]
     record: bool,
@@ -119,11 +122,15 @@ impl Vm {
                 failed = true;
             }
         };
-        let releases: Vec<&Release> = if self.all { RELEASES.iter().collect() } else { vec![self.kernel] };
+        let releases: Vec<&Release> = match (self.all, self.here) {
+            (true, _) => RELEASES.iter().collect(),
+            (_, true) => Vec::new(),
+            _ => vec![self.kernel],
+        };
         for release in releases {
             tell(release.label, run.on(release));
         }
-        if self.all && tests && named.is_empty() {
+        if self.here || self.all && tests && named.is_empty() {
             tell("this machine", here(&artifacts, self.record));
         }
         if !columns.is_empty() {
