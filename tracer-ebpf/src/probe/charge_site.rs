@@ -35,6 +35,10 @@ use crate::{
 
 /// Keeps the kernel stack of now, and gives its key.
 #[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value the frames would be on the small stack twice"
+)]
 fn stack_of(ctx: &impl EbpfContext) -> u64 {
     let mut frames: Frames = [0; FRAMES];
     // SAFETY: the buffer is as large as said.
