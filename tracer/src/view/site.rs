@@ -252,6 +252,8 @@ pub fn markdown() -> String {
          | `kinds` | | `kind` and `charged`, largest first |\n\
          | `stacks` | | `pid`, `comm`, `kind`, `charged`, `samples` and `stack` (functions, the charge first), the 50 largest |\n\
          | `stacks_left_out` | count | stacks beyond those; `--folded FILE` has all |\n\n\
+         It is gross: a CPU that turns to another cgroup gives the rest of its batch back and charges a whole one when it returns. \
+         Kinds or processes that take turns page by page may fall into step with the batch: then one is told for the other.\n\n\
          The kind is decided by the first function, from the charge outwards, that tells it (`tracer/src/resolve/stack.rs`, \
          names of 5.10 to 7.2): ",
     );
