@@ -51,8 +51,8 @@ const RESCAN: Duration = Duration::from_secs(30);
 const RESCAN_LOSING: Duration = Duration::from_secs(10);
 /// The same where the events may have been of cgroups: a storm of them.
 const RESCAN_OVERFLOWED: Duration = Duration::from_secs(1);
-/// What is long gone is forgotten this often.
-const FORGET: Duration = Duration::from_secs(10);
+/// New names are looked for, and what is long gone is forgotten, this often, however often the tree is looked at.
+const UPKEEP: Duration = Duration::from_secs(10);
 
 /// What the pipeline sends.
 pub type Snapshots = watch::Receiver<Option<Arc<Snapshot>>>;
@@ -71,7 +71,7 @@ pub struct Pipeline {
     sites: Sampler,
     meter: Meter,
     rescanned: Instant,
-    forgot: Instant,
+    kept_up: Instant,
     /// Events lost when the tree was last looked at.
     lost: u64,
     /// Of them those for which the ring buffer had no room.
@@ -102,7 +102,7 @@ impl Pipeline {
             sites,
             meter: Meter::new()?,
             rescanned: started,
-            forgot: started,
+            kept_up: started,
             lost: 0,
             overflowed: 0,
             started,
@@ -194,9 +194,6 @@ impl Pipeline {
             self.rescanned = now;
             (self.lost, self.overflowed) = (lost, overflowed);
         }
-        if age >= RESCAN {
-            self.rows.rename(now);
-        }
         self.rows.name_rows();
         self.rows.sample(now, &mut events);
         let at = now.saturating_duration_since(self.started);
@@ -207,8 +204,9 @@ impl Pipeline {
         for event in &events {
             self.rows.take_in(event);
         }
-        if now.saturating_duration_since(self.forgot) >= FORGET {
-            self.forgot = now;
+        if now.saturating_duration_since(self.kept_up) >= UPKEEP {
+            self.kept_up = now;
+            self.rows.rename(now);
             self.rows.forget_departed(now);
             self.probes.retain(|id| self.rows.knows(id));
         }
