@@ -9,6 +9,7 @@ use crate::{
         Aggregator, Tick,
         row::{How, Row},
         site::SiteReport,
+        stream::Logs,
     },
     event::DeadCgroups,
 };
@@ -97,6 +98,8 @@ pub struct Snapshot {
     pub probes: Arc<[String]>,
     /// Charges by process and kernel site, of the rows that were asked for.
     pub sites: Option<Arc<SiteReport>>,
+    /// Streams of log lines; `None` without the probe.
+    pub logs: Option<Arc<Logs>>,
 }
 
 impl Host {

@@ -3,6 +3,7 @@
 pub mod counter;
 pub mod event;
 pub mod failure;
+pub mod line;
 pub mod offsets;
 pub mod setting;
 pub mod site;

@@ -6,6 +6,7 @@ pub mod host;
 mod kinds;
 pub mod row;
 pub mod site;
+pub mod stream;
 
 use std::{
     collections::{HashMap, HashSet},

@@ -225,6 +225,7 @@ impl Pipeline {
             rows: tick.rows,
             probes: Arc::clone(&self.probes.lines),
             sites: self.sites.report(),
+            logs: None,
         })
     }
 }

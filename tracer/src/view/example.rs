@@ -292,6 +292,7 @@ pub fn snapshot() -> Snapshot {
         host: host(),
         rows: rows.into_iter().map(Arc::new).collect(),
         sites: None,
+        logs: None,
         probes: Arc::new([
             String::from("charge: fentry:try_charge_memcg"),
             String::from("oom: tp_btf:mark_victim"),
