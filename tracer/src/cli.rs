@@ -35,8 +35,9 @@ pub enum Command {
     GenerateShare { dir: PathBuf },
 }
 
+// No sentence of its own: a command that takes these in would be described by it.
 #[derive(Debug, Args)]
-pub struct Top {
+pub struct Watch {
     /// Seconds between two looks
     #[arg(short, long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
     pub interval: Duration,
@@ -49,12 +50,6 @@ pub struct Top {
     #[arg(short, long, value_name = "PATTERN", value_parser = |text: &str| Filter::new(text))]
     pub container: Option<Filter>,
 
-    /// Column to sort by, greatest first
-    #[arg(long, value_name = "COLUMN", default_value = "growth",
-          value_parser = PossibleValuesParser::new(metric::sort_words()), hide_possible_values = true,
-          long_help = sort_help())]
-    pub sort: String,
-
     /// Show at most this many rows
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rows: Option<u32>,
@@ -62,6 +57,26 @@ pub struct Top {
     /// One JSON object an interval (NDJSON) instead of a screen or a table
     #[arg(long)]
     pub json: bool,
+
+    /// Attach only so: [PROBE=]KIND[:TARGET]
+    #[arg(long, hide = true, value_name = "KIND", value_parser = |text: &str| Force::parse(text))]
+    pub attach: Vec<Force>,
+
+    /// Print what the kernel programs log (error, warn, info, debug, trace)
+    #[arg(long, hide = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LOG_LEVELS))]
+    pub probe_log: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Top {
+    #[command(flatten)]
+    pub watch: Watch,
+
+    /// Column to sort by, greatest first
+    #[arg(long, value_name = "COLUMN", default_value = "growth",
+          value_parser = PossibleValuesParser::new(metric::sort_words()), hide_possible_values = true,
+          long_help = sort_help())]
+    pub sort: String,
 
     /// Count charges for so long (30 s) even where that costs every page fault (65-190 ns)
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30",
@@ -83,14 +98,6 @@ pub struct Top {
     /// Draw with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
-
-    /// Attach only so: [PROBE=]KIND[:TARGET]
-    #[arg(long, hide = true, value_name = "KIND", value_parser = |text: &str| Force::parse(text))]
-    pub attach: Vec<Force>,
-
-    /// Print what the kernel programs log (error, warn, info, debug, trace)
-    #[arg(long, hide = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LOG_LEVELS))]
-    pub probe_log: Option<String>,
 }
 
 /// In the order of `aya_log::Level`, which counts from 1.

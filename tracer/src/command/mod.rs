@@ -1,5 +1,6 @@
 //! What each command does, from options to views; exit statuses are decided here.
 
+mod collect;
 mod doctor;
 mod generate;
 mod top;
