@@ -191,3 +191,37 @@ impl Unmatched {
 pub fn say(sentence: &str) {
     let _ = writeln!(io::stderr(), "memtrace: {sentence}");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_ends_when_nobody_sends_or_nobody_wants() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (sender, snapshots) = watch::channel(None);
+        drop(sender);
+        runtime.block_on(each(snapshots, |_| panic!("there is none"))).unwrap();
+        let (sender, snapshots) = watch::channel(None);
+        let snapshot = Snapshot {
+            at: std::time::SystemTime::UNIX_EPOCH,
+            sequence: 1,
+            interval_s: 1.0,
+            hostname: String::new(),
+            kernel: String::new(),
+            host: crate::snapshot::Host::default(),
+            rows: Vec::new(),
+            probes: Arc::new([]),
+            sites: None,
+            logs: None,
+        };
+        sender.send_replace(Some(Arc::new(snapshot)));
+        let mut taken = 0;
+        let take = |snapshot: &Arc<Snapshot>| {
+            taken += snapshot.sequence;
+            Ok(false)
+        };
+        runtime.block_on(each(snapshots, take)).unwrap();
+        assert_eq!(taken, 1);
+    }
+}

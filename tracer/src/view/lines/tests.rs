@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{
     flow::flow,
     histogram::histogram,
-    select::{Order, select},
+    select::{Key, Order, select},
     table::{Shown, table},
     *,
 };
@@ -120,6 +120,35 @@ fn no_line_is_wider_than_the_terminal() {
             for line in shown(&logs, Some(width), Charset::Unicode, draw).lines() {
                 assert!(text::width(line) <= width, "{width}: {line}");
             }
+        }
+    }
+}
+
+#[test]
+fn the_sorted_column_is_always_there() {
+    let (snapshot, logs) = (example::snapshot(), example::logs());
+    for word in metric::stream::sort_words() {
+        let order = Order { key: Key::find(word).unwrap(), reverse: false };
+        let streams = select(&logs, &[], order, None);
+        for width in [60, 80, 100, 160] {
+            let charset = Charset::Unicode;
+            let shown = Shown {
+                snapshot: &snapshot,
+                logs: &logs,
+                streams: &streams,
+                order,
+                width: Some(width),
+                charset,
+            };
+            let text = table(&shown);
+            assert!(text.lines().all(|line| text::width(line) <= width), "{word} at {width}:\n{text}");
+            let Key::Metric(metric) = order.key else { continue };
+            let short = match metric.name {
+                "bytes" => "B/s",
+                "open_line" => "OPEN",
+                _ => metric.title,
+            };
+            assert!(text.contains(metric.title) || text.contains(short), "{word} at {width}:\n{text}");
         }
     }
 }
