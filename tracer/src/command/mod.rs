@@ -1,7 +1,9 @@
 //! What each command does, from options to views; exit statuses are decided here.
 
+mod collect;
 mod doctor;
 mod generate;
+mod lines;
 mod top;
 
 use std::{
@@ -41,9 +43,15 @@ impl Failure {
     }
 }
 
+/// What a command is about cannot be had on this kernel.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; `memtrace doctor` tells what the kernel lacks")]
+struct Unserved(String);
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
-        let status = if error.is::<AttachError>() { Failure::NOT_PERMITTED } else { Failure::RUN };
+        let lacks = error.is::<AttachError>() || error.is::<Unserved>();
+        let status = if lacks { Failure::NOT_PERMITTED } else { Failure::RUN };
         Failure::new(status, format!("{error:#}"))
     }
 }
@@ -51,11 +59,12 @@ impl From<anyhow::Error> for Failure {
 pub fn run(cli: Cli) -> Result<(), Failure> {
     match cli.command {
         Command::Top(options) => top::run(*options),
+        Command::Lines(options) => lines::run(*options),
         Command::Doctor(options) => doctor::run(&options),
         Command::GenerateDocs { page } => {
             let text = match page.as_str() {
                 "probes" => view::doctor::markdown(),
-                _ => metric::markdown() + &view::site::markdown(),
+                _ => metric::markdown() + &metric::stream::markdown() + &view::site::markdown(),
             };
             print(&text).map(drop)
         }

@@ -38,8 +38,20 @@ pub struct Options {
     pub charges: Option<Duration>,
     /// Follow charges to processes and kernel sites.
     pub sites: Option<SiteWish>,
+    /// What of log lines is counted.
+    pub logs: LogWish,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
+}
+
+/// How much of log lines is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogWish {
+    Off,
+    /// Lines, bytes, the open line, readers.
+    Counts,
+    /// These, and the length of every line.
+    Lengths,
 }
 
 /// A newborn cgroup is read this often.
