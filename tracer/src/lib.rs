@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod metric;
 pub mod pipeline;
 pub mod probe;
+pub mod quantity;
 pub mod resolve;
 pub mod snapshot;
 pub mod view;
