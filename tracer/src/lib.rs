@@ -6,6 +6,7 @@ pub mod aggregator;
 pub mod cli;
 pub mod command;
 pub mod event;
+pub mod finding;
 pub mod kernel;
 pub mod metric;
 pub mod pipeline;
