@@ -145,7 +145,7 @@ impl Case<'_> {
             .with("bytes_per_s", "logged, over the run", Value::Rate(Some(self.own)))
             .with("lines_per_s", "lines of it", Value::PerSecond(Some(self.lines_per_s)))
             .with("all_bytes_per_s", "logged through the same reader", Value::Rate(Some(self.all)))
-            .with("disk_free", "left on the disk of the log files", Value::Bytes(disk.map(|disk| disk.free)))
+            .with("disk_free", "left on the log files' disk", Value::Bytes(disk.map(|disk| disk.free)))
             .with("disk_free_growth", "growth of that", Value::Growth(disk.map(|disk| disk.growth)))
             .with_how(
                 "seconds_to_full",

@@ -218,7 +218,7 @@ impl Case<'_> {
             .with_how("held_bytes", "taken and not written on", Value::Bytes(stream.held), stream.held_how)
             .with("daemon_growth", "growth of the reader's memory", Value::Growth(self.daemon_growth()));
         if let Some(share) = self.shared() {
-            let says = "of it by this stream, by bytes held";
+            let says = "of it by this stream";
             evidence = evidence.with_how("daemon_growth_share", says, Value::Growth(Some(share)), inferred);
         }
         let rss = self.reader.and_then(|reader| reader.anon);
@@ -288,9 +288,7 @@ impl Case<'_> {
         let reader = self.stream.reader().map_or_else(|| "the reader".to_owned(), named);
         let mut advice = Vec::new();
         if self.verdict.severity() > Severity::Info {
-            advice.push(format!(
-                "Stop what writes it: when the stream ends, {reader} writes the line out and lets go of it."
-            ));
+            advice.push(format!("Stop what writes it: when the stream ends, {reader} lets go of the line."));
             advice.extend(remedy::stop(&self.stream.container));
         }
         match self.verdict {
