@@ -4,7 +4,11 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
-use crate::{metric, probe::plan::Force, view::select::Filter};
+use crate::{
+    metric::{self, stream},
+    probe::plan::Force,
+    view::select::Filter,
+};
 
 /// Tells, live, which container eats the host's memory, of what kind, and how fast.
 #[derive(Debug, Parser)]
@@ -22,6 +26,8 @@ pub struct Cli {
 pub enum Command {
     /// Which container's memory grows, of what, and how fast: live, fastest-growing first
     Top(Box<Top>),
+    /// How long each container's log lines are, what was written since the last newline, and who reads them
+    Lines(Box<Lines>),
     /// Watches for a while and says what is wrong: who, by which mechanism, on what evidence, and what to do
     Diagnose(Box<Diagnose>),
     /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
@@ -102,6 +108,30 @@ pub struct Top {
     pub ascii: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct Lines {
+    #[command(flatten)]
+    pub watch: Watch,
+
+    /// Column to sort by, greatest first
+    #[arg(long, value_name = "COLUMN", default_value = stream::URGENT,
+          value_parser = PossibleValuesParser::new(stream::sort_words()), hide_possible_values = true,
+          long_help = stream_sort_help())]
+    pub sort: String,
+
+    /// Draw how long the lines of each stream are, all on one axis
+    #[arg(long, conflicts_with = "json")]
+    pub histogram: bool,
+
+    /// Show where the lines go: relays and readers, with bytes a second, what they hold and how they grow
+    #[arg(long, conflicts_with = "json")]
+    pub flow: bool,
+
+    /// Write and draw with ASCII characters only
+    #[arg(long)]
+    pub ascii: bool,
+}
+
 /// In the order of `aya_log::Level`, which counts from 1.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
@@ -150,6 +180,13 @@ pub struct Doctor {
 
 fn sort_help() -> String {
     format!("Column to sort by, greatest first: {}", metric::sort_words().collect::<Vec<_>>().join(", "))
+}
+
+fn stream_sort_help() -> String {
+    let words = stream::sort_words().collect::<Vec<_>>().join(", ");
+    format!(
+        "Column to sort by, greatest first; urgent: lines over 1 MiB that still grow, then the busiest: {words}"
+    )
 }
 
 /// A number of seconds with fractions, from a tenth to a day.

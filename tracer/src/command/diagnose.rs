@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Failure,
+    Failure, Unserved,
     collect::{self, Unmatched},
     print,
 };
@@ -17,6 +17,7 @@ use crate::{
     pipeline::{LogWish, Snapshots},
     view::{
         diagnose::{Report, Teller, progress},
+        lines,
         select::Filter,
         text::Charset,
     },
@@ -42,10 +43,7 @@ pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
     let report = Report { started, duration: ended - began, last: &last, filter: &filter };
     print(&if json { report.json() + "\n" } else { report.text(charset) })?;
     if last.logs.is_none() {
-        return Err(Failure::new(
-            Failure::NOT_PERMITTED,
-            "no probe counts log lines here, so nothing can be said of them: `memtrace doctor` says why",
-        ));
+        return Err(anyhow::Error::from(Unserved(lines::missing(&last))).into());
     }
     Ok(if exit_code && report.is_critical() { ExitCode::from(CRITICAL) } else { ExitCode::SUCCESS })
 }

@@ -4,6 +4,7 @@ mod collect;
 mod diagnose;
 mod doctor;
 mod generate;
+mod lines;
 mod top;
 
 use std::{
@@ -43,9 +44,15 @@ impl Failure {
     }
 }
 
+/// What a command is about cannot be had on this kernel.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; `memtrace doctor` tells what the kernel lacks")]
+struct Unserved(String);
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
-        let status = if error.is::<AttachError>() { Failure::NOT_PERMITTED } else { Failure::RUN };
+        let lacks = error.is::<AttachError>() || error.is::<Unserved>();
+        let status = if lacks { Failure::NOT_PERMITTED } else { Failure::RUN };
         Failure::new(status, format!("{error:#}"))
     }
 }
@@ -55,11 +62,12 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
     let done = match cli.command {
         Command::Diagnose(options) => return diagnose::run(*options),
         Command::Top(options) => top::run(*options),
+        Command::Lines(options) => lines::run(*options),
         Command::Doctor(options) => doctor::run(&options),
         Command::GenerateDocs { page } => {
             let text = match page.as_str() {
                 "probes" => view::doctor::markdown(),
-                _ => metric::markdown() + &view::site::markdown(),
+                _ => metric::markdown() + &metric::stream::markdown() + &view::site::markdown(),
             };
             print(&text).map(drop)
         }

@@ -278,6 +278,18 @@ fn another_reader_begins_anew() {
 }
 
 #[test]
+fn what_was_not_looked_at_makes_the_line_inferred() {
+    let findings = last(run(6, |tick| {
+        let written = 50 * MIB * tick;
+        let stream = Stream { unscanned: written / 2, ..endless(1, "web-7", written, written) };
+        logs([stream], [reader(400 * MIB + written)])
+    }));
+    assert_eq!(kinds(&findings), [(LINE, Severity::Critical)]);
+    assert_eq!(evidence(&findings[0])["open_line_bytes_how"], "inferred");
+    assert_eq!(evidence(&findings[0])["unscanned_bytes"], 125 * MIB);
+}
+
+#[test]
 fn without_the_probe_nothing_is_found() {
     let mut watch = Watch::default();
     assert!((0..5).all(|second| watch.tick(Duration::from_secs(second), None, &[]).is_empty()));

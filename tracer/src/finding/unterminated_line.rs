@@ -208,9 +208,12 @@ impl Case<'_> {
         let stream = self.stream;
         let before = stream.open_line_before;
         let inferred = Some(How::Inferred);
+        // There may be newlines in what was not looked at.
+        let exact = if stream.unscanned > 0 { inferred } else { None };
+        let open = Value::Bytes(Some(stream.open_line));
         let mut evidence = Evidence::default()
             .with("stream", "stream", Value::Word(stream.role.as_str()))
-            .with("open_line_bytes", "without a newline so far", Value::Bytes(Some(stream.open_line)))
+            .with_how("open_line_bytes", "without a newline so far", open, exact)
             .with_how("open_line_before", "of it before the run, at most", Value::Bytes(before), inferred)
             .with("bytes_per_s", "written, over the run", Value::Rate(self.bytes_per_s()))
             .with("lines", "lines finished in the run", Value::Count(Some(stream.lines)))
@@ -220,6 +223,10 @@ impl Case<'_> {
         if let Some(share) = self.shared() {
             let says = "of it by this stream";
             evidence = evidence.with_how("daemon_growth_share", says, Value::Growth(Some(share)), inferred);
+        }
+        if stream.unscanned > 0 {
+            let says = "written but not looked at";
+            evidence = evidence.with("unscanned_bytes", says, Value::Bytes(Some(stream.unscanned)));
         }
         let rss = self.reader.and_then(|reader| reader.anon);
         let own = self.row.and_then(|row| row.memory.current);

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{
     host::timestamp,
     json::{self, SCHEMA},
+    lines,
     select::Filter,
     text::{self, Charset},
     unit,
@@ -150,10 +151,11 @@ impl Report<'_> {
     }
 
     fn not_seen(&self) -> Vec<String> {
-        let logs = "how long log lines are and who holds them: no probe counts them; see `memtrace doctor`";
-        let missing = self.last.probes.iter().filter(|line| line.contains(": not attached: "));
-        let logs = self.last.logs.is_none().then(|| logs.to_owned());
-        logs.into_iter().chain(missing.cloned()).collect()
+        let logs = self.last.logs.is_none().then(|| lines::missing(self.last));
+        let told = |line: &str| logs.as_ref().is_some_and(|logs| logs.contains(line));
+        let missing = self.last.probes.iter().filter(|line| line.contains(": not attached: ") && !told(line));
+        let missing: Vec<String> = missing.cloned().collect();
+        logs.into_iter().chain(missing).collect()
     }
 }
 
@@ -264,8 +266,7 @@ fn cells(fact: &Fact) -> Option<(String, &'static str, String)> {
         Value::Bytes(bytes) => size(bytes.map(|bytes| bytes as f64)),
         Value::Growth(Some(bytes)) if *bytes > 0 => format!("+{}", size(Some(*bytes as f64))),
         Value::Growth(bytes) => size(bytes.map(|bytes| bytes as f64)),
-        Value::Rate(Some(rate)) if rate.is_finite() => format!("{}/s", unit::bytes(*rate)),
-        Value::Rate(_) => "-".to_owned(),
+        Value::Rate(rate) => unit::format(Unit::Traffic, *rate),
         Value::PerSecond(rate) => unit::format(Unit::PerSecond, *rate),
         Value::Seconds(seconds) => unit::format(Unit::Seconds, *seconds),
         Value::Count(count) => unit::format(Unit::Count, count.map(|count| count as f64)),
@@ -359,7 +360,10 @@ mod tests {
         snapshot.host.losses.clear();
         let unseen = text(&snapshot);
         assert!(unseen.starts_with("Nothing was found, but log lines could not be watched.\n"));
-        assert!(unseen.contains("\nNot seen: how long log lines are"), "{unseen}");
+        assert!(
+            unseen.contains("\nNot seen: log lines are not counted: log lines: none (not asked for)\n"),
+            "{unseen}"
+        );
         let json: Parsed = serde_json::from_str(&report(&snapshot, &Filter::default()).json()).unwrap();
         assert!(json["watched"]["streams"].is_null());
         assert_eq!(json["findings"], Parsed::Array(Vec::new()));

@@ -1,10 +1,13 @@
 //! A hand-made interval for the tests of every view: growth, a pod, hostile names, unknowns, a removed row, losses.
 
+mod logs;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+pub use self::logs::{logs, process, stream};
 use crate::{
     aggregator::{
         row::{Growth, How, Log, Memory, Removed, Row, Tasks},

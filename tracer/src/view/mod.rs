@@ -9,6 +9,7 @@
 //!   the probes.
 //! - `select` filters and sorts rows, the same for every view.
 //! - `site` tells charges by process and kernel site.
+//! - `lines` tells of log lines: table, histogram, flow, JSON.
 //! - `json` is one object an interval, for scripts; `table` plain rows for a pipe; `tui` the full screen.
 
 pub mod composition;
@@ -18,6 +19,7 @@ pub mod doctor;
 pub mod host;
 pub mod json;
 pub mod label;
+pub mod lines;
 pub mod select;
 pub mod severity;
 pub mod site;
