@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Finding, Watch};
 use crate::{
     aggregator::{
-        row::How,
+        row::{Growth, How, Memory, Row, Tasks},
         stream::{Hop, Logs, Process, Reader, Role, Stream},
     },
     resolve::{Cgroup, Container, Runtime},
@@ -74,6 +74,27 @@ pub fn reader(anon: u64) -> Reader {
         written: None,
         disk_free: None,
         explained: Vec::new(),
+    }
+}
+
+/// A row of which only the memory is known.
+pub fn row(container: Arc<Container>, memory: Memory) -> Row {
+    Row {
+        container,
+        memory,
+        growth_per_s: Growth::default(),
+        growth_ewma_per_s: Growth::default(),
+        seconds_to_limit: None,
+        seconds_to_limit_how: None,
+        charged_per_s: None,
+        uncharged_per_s: None,
+        log: None,
+        tasks: Tasks::default(),
+        oom_kills: None,
+        throttled_share: None,
+        removed: None,
+        trend: Arc::from([]),
+        provenance: None,
     }
 }
 

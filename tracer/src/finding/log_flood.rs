@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Finding, Kind, Look, Severity,
+    Finding, Kind, Look, Severity, as_daemon,
     evidence::{Evidence, Value},
     named,
     past::Past,
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     aggregator::{
         row::How,
-        stream::{Reader, Stream},
+        stream::{Process, Reader, Stream},
     },
     quantity::{bytes, seconds},
     resolve::{Container, label::label},
@@ -46,7 +46,7 @@ pub(super) fn check(look: &Look<'_>, past: &Past) -> Vec<Finding> {
     if loud.is_empty() {
         return Vec::new();
     }
-    look.logs.readers.iter().filter_map(|reader| flood(look.at, reader, past, &loud)).collect()
+    look.logs.readers.iter().filter_map(|reader| flood(look, reader, past, &loud)).collect()
 }
 
 /// What a reader hoards does not reach the disk: only what it passes on counts. A burst that is over does not.
@@ -67,7 +67,8 @@ struct Disk {
     seconds_to_full: f64,
 }
 
-fn flood(at: Duration, reader: &Reader, past: &Past, loud: &[Loud<'_>]) -> Option<Finding> {
+fn flood(look: &Look<'_>, reader: &Reader, past: &Past, loud: &[Loud<'_>]) -> Option<Finding> {
+    let at = look.at;
     let of_reader = || loud.iter().filter(|loud| loud.stream.reader() == Some(&reader.process));
     let all: f64 = of_reader().map(|loud| loud.rate).sum();
     let of_row = |row: u64| of_reader().filter(move |loud| loud.stream.row == row);
@@ -102,6 +103,7 @@ fn flood(at: Duration, reader: &Reader, past: &Past, loud: &[Loud<'_>]) -> Optio
     let case = Case {
         container: &most.container,
         reader,
+        daemon: as_daemon(&reader.process, reader.row, &most.container, look.rows),
         own,
         all,
         lines_per_s: lines_per_s.sum(),
@@ -113,6 +115,7 @@ fn flood(at: Duration, reader: &Reader, past: &Past, loud: &[Loud<'_>]) -> Optio
 struct Case<'a> {
     container: &'a Arc<Container>,
     reader: &'a Reader,
+    daemon: Option<Process>,
     /// Bytes a second of the container, and of all that the reader serves.
     own: f64,
     all: f64,
@@ -127,7 +130,7 @@ impl Case<'_> {
             kind: Kind::LogFlood,
             severity,
             container: Some(Arc::clone(self.container)),
-            daemon: Some(self.reader.process.clone()),
+            daemon: self.daemon.clone(),
             summary: self.summary(),
             advice: self.advice(severity),
             refuted_by: "A disk_free that stops falling while bytes_per_s goes on: then rotation removes files as fast \

@@ -27,7 +27,7 @@ use crate::{
         row::Row,
         stream::{Logs, Process},
     },
-    resolve::Container,
+    resolve::{Container, label},
 };
 
 /// What kind of trouble it is.
@@ -146,6 +146,20 @@ fn explains(worse: &Finding, finding: &Finding) -> bool {
         && row(worse).is_some()
         && row(worse) == row(finding)
         && worse.daemon == finding.daemon
+}
+
+/// The process as a daemon, unless it is the container's own shim or conmon: such a one runs in a cgroup that bears the
+/// container's generated id.
+fn as_daemon(
+    reader: &Process,
+    reader_row: Option<u64>,
+    container: &Container,
+    rows: &[Arc<Row>],
+) -> Option<Process> {
+    let generated = label::short_id(&container.id).len() < container.id.len();
+    let row = reader_row.and_then(|id| rows.iter().find(|row| row.container.cgroup.id == id));
+    let own = generated && row.is_some_and(|row| row.container.cgroup.path.contains(&container.id));
+    (!own).then(|| reader.clone())
 }
 
 /// `containerd[812]`.

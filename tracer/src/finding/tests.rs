@@ -3,10 +3,16 @@
 use serde_json::Value;
 
 use super::{
-    example::{MIB, endless, incident, logs, process, reader, run, stream},
+    example::{MIB, endless, incident, logs, process, reader, row, run, stream},
     *,
 };
-use crate::aggregator::stream::{Reader, Role, Stream};
+use crate::{
+    aggregator::{
+        row::Memory,
+        stream::{Reader, Role, Stream},
+    },
+    resolve::Cgroup,
+};
 
 type Findings = Vec<Arc<Finding>>;
 
@@ -275,6 +281,28 @@ fn another_reader_begins_anew() {
     }));
     assert_eq!(kinds(&findings).first().map(|(_, severity)| *severity), Some(Severity::Info));
     assert_eq!(findings[0].daemon, Some(process(999, "containerd")));
+}
+
+#[test]
+fn a_container_s_own_conmon_is_no_daemon_and_its_memory_is_told() {
+    let container = endless(1, "web-7", 0, 0).container;
+    let mut scope = Container::clone(&container);
+    scope.cgroup = Cgroup { id: 77, path: format!("/machine.slice/conmon-{}.scope", scope.id) };
+    let own = Memory { current: Some(23 * MIB), ..Memory::default() };
+    let rows = [row(Arc::clone(&container), own), row(Arc::new(scope), Memory::default())].map(Arc::new);
+    let mut watch = Watch::default();
+    let mut found = Vec::new();
+    for tick in 0..6 {
+        let written = 9 * MIB * tick;
+        let conmon = Reader { row: Some(77), ..reader(MIB + written) };
+        let logs = logs([endless(1, "web-7", written, written)], [conmon]);
+        found = watch.tick(Duration::from_secs(tick), Some(&logs), &rows);
+    }
+    assert_eq!(kinds(&found), [(LINE, Severity::Critical)]);
+    assert_eq!(found[0].daemon, None);
+    let evidence = evidence(&found[0]);
+    assert_eq!(evidence["shims"][0]["pid"], 812);
+    assert_eq!(evidence["container_memory"], 23 * MIB);
 }
 
 #[test]

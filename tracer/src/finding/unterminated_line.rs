@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Finding, Kind, Look, Severity,
+    Finding, Kind, Look, Severity, as_daemon,
     evidence::{Evidence, Value},
     named,
     past::{Past, ReaderPast, StreamPast},
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     aggregator::{
         row::{How, Row},
-        stream::{Reader, Stream},
+        stream::{Process, Reader, Stream},
     },
     quantity::bytes,
     resolve::label::label,
@@ -63,7 +63,7 @@ impl Verdict {
 struct Course {
     grown: u64,
     held_growth: Option<u64>,
-    /// The part of it since the reader's memory is known.
+    /// The part of it since the reader's memory is known, which is often one interval later.
     held_since_mark: Option<u64>,
     /// The reader's growth since then, and the part that falls to this stream by what it holds.
     growth: Option<i64>,
@@ -82,8 +82,8 @@ pub(super) fn check(look: &Look<'_>, past: &mut Past) -> Vec<Finding> {
             .and_then(|process| look.logs.readers.iter().find(|reader| reader.process == *process));
         let course = course(stream, past, reader, reader.and_then(|reader| readers.get(&reader.process)));
         let Some(verdict) = judge(stream, past, course, look.at) else { continue };
-        let row = look.rows.iter().find(|row| row.container.cgroup.id == stream.row);
-        let case = Case { stream, reader, course, verdict, run: look.at.saturating_sub(past.since), row };
+        let run = look.at.saturating_sub(past.since);
+        let case = Case { stream, reader, course, verdict, run, rows: look.rows };
         found.push(case.finding());
     }
     found
@@ -146,10 +146,10 @@ fn of_long_line(stream: &Stream, course: Course) -> Verdict {
         let holds_much = stream.held.is_some_and(|held| at_least_half(held, stream.open_line));
         return if holds_much { Verdict::AtRest } else { Verdict::Harmless };
     }
-    let swells = course.share.zip(course.held_since_mark).is_some_and(|(share, held)| {
-        // What the daemon's memory was when the line began is often known one interval later.
-        held > 0 && at_least_half(share.max(0) as u64, held)
-    });
+    let swells = course
+        .share
+        .zip(course.held_since_mark)
+        .is_some_and(|(share, held)| held > 0 && at_least_half(share.max(0) as u64, held));
     if swells { Verdict::Swells } else { Verdict::Hoarded }
 }
 
@@ -161,7 +161,7 @@ struct Case<'a> {
     verdict: Verdict,
     /// Time that the stream's bytes are counted for.
     run: Duration,
-    row: Option<&'a Arc<Row>>,
+    rows: &'a [Arc<Row>],
 }
 
 impl Case<'_> {
@@ -178,7 +178,7 @@ impl Case<'_> {
             kind: Kind::UnterminatedLine,
             severity: self.verdict.severity(),
             container: Some(Arc::clone(&stream.container)),
-            daemon: stream.reader().cloned(),
+            daemon: self.daemon(),
             summary: self.summary(),
             advice: self.advice(),
             refuted_by: self.refuted_by(),
@@ -191,6 +191,11 @@ impl Case<'_> {
     fn bytes_per_s(&self) -> Option<f64> {
         let seconds = self.run.as_secs_f64();
         (seconds > 0.0).then(|| self.stream.bytes as f64 / seconds)
+    }
+
+    fn daemon(&self) -> Option<Process> {
+        let row = self.reader.and_then(|reader| reader.row);
+        as_daemon(self.stream.reader()?, row, &self.stream.container, self.rows)
     }
 
     /// Over the run.
@@ -229,7 +234,13 @@ impl Case<'_> {
             evidence = evidence.with("unscanned_bytes", says, Value::Bytes(Some(stream.unscanned)));
         }
         let rss = self.reader.and_then(|reader| reader.anon);
-        let own = self.row.and_then(|row| row.memory.current);
+        let row = self.rows.iter().find(|row| row.container.cgroup.id == stream.row);
+        let own = row.and_then(|row| row.memory.current);
+        // Who is no daemon is a shim.
+        let shim = stream.reader().filter(|_| self.daemon().is_none()).cloned();
+        if let Some(shim) = shim {
+            evidence = evidence.with("shims", "the container's own", Value::Processes(vec![shim]));
+        }
         evidence
             .with("daemon_rss", "the reader's anonymous memory", Value::Bytes(rss))
             .with("container_memory", "the container's own memory", Value::Bytes(own))
