@@ -26,6 +26,10 @@ const NAME_LEAST: usize = 18;
 const NAME_ENOUGH: usize = 44;
 const READER_LEAST: usize = 12;
 const READER_ENOUGH: usize = 48;
+/// Columns of this rank and above are shown only where names and readers are easy to read beside them.
+const EXTRA: u8 = 8;
+const NAME_EASY: usize = 28;
+const READER_EASY: usize = 16;
 const TREND_LEAST: usize = 8;
 const TREND_MOST: usize = 40;
 
@@ -86,7 +90,7 @@ impl Column {
         }
     }
 
-    fn is_sorted_by(&self, order: Order) -> bool {
+    pub fn is_sorted_by(&self, order: Order) -> bool {
         matches!((self.cell, order.key), (Cell::Metric(a), Key::Metric(b)) if a == b)
     }
 
@@ -155,8 +159,12 @@ impl Wanted<'_> {
         let mut layout = self.natural(false);
         layout.name = name.min(NAME_ENOUGH / 2);
         if layout.taken() > width {
-            layout = Layout { name: NAME_LEAST.min(width), ..self.natural(true) };
-            self.drop_columns(&mut layout, width);
+            layout = Layout { name: name.min(NAME_EASY), ..self.natural(true) };
+            set_reader(&mut layout, READER_EASY);
+            self.drop_columns(&mut layout, width, EXTRA);
+            layout.name = NAME_LEAST.min(width);
+            set_reader(&mut layout, READER_LEAST);
+            self.drop_columns(&mut layout, width, 0);
         }
         let spare = width.saturating_sub(layout.taken());
         self.share_out(&mut layout, name, spare);
@@ -189,10 +197,11 @@ impl Wanted<'_> {
         }
     }
 
-    fn drop_columns(&self, layout: &mut Layout, width: usize) {
+    /// Those of this rank and above, until the others fit.
+    fn drop_columns(&self, layout: &mut Layout, width: usize, rank: u8) {
+        let may_go = |column: &Column| column.rank >= rank && !column.is_sorted_by(self.order);
         while layout.taken() > width {
-            let last =
-                layout.columns.iter().enumerate().filter(|(_, column)| !column.is_sorted_by(self.order));
+            let last = layout.columns.iter().enumerate().filter(|(_, column)| may_go(column));
             let Some((last, _)) = last.max_by_key(|(_, column)| column.rank) else { break };
             layout.columns.remove(last);
         }
@@ -223,6 +232,12 @@ impl Wanted<'_> {
                 grow(&mut column.width, TREND_MOST);
             }
         }
+    }
+}
+
+fn set_reader(layout: &mut Layout, width: usize) {
+    for column in layout.columns.iter_mut().filter(|column| column.cell == Cell::Reader) {
+        column.width = width;
     }
 }
 

@@ -45,15 +45,13 @@ pub fn flow(shown: &Shown<'_>) -> String {
 
 /// The reader's own numbers.
 fn about(shown: &Shown<'_>, reader: &Reader) -> String {
-    let growth = |bytes: Option<i64>| unit::format(Unit::Bytes, bytes.map(|bytes| bytes as f64));
-    let signed = if reader.anon_growth.is_some_and(|growth| growth > 0) { "+" } else { "" };
     let mut out = shown.say(
         0,
         &format!(
-            "{}: anonymous memory {}, {signed}{} since attach, {} now; took {}, wrote {}",
+            "{}: anonymous memory {}, {} since attach, {} now; took {}, wrote {}",
             lines::process(&reader.process, Charset::Unicode),
             host::size(reader.anon),
-            growth(reader.anon_growth),
+            grown(reader.anon_growth),
             unit::format(Unit::BytesPerSecond, reader.anon_per_s),
             host::size(Some(reader.taken)),
             host::size(reader.written),
@@ -63,6 +61,12 @@ fn about(shown: &Shown<'_>, reader: &Reader) -> String {
         out.push_str(&shown.say(2, &words));
     }
     out
+}
+
+/// `+416 MiB`.
+pub fn grown(bytes: Option<i64>) -> String {
+    let sign = if bytes.is_some_and(|bytes| bytes > 0) { "+" } else { "" };
+    format!("{sign}{}", unit::format(Unit::Bytes, bytes.map(|bytes| bytes as f64)))
 }
 
 /// How much of its growth unfinished lines explain, and whose they are.
