@@ -21,6 +21,9 @@ fn usage_errors_are_2_and_say_what_is_wrong() {
         (&["top", "-c", "[a"][..], "[a"),
         (&["top", "--sort", "beauty"][..], "beauty"),
         (&["top", "--attach", "uprobe"][..], "tp_btf, raw_tp, fentry, tracepoint, kprobe"),
+        (&["diagnose", "-d", "0"][..], "from 0.1 to 86400"),
+        (&["diagnose", "-c", "[a"][..], "[a"),
+        (&["diagnose", "--sort", "growth"][..], "--sort"),
         (&["top", "--attach", "nothing=kprobe"][..], "cgroup_life"),
         (&["lines", "--nonsense"][..], "--nonsense"),
         (&["lines", "-i", "0"][..], "from 0.1 to 86400"),
@@ -59,6 +62,7 @@ fn help_reads_as_agreed() {
         ("help", &["--help"][..]),
         ("help_top", &["top", "--help"][..]),
         ("help_lines", &["lines", "--help"][..]),
+        ("help_diagnose", &["diagnose", "--help"][..]),
         ("help_doctor", &["doctor", "--help"][..]),
     ] {
         let (status, stdout, _) = memtrace(args);

@@ -15,7 +15,7 @@ use crate::{
 #[command(name = "memtrace", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
     after_help = "Exit status: 0 done, 1 failed at run time, 2 usage, 3 not permitted or the kernel lacks \
-                        what is needed."
+                        what is needed, 10 `diagnose --exit-code` and a finding is critical."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -28,6 +28,8 @@ pub enum Command {
     Top(Box<Top>),
     /// How long each container's log lines are, what was written since the last newline, and who reads them
     Lines(Box<Lines>),
+    /// Watches for a while and says what is wrong: who, by which mechanism, on what evidence, and what to do
+    Diagnose(Box<Diagnose>),
     /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
     Doctor(Doctor),
     /// Writes a page of `docs/` (for `cargo xtask docs`)
@@ -132,6 +134,38 @@ pub struct Lines {
 
 /// In the order of `aya_log::Level`, which counts from 1.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+#[derive(Debug, Args)]
+pub struct Diagnose {
+    /// Seconds to watch before the report; what is sure is told at once
+    #[arg(short, long, default_value = "15", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Duration,
+
+    /// Seconds between two looks
+    #[arg(short, long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
+    pub interval: Duration,
+
+    /// Only findings about what matches: a glob over id prefix, container name, pod name or
+    /// namespace/pod/container
+    #[arg(short, long, value_name = "PATTERN", value_parser = |text: &str| Filter::new(text))]
+    pub container: Option<Filter>,
+
+    /// One JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+
+    /// Exit with status 10 when a finding is critical
+    #[arg(long)]
+    pub exit_code: bool,
+
+    /// Attach only so: [PROBE=]KIND[:TARGET]
+    #[arg(long, hide = true, value_name = "KIND", value_parser = |text: &str| Force::parse(text))]
+    pub attach: Vec<Force>,
+
+    /// Print what the kernel programs log (error, warn, info, debug, trace)
+    #[arg(long, hide = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LOG_LEVELS))]
+    pub probe_log: Option<String>,
+}
 
 #[derive(Debug, Args)]
 pub struct Doctor {

@@ -1,6 +1,7 @@
 //! What each command does, from options to views; exit statuses are decided here.
 
 mod collect;
+mod diagnose;
 mod doctor;
 mod generate;
 mod lines;
@@ -56,8 +57,10 @@ impl From<anyhow::Error> for Failure {
     }
 }
 
-pub fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
+/// The status it ends with.
+pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let done = match cli.command {
+        Command::Diagnose(options) => return diagnose::run(*options),
         Command::Top(options) => top::run(*options),
         Command::Lines(options) => lines::run(*options),
         Command::Doctor(options) => doctor::run(&options),
@@ -69,7 +72,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
             print(&text).map(drop)
         }
         Command::GenerateShare { dir } => generate::share(&dir),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Facts of this kernel, or the sentence that says what is missing.

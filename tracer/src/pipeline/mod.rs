@@ -21,6 +21,7 @@ pub use self::sites::{Chosen, SiteWish};
 use self::{own::Meter, probes::Probes, rows::Rows, sites::Sampler};
 use crate::{
     event::{Event, procfs},
+    finding,
     kernel::{Facts, cgroup::LayoutError},
     probe::{plan::Force, registry},
     snapshot::{Host, Snapshot},
@@ -81,6 +82,7 @@ pub struct Pipeline {
     probes: Probes,
     rows: Rows,
     sites: Sampler,
+    watch: finding::Watch,
     meter: Meter,
     rescanned: Instant,
     kept_up: Instant,
@@ -112,6 +114,7 @@ impl Pipeline {
             probes,
             rows,
             sites,
+            watch: finding::Watch::default(),
             meter: Meter::new()?,
             rescanned: started,
             kept_up: started,
@@ -224,6 +227,8 @@ impl Pipeline {
         }
         let tick = self.rows.aggregator.tick(at);
         self.sequence += 1;
+        let logs = None;
+        let findings = self.watch.tick(at, logs.as_deref(), &tick.rows);
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
         self.meter.ticked(now);
@@ -237,7 +242,8 @@ impl Pipeline {
             rows: tick.rows,
             probes: Arc::clone(&self.probes.lines),
             sites: self.sites.report(),
-            logs: None,
+            logs,
+            findings,
         })
     }
 }

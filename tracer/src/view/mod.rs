@@ -5,7 +5,8 @@
 //! - `label` says what a row is called; `composition` what it grows of; `severity` whether to look at it now;
 //!   `host` puts the host's sums into words.
 //! - `demand` is what a view may ask of the run it shows.
-//! - `doctor` reports on the kernel and the probes.
+//! - `diagnose` tells findings: who, by which mechanism, on what evidence, what to do; `doctor` reports on the kernel and
+//!   the probes.
 //! - `select` filters and sorts rows, the same for every view.
 //! - `site` tells charges by process and kernel site.
 //! - `lines` tells of log lines: table, histogram, flow, JSON.
@@ -13,6 +14,7 @@
 
 pub mod composition;
 pub mod demand;
+pub mod diagnose;
 pub mod doctor;
 pub mod host;
 pub mod json;

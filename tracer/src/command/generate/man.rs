@@ -82,6 +82,7 @@ fn own(command: &str) -> Vec<Section> {
             entries: vec![
                 ("sudo memtrace top", "Which container's memory grows, live."),
                 ("sudo memtrace lines", "How long each container's log lines are, and who reads them."),
+                ("sudo memtrace diagnose", "What is wrong, who causes it, and what to do."),
                 (
                     "sudo memtrace doctor",
                     "What this kernel allows, and what is lost where a hook is missing.",
@@ -90,6 +91,7 @@ fn own(command: &str) -> Vec<Section> {
         }],
         "top" => top(),
         "lines" => lines(),
+        "diagnose" => diagnose(),
         "doctor" => vec![Section {
             title: "EXAMPLES",
             text: &[],
@@ -100,6 +102,62 @@ fn own(command: &str) -> Vec<Section> {
         }],
         _ => Vec::new(),
     }
+}
+
+fn diagnose() -> Vec<Section> {
+    vec![
+        Section {
+            title: "OUTPUT",
+            text: &[
+                "While it watches, one line for each finding above info as soon as it is sure. At the end all findings, worst \
+                 first: who, by which mechanism, with the numbers and how each is known, what would refute it, and what \
+                 to do; or that nothing is wrong, and what could not be seen. With --json one object at the end.",
+                "SIGINT, SIGTERM and SIGHUP end it early, with the report so far.",
+            ],
+            entries: vec![],
+        },
+        Section {
+            title: "SEVERITIES",
+            text: &[],
+            entries: vec![
+                ("critical", "Is trouble now."),
+                ("warning", "Will be trouble if it goes on."),
+                ("info", "Worth knowing; nothing is wrong."),
+            ],
+        },
+        Section {
+            title: "FINDINGS",
+            text: &[],
+            entries: vec![
+                (
+                    "unterminated-line",
+                    "A container writes without a newline, and whoever reads its log holds what was written.",
+                ),
+                ("log-flood", "A container logs so much that the disk of the log files is soon full."),
+            ],
+        },
+        Section {
+            title: "EXIT STATUS OF --exit-code",
+            text: &[],
+            entries: vec![("10", "A finding is critical.")],
+        },
+        Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
+                ("sudo memtrace diagnose", "Watch for 15 seconds and report."),
+                ("sudo memtrace diagnose -d 60 -c 'shop/*'", "A minute, the containers of one namespace."),
+                (
+                    "sudo memtrace diagnose --json | jq -r '.findings[] | .severity + \": \" + .summary'",
+                    "One line a finding, for a script.",
+                ),
+                (
+                    "sudo memtrace diagnose --exit-code >report.txt || mail -s memtrace root <report.txt",
+                    "Alarm when a finding is critical.",
+                ),
+            ],
+        },
+    ]
 }
 
 fn top() -> Vec<Section> {

@@ -146,6 +146,7 @@ pub fn logs() -> Logs {
                 anon_per_s: Some(10.6 * MIB as f64),
                 taken: 425 * MIB,
                 written: Some(17 * MIB),
+                disk_free: None,
                 explained: vec![(408 * MIB, culprit)],
             },
             Reader {
@@ -156,6 +157,7 @@ pub fn logs() -> Logs {
                 anon_per_s: Some(0.0),
                 taken: 49 * MIB,
                 written: None,
+                disk_free: None,
                 explained: Vec::new(),
             },
         ],
