@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{anon, cgroups, file, idle, log, page_tables, report, slab, sock, storm};
+use crate::{anon, calls, cgroups, file, idle, log, page_tables, report, slab, sock, storm};
 
 /// Uses memory in a known way, of a known amount, at a known rate.
 #[derive(Parser)]
@@ -34,6 +34,9 @@ enum Command {
     Spin(idle::Spin),
     FaultStorm(storm::FaultStorm),
     WriteStorm(storm::WriteStorm),
+    Calls(calls::Calls),
+    #[command(hide = true)]
+    CallsReader(calls::Reader),
     Cgroups(cgroups::Cgroups),
     #[command(hide = true)]
     CgroupsMember(cgroups::Member),
@@ -80,6 +83,8 @@ impl Command {
             Self::Spin(spin) => spin.run(),
             Self::FaultStorm(storm) => storm.run(),
             Self::WriteStorm(storm) => storm.run(),
+            Self::Calls(calls) => calls.run(),
+            Self::CallsReader(reader) => reader.run(),
             Self::Cgroups(cgroups) => cgroups.run(),
             Self::CgroupsMember(member) => member.run(),
         }
