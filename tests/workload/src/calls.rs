@@ -1,12 +1,13 @@
 //! Storms of one system call each, by order from standard input: the same process for every order, so that programs
-//! that attach to a process or to the kernel meanwhile have their cost compared on the same one.
+//! that attach to a process or to the kernel meanwhile have their cost compared on the same one. The pipe that it writes
+//! to is its standard error, as a log is; orders should not come by a pipe, or it is a reader of a log itself.
 
 use std::{
     fs::File,
     io::{BufRead, Read, Write, stdin},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -17,6 +18,7 @@ use rustix::{
     io::{Errno, read, write},
     pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
     process::getppid,
+    stdio::{dup2_stderr, stderr},
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
@@ -69,9 +71,8 @@ struct Took {
     cpu: f64,
 }
 
-/// A pipe, and the process at its other end.
+/// The process at the other end of the pipe.
 struct Pipe {
-    pipe: OwnedFd,
     /// Where it is told how many bytes to take, and says that it has.
     turn: UnixStream,
 }
@@ -99,11 +100,11 @@ impl Calls {
                 Call::Zero => order.repeat(|_| Ok(BATCH), || Ok(read(&zero, &mut bytes).map(drop)?)),
                 Call::Pipe => {
                     ensure!((1..=ROOM).contains(&bytes.len()), "a write to the pipe is from 1 byte to 1 MiB");
-                    let Pipe { pipe, turn } = &mut reader;
+                    let turn = &mut reader.turn;
                     let fit = fit(bytes.len());
                     let before = |calls: u64| emptied(turn, calls * bytes.len() as u64).map(|()| fit);
                     order.repeat(before, || {
-                        let count = write(&*pipe, &bytes)?;
+                        let count = write(stderr(), &bytes)?;
                         ensure!(count == bytes.len(), "the pipe took {count} bytes of {}", bytes.len());
                         Ok(())
                     })
@@ -167,7 +168,8 @@ fn lines(bytes: usize, line: usize) -> Vec<u8> {
 /// Writes of so many bytes that go into an empty pipe: what does not fit into a page any more begins another.
 fn fit(bytes: usize) -> u64 {
     let page = page_size() as usize;
-    let writes = if bytes < page { ROOM / page * (page / bytes) } else { ROOM / bytes.next_multiple_of(page) };
+    let writes =
+        if bytes < page { ROOM / page * (page / bytes) } else { ROOM / bytes.next_multiple_of(page) };
     writes as u64
 }
 
@@ -182,7 +184,8 @@ fn stay_on_one_cpu() -> Result<()> {
 
 impl Pipe {
     fn start(calls: &Calls) -> Result<Self> {
-        let (theirs, pipe) = pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe; too many open files?")?;
+        let (theirs, pipe) =
+            pipe_with(PipeFlags::CLOEXEC).context("cannot make a pipe; too many open files?")?;
         fcntl_setpipe_size(&pipe, ROOM).context("cannot make a pipe hold a mebibyte")?;
         // One that is full is an error here: nobody reads it meanwhile.
         fcntl_setfl(&pipe, OFlags::NONBLOCK).context("cannot make a pipe non-blocking")?;
@@ -195,10 +198,10 @@ impl Pipe {
             command.arg("--cgroup").arg(cgroup);
         }
         command.arg("calls-reader").stdin(theirs).stdout(OwnedFd::from(their_turn));
-        command.stderr(Stdio::inherit());
         // It ends with us.
         drop(command.spawn().context("cannot start a reader")?);
-        Ok(Self { pipe, turn })
+        dup2_stderr(&pipe).context("cannot make the pipe our standard error")?;
+        Ok(Self { turn })
     }
 }
 

@@ -3,8 +3,10 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
+    net::Shutdown,
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
-    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    process::{Child, Command},
     time::Duration,
 };
 
@@ -29,8 +31,9 @@ pub(super) struct Call {
 
 pub(super) struct Calls {
     child: Child,
-    orders: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
+    /// No pipe: it would make of the workload a reader of log lines.
+    orders: UnixStream,
+    answers: BufReader<UnixStream>,
 }
 
 impl Calls {
@@ -38,14 +41,14 @@ impl Calls {
         let mut command = Command::new(&bed.workload);
         command.arg("--with-parent").arg("--cgroup").arg(writer);
         command.arg("calls").arg("--reader-cgroup").arg(reader);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| not_started(&command))?;
-        let orders = child.stdin.take();
-        let answers = child.stdout.take().context("the workload has no standard output")?;
-        let mut calls = Self { child, orders, answers: BufReader::new(answers) };
+        let (orders, theirs) = UnixStream::pair().context("cannot make a pair of sockets")?;
+        let theirs = OwnedFd::from(theirs);
+        command.stdin(theirs.try_clone().context("cannot copy a descriptor")?).stdout(theirs);
+        let child = command.spawn().with_context(|| not_started(&command))?;
+        // The command still holds the workload's end.
+        drop(command);
+        let answers = BufReader::new(orders.try_clone().context("cannot copy a descriptor")?);
+        let mut calls = Self { child, orders, answers };
         calls.answer()?;
         Ok(calls)
     }
@@ -58,8 +61,7 @@ impl Calls {
     pub(super) fn storm(&mut self, bed: &Bed, call: &Call) -> Result<Took> {
         bed.stop.check()?;
         let order = format!("{} {} {} {SECONDS}\n", call.word, call.bytes, call.line);
-        let orders = self.orders.as_mut().context("the workload takes no orders")?;
-        orders.write_all(order.as_bytes()).context("the workload has ended")?;
+        self.orders.write_all(order.as_bytes()).context("the workload has ended")?;
         let said = self.answer()?;
         let number = |key: &str| said[key].as_f64().with_context(|| format!("the workload said no {key}"));
         let calls = number("calls")?;
@@ -86,8 +88,8 @@ impl Calls {
 
 impl Drop for Calls {
     fn drop(&mut self) {
-        // It ends where its orders do.
-        self.orders = None;
+        // It ends where its orders do; one that has ended already is no failure here.
+        let _ = self.orders.shutdown(Shutdown::Write);
         let _ = self.child.wait();
     }
 }

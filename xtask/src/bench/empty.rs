@@ -53,7 +53,8 @@ impl Empty {
             flags: 0,
         };
         let program = bpf(PROG_LOAD, &load).context("cannot load an empty program")?;
-        let open = Open { name: c"sys_exit".as_ptr() as u64, program: program.as_raw_fd() as u32, padding: 0 };
+        let open =
+            Open { name: c"sys_exit".as_ptr() as u64, program: program.as_raw_fd() as u32, padding: 0 };
         let attached = bpf(RAW_TRACEPOINT_OPEN, &open).context("cannot attach an empty program")?;
         Ok(Self { _attached: attached })
     }
@@ -61,9 +62,8 @@ impl Empty {
 
 fn bpf<T>(command: libc::c_long, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: both commands read as many bytes as said, and write none; what the addresses in them point to lives on.
-    let made = unsafe {
-        libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>())
-    };
+    let made =
+        unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) };
     if made < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -112,7 +112,7 @@ pub(super) fn lines(bed: &Bed, report: &mut Report) -> Result<()> {
 
 /// What runs on this machine; why the others do not is told.
 fn usable(bed: &Bed, report: &mut Report, calls: &Calls) -> Result<Vec<Beside>> {
-    use Beside::{Counts, Floor, Function, Lengths, Nothing, Perf, PerCall, Sizes, Strace};
+    use Beside::{Counts, Floor, Function, Lengths, Nothing, PerCall, Perf, Sizes, Strace};
     let mut kinds = Vec::new();
     for kind in [Nothing, Lengths, Counts, Sizes, Floor, PerCall, Function, Strace, Perf] {
         match kind.start(bed, calls) {
@@ -160,7 +160,7 @@ impl Beside {
             Self::Nothing => return Ok(Started::default()),
             Self::Floor => {
                 return Empty::attach().map(|empty| Started { program: None, _empty: Some(empty) });
-            },
+            }
             Self::Lengths => {
                 let mut lines = Command::new(&bed.memtrace);
                 lines.args(["lines", "--json"]);
@@ -205,7 +205,10 @@ impl Beside {
                 serde_json::from_str(&running.last_line()).context("cannot read what memtrace printed")?;
             let streams = said["streams"].as_array().into_iter().flatten();
             let lines = streams.filter_map(|stream| stream["lines"].as_u64()).max();
-            ensure!(lines > Some(100_000), "memtrace counted {lines:?} lines only; did its interval not end?");
+            ensure!(
+                lines > Some(100_000),
+                "memtrace counted {lines:?} lines only; did its interval not end?"
+            );
         }
         Ok(())
     }
@@ -238,7 +241,8 @@ impl Results<'_> {
     fn tell(&self, report: &mut Report) -> Result<()> {
         for (index, call) in CALLS.iter().enumerate() {
             for kind in self.kinds.iter().skip(1) {
-                let (Some(with), Some(alone)) = (self.of(*kind, index), self.of(Beside::Nothing, index)) else {
+                let (Some(with), Some(alone)) = (self.of(*kind, index), self.of(Beside::Nothing, index))
+                else {
                     continue;
                 };
                 let of = |took: &Took| if kind.elsewhere() { took.wall } else { took.cpu };

@@ -27,7 +27,16 @@ pub(super) const FUNCTION: &str = "kretfunc:anon_pipe_write { }";
 /// Nothing at each call that memtrace looks at, from its own tracepoint: the other way of seeing them.
 pub(super) fn each_call() -> String {
     let calls = [
-        "write", "writev", "pwritev2", "read", "readv", "preadv2", "splice", "tee", "sendfile64", "vmsplice",
+        "write",
+        "writev",
+        "pwritev2",
+        "read",
+        "readv",
+        "preadv2",
+        "splice",
+        "tee",
+        "sendfile64",
+        "vmsplice",
     ];
     let probes: Vec<String> =
         calls.iter().map(|call| format!("tracepoint:syscalls:sys_exit_{call}")).collect();
