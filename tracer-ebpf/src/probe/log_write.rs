@@ -71,6 +71,7 @@ impl<C: EbpfContext> Program<'_, C> {
     fn run<K: Kernel>(&self, begin: impl FnOnce() -> Option<Work>) -> i32 {
         let mut scan = None;
         let mut stream = None;
+        let mut whole = false;
         if K::RESUMES {
             let Some(own) = place(self.place) else { return 0 };
             if own.resumed != 0 {
@@ -81,13 +82,17 @@ impl<C: EbpfContext> Program<'_, C> {
         if scan.is_none() {
             let Some(work) = begin() else { return 0 };
             let Some(own) = place(self.place) else { return 0 };
-            own.begin(work.key, work.bytes);
             match work.bytes_at {
                 At::Buffer(at) => {
-                    own.at = at;
-                    own.in_segment = own.left;
+                    whole = own.short(work.key, work.bytes, at);
+                    if !whole {
+                        own.begin(work.key, work.bytes);
+                        own.at = at;
+                        own.in_segment = own.left;
+                    }
                 }
                 At::Segments { at, user, skip } => {
+                    own.begin(work.key, work.bytes);
                     own.segments = at;
                     own.user_segments = user;
                     own.skip = skip;
@@ -97,15 +102,19 @@ impl<C: EbpfContext> Program<'_, C> {
             scan = Some(own);
         }
         let Some(scan) = scan else { return 0 };
-        if !K::scan(scan) {
-            scan.resumed = 1;
-            // SAFETY: nothing is held; the array has programs of this kind only. It returns only where it failed.
-            unsafe { self.go_on.tail_call(self.ctx, self.place as u32) }
-            scan.resumed = 0;
+        if !whole {
+            if !K::scan(scan) {
+                scan.resumed = 1;
+                // SAFETY: nothing is held; the array has programs of this kind only. It returns only where it failed.
+                unsafe { self.go_on.tail_call(self.ctx, self.place as u32) }
+                scan.resumed = 0;
+            }
+            scan.end();
         }
-        scan.end();
-        // A program that was entered again has lost its pointer.
-        let stream = if K::RESUMES { STREAMS.get_ptr_mut(scan.stream) } else { stream };
+        if K::RESUMES && stream.is_none() {
+            // A program that was entered again has lost its pointer.
+            stream = STREAMS.get_ptr_mut(scan.stream);
+        }
         if let Some(stream) = stream {
             commit::<K::Atomics>(scan, stream);
         }
@@ -229,21 +238,7 @@ fn exited<K: Kernel>(registers: impl Registers, result: i64) -> Option<Work> {
         return None;
     }
     let [first, second, third] = registers.arguments();
-    if writes {
-        let node = K::Current::node(first & DESCRIPTOR, false)?;
-        return wrote::<K>(node, bytes, || {
-            Some(if is(Call::Write) {
-                At::Buffer(second)
-            } else {
-                At::Segments { at: second, user: 1, skip: 0 }
-            })
-        });
-    }
-    if reads {
-        if let Some(node) = K::Current::node(first & DESCRIPTOR, true) {
-            line::read::<K>(node, bytes);
-        }
-    } else {
+    if moves {
         // splice(in, _, out), tee(in, out), sendfile(out, in), vmsplice(out)
         let to = if is(Call::Splice) {
             third
@@ -252,16 +247,28 @@ fn exited<K: Kernel>(registers: impl Registers, result: i64) -> Option<Work> {
         } else {
             first
         };
-        if let Some(node) = K::Current::node(to & DESCRIPTOR, false) {
+        if let Some(node) = Untyped::node(to & DESCRIPTOR, false) {
             moved::<K>(node, bytes);
         }
         if is(Call::Splice)
-            && let Some(node) = K::Current::node(first & DESCRIPTOR, true)
+            && let Some(node) = Untyped::node(first & DESCRIPTOR, true)
         {
             line::read::<K>(node, bytes);
         }
+        return None;
     }
-    None
+    let node = K::Current::node(first & DESCRIPTOR, reads)?;
+    if reads {
+        line::read::<K>(node, bytes);
+        return None;
+    }
+    wrote::<K>(node, bytes, || {
+        Some(if is(Call::Write) {
+            At::Buffer(second)
+        } else {
+            At::Segments { at: second, user: 1, skip: 0 }
+        })
+    })
 }
 
 /// A descriptor is an `int`.
