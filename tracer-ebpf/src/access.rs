@@ -101,7 +101,11 @@ impl Access for Probed {
         let mut words = MaybeUninit::<[u64; WORDS]>::uninit();
         // SAFETY: as above; where it fails the helper leaves zeros.
         let words = unsafe {
-            generated::bpf_probe_read_kernel(words.as_mut_ptr().cast(), WORDS as u32 * 8, address as *const c_void);
+            generated::bpf_probe_read_kernel(
+                words.as_mut_ptr().cast(),
+                WORDS as u32 * 8,
+                address as *const c_void,
+            );
             words.assume_init()
         };
         Words { address, words }

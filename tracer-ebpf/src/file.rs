@@ -65,11 +65,7 @@ unsafe fn of<A: Access>(inode: &A::Beginning, medium: Medium) -> Node {
     // SAFETY: fields of `inode` and `super_block`.
     unsafe {
         let sb = A::word_of(inode, number(Symbol::InodeSb));
-        Node {
-            dev: A::half(at(sb, Symbol::SbDev)),
-            ino: A::word_of(inode, number(Symbol::InodeIno)),
-            medium,
-        }
+        Node { dev: A::half(at(sb, Symbol::SbDev)), ino: A::word_of(inode, number(Symbol::InodeIno)), medium }
     }
 }
 

@@ -154,8 +154,12 @@ impl Scan {
             return false;
         }
         let buffer = &raw mut self.buffer;
+        let mut size = written;
+        // Changes nothing: the verifier may have lost what it knew of the number.
+        // SAFETY: arithmetic.
+        unsafe { asm!("{size} &= {mask}", size = inout(reg) size, mask = const 2 * SHORT - 1, options(pure, nomem)) }
         // SAFETY: the buffer has room for all of it; the address is the task's, and the helper fails on a bad one.
-        let failed = unsafe { bpf_probe_read_user(buffer.cast(), written as u32, at as *const c_void) };
+        let failed = unsafe { bpf_probe_read_user(buffer.cast(), size as u32, at as *const c_void) };
         // What a failed read left is zeros.
         if failed != 0 {
             return false;

@@ -70,7 +70,8 @@ impl<C: EbpfContext> Program<'_, C> {
     #[inline(always)]
     fn run<K: Kernel>(&self, begin: impl FnOnce() -> Option<Work>) -> i32 {
         let mut scan = None;
-        let mut stream = None;
+        // Null, not an option: the verifier would not know that where there is one there is a pointer.
+        let mut stream = core::ptr::null_mut();
         let mut whole = false;
         if K::RESUMES {
             let Some(own) = place(self.place) else { return 0 };
@@ -98,7 +99,7 @@ impl<C: EbpfContext> Program<'_, C> {
                     own.skip = skip;
                 }
             }
-            stream = Some(work.stream);
+            stream = work.stream;
             scan = Some(own);
         }
         let Some(scan) = scan else { return 0 };
@@ -111,11 +112,11 @@ impl<C: EbpfContext> Program<'_, C> {
             }
             scan.end();
         }
-        if K::RESUMES && stream.is_none() {
+        if K::RESUMES && stream.is_null() {
             // A program that was entered again has lost its pointer.
-            stream = STREAMS.get_ptr_mut(scan.stream);
+            stream = STREAMS.get_ptr_mut(scan.stream).unwrap_or(core::ptr::null_mut());
         }
-        if let Some(stream) = stream {
+        if !stream.is_null() {
             commit::<K::Atomics>(scan, stream);
         }
         0
@@ -263,11 +264,7 @@ fn exited<K: Kernel>(registers: impl Registers, result: i64) -> Option<Work> {
         return None;
     }
     wrote::<K>(node, bytes, || {
-        Some(if is(Call::Write) {
-            At::Buffer(second)
-        } else {
-            At::Segments { at: second, user: 1, skip: 0 }
-        })
+        Some(if is(Call::Write) { At::Buffer(second) } else { At::Segments { at: second, user: 1, skip: 0 } })
     })
 }
 

@@ -15,7 +15,7 @@ use crate::{
         stream::{Logs, Role},
     },
     event::{Event, procfs, streams::Streams},
-    resolve::stream::{Birth, Node, birth, descriptor, has_master, holds, is_namespace_init, processes},
+    resolve::stream::{Birth, Node, birth, descriptor, has_master, is_namespace_init, processes, reads},
 };
 
 /// Processes of a row that are asked when they began.
@@ -280,7 +280,7 @@ impl LogLines {
             unread.iter().map(|(_, stream)| Node { dev: stream.dev, ino: stream.ino }).collect();
         let terminals = unread.iter().any(|(_, stream)| stream.medium == Medium::Pty as u32);
         for pid in pids {
-            if !holds(pid, &nodes).is_empty() || terminals && has_master(pid) {
+            if !reads(pid, &nodes).is_empty() || terminals && has_master(pid) {
                 self.watched.insert(pid);
                 streams.watch_reader(pid);
             }

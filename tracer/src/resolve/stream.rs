@@ -1,7 +1,7 @@
 //! Which process has which pipe or terminal: from `/proc`, by device and inode. Never waits for a file system: nothing
 //! is asked of a server (`AT_STATX_DONT_SYNC`).
 
-use std::{collections::HashSet, fs};
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt as _};
 
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
@@ -30,17 +30,23 @@ pub fn descriptor(pid: u32, number: u32) -> Option<Node> {
         .then(|| Node { dev: stat.stx_dev_major << 20 | stat.stx_dev_minor, ino: stat.stx_ino })
 }
 
-/// Whether the process has any of these, with every one that it has.
-pub fn holds(pid: u32, wanted: &HashSet<Node>) -> Vec<Node> {
+/// Which of these the process can read: its writer has a pipe, too, but only the other end of it.
+pub fn reads(pid: u32, wanted: &HashSet<Node>) -> Vec<Node> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let mut found: Vec<Node> = numbers
         .take(DESCRIPTORS)
-        .filter_map(|number| descriptor(pid, number))
-        .filter(|node| wanted.contains(node))
+        .filter_map(|number| Some((number, descriptor(pid, number)?)))
+        .filter(|(number, node)| wanted.contains(node) && is_readable(pid, *number))
+        .map(|(_, node)| node)
         .collect();
     found.dedup();
     found
+}
+
+/// The link's own mode tells how the file behind it was opened.
+fn is_readable(pid: u32, number: u32) -> bool {
+    fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok_and(|link| link.mode() & 0o400 != 0)
 }
 
 /// Whether the process has a terminal's master, through which its slave is read: the node alone does not tell of which.
@@ -90,11 +96,14 @@ mod tests {
 
     #[test]
     fn a_pipe_is_found_by_its_inode() {
-        let (reader, _writer) = std::io::pipe().expect("a pipe can be made");
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
         let own = std::process::id();
         let node = descriptor(own, reader.as_raw_fd() as u32).expect("it is a pipe");
-        assert!(holds(own, &HashSet::from([node])).contains(&node));
-        assert_eq!(holds(own, &HashSet::new()), []);
+        assert!(reads(own, &HashSet::from([node])).contains(&node));
+        assert_eq!(reads(own, &HashSet::new()), []);
+        drop(reader);
+        assert_eq!(descriptor(own, writer.as_raw_fd() as u32), Some(node));
+        assert_eq!(reads(own, &HashSet::from([node])), [], "it can only write to it");
         let null = fs::File::open("/dev/zero").expect("there is one");
         assert!(descriptor(own, null.as_raw_fd() as u32).is_some_and(|other| other != node));
     }
