@@ -27,20 +27,25 @@ pub(super) struct Call {
     pub(super) bytes: u32,
     /// Of a line with its newline; 0 if there is none.
     pub(super) line: u32,
+    /// By a process with a table of more than 64 descriptors.
+    pub(super) many: bool,
 }
 
 pub(super) struct Calls {
     child: Child,
+    /// Of the process that makes the calls.
+    pid: u64,
     /// No pipe: it would make of the workload a reader of log lines.
     orders: UnixStream,
     answers: BufReader<UnixStream>,
 }
 
 impl Calls {
-    pub(super) fn start(bed: &Bed, writer: &Path, reader: &Path) -> Result<Self> {
+    pub(super) fn start(bed: &Bed, writer: &Path, reader: &Path, many: bool) -> Result<Self> {
         let mut command = Command::new(&bed.workload);
         command.arg("--with-parent").arg("--cgroup").arg(writer);
         command.arg("calls").arg("--reader-cgroup").arg(reader);
+        command.args(many.then_some("--many-descriptors"));
         let (orders, theirs) = UnixStream::pair().context("cannot make a pair of sockets")?;
         let theirs = OwnedFd::from(theirs);
         command.stdin(theirs.try_clone().context("cannot copy a descriptor")?).stdout(theirs);
@@ -48,13 +53,13 @@ impl Calls {
         // The command still holds the workload's end.
         drop(command);
         let answers = BufReader::new(orders.try_clone().context("cannot copy a descriptor")?);
-        let mut calls = Self { child, orders, answers };
-        calls.answer()?;
+        let mut calls = Self { child, pid: 0, orders, answers };
+        calls.pid = calls.answer()?["pid"].as_u64().context("the workload said no process")?;
         Ok(calls)
     }
 
-    pub(super) fn id(&self) -> u32 {
-        self.child.id()
+    pub(super) fn id(&self) -> u64 {
+        self.pid
     }
 
     /// Nanoseconds a call.

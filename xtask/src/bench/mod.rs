@@ -12,6 +12,7 @@ mod netdata;
 mod peers;
 mod probes;
 mod process;
+mod quiet;
 mod report;
 mod stop;
 mod storm;

@@ -14,7 +14,7 @@ pub(super) enum Unit {
     /// Of one core.
     Share,
     Bytes,
-    /// Bytes a second.
+    /// 10^9 bytes a second.
     Rate,
 }
 
@@ -289,7 +289,7 @@ fn shown(unit: Unit, value: f64) -> String {
         Unit::Seconds => format!("{:.0} ms", value * 1000.0),
         Unit::Share => format!("{:.2} %", value * 100.0),
         Unit::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
-        Unit::Rate => format!("{:.2} GB/s", value / 1e9),
+        Unit::Rate => format!("{value:.1} GB/s"),
     }
 }
 
