@@ -134,9 +134,15 @@ impl Lines {
         while !over(writes, &truth) {
             writes += 1;
             writer.next(self.writes == Some(writes), &mut write);
-            match &mut out {
+            let taken = match &mut out {
                 Some(out) => out.put(&write, &mut truth)?,
-                None => truth.wrote(&write),
+                None => {
+                    truth.wrote(&write);
+                    true
+                }
+            };
+            if !taken {
+                break;
             }
             if let Some(rate) = self.rate {
                 let due = Duration::from_secs_f64(truth.bytes() as f64 / rate.0 as f64);

@@ -68,8 +68,9 @@ impl<'a> Out<'a> {
         Ok(Self { fd, by, file, page, random: Random(length as u64) })
     }
 
-    /// All of it, in as many system calls as the kernel asks for; of what is moved only the length counts.
-    pub(crate) fn put(&mut self, bytes: &[u8], truth: &mut Truth) -> Result<()> {
+    /// All of it, in as many system calls as the kernel asks for; of what is moved only the length counts. `false`: this
+    /// kernel knows no such way.
+    pub(crate) fn put(&mut self, bytes: &[u8], truth: &mut Truth) -> Result<bool> {
         let mut rest = bytes;
         while !rest.is_empty() {
             match self.once(rest) {
@@ -84,10 +85,12 @@ impl<'a> Out<'a> {
                 }
                 Err(Errno::AGAIN) => thread::sleep(Duration::from_micros(300)),
                 Err(Errno::INTR) => {}
+                // Up to 5.11 nothing can be sent into a pipe.
+                Err(Errno::INVAL) if self.by == By::Sendfile => return Ok(false),
                 Err(error) => return Err(error).context("cannot write a log line; is its reader gone?"),
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn once(&mut self, bytes: &[u8]) -> rustix::io::Result<usize> {

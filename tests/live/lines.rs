@@ -1,0 +1,234 @@
+//! Lengths of log lines: what a writer of known lines wrote is what memtrace tells, to the byte, whatever the lines, the
+//! way in which they were written and the way in which memtrace is attached.
+
+use std::{env, fs, process::Command, thread, time::Duration};
+
+use crate::driver::{
+    MIB,
+    cgroup::{Cgroup, Made},
+    content, doctor,
+    doctor::Alternative,
+    in_vm,
+    lines::{Job, Lines, Told, Writer, flows},
+    matrix, output, skip, workload,
+};
+
+/// Name of a cgroup, words for its writer, and how often it writes.
+type Scene = (&'static str, &'static str, u64);
+
+const SCENES: &[Scene] = &[
+    ("fixed", "fixed --length 80", 20_000),
+    ("log-normal", "log-normal", 20_000),
+    ("bimodal", "bimodal", 2_000),
+    ("one-of-many", "pieces --length 100", 10_000),
+    ("vectors", "blocks --length 50000 --by vectors", 100),
+    ("blocks", "blocks --length 64k", 100),
+    ("two-writers", "log-normal --processes 2", 5_000),
+    ("newlines", "newlines --length 64k", 20),
+    ("bytes", "bytes", 5_000),
+    ("endless", "endless --length 64k --rate 50M", 100),
+    ("to-stderr", "bimodal --stderr", 200),
+    ("splice", "endless --length 48k --by splice", 40),
+    ("vmsplice", "endless --length 48k --by vmsplice", 40),
+    ("sendfile", "endless --length 48k --by sendfile", 40),
+];
+/// Of writes that one look takes.
+const WHOLE: &[Scene] = &[
+    ("megabyte", "fixed --length 1000001", 8),
+    ("mebibyte", "blocks --length 1M", 8),
+    ("partial", "blocks --length 900001 --by nonblocking", 8),
+];
+/// The same where the kernel's programs have no loops.
+const WITHOUT_LOOPS: &[Scene] = &[
+    ("megabyte", "fixed --length 250001", 8),
+    ("mebibyte", "blocks --length 256k", 8),
+    ("partial", "blocks --length 200001 --by nonblocking", 8),
+];
+
+fn scenes() -> Vec<Scene> {
+    let loops = fs::read("/sys/kernel/btf/vmlinux").expect("the kernel tells its types");
+    let loops = loops.windows(15).any(|word| word == b"\0BPF_FUNC_loop\0");
+    let whole = if loops { WHOLE } else { WITHOUT_LOOPS };
+    SCENES.iter().chain(whole).copied().collect()
+}
+
+/// A writer in a cgroup of its own.
+struct Wrote {
+    // Fields go in this order, and a cgroup only without its process.
+    writer: Writer,
+    cgroup: Made,
+}
+
+fn words<'a>(scene: &'a Scene, writes: &'a str) -> Vec<&'a str> {
+    scene.1.split(' ').chain(["--writes", writes]).collect()
+}
+
+fn start(top: &Made, scene: &Scene) -> Wrote {
+    // Emulated, each takes its time; those of few writes test what a write may be.
+    let writes = if in_vm() && scene.2 > 1_000 { scene.2 / 5 } else { scene.2 };
+    let cgroup = top.child(scene.0);
+    let writer = Writer::start(&cgroup, &words(scene, &writes.to_string()));
+    Wrote { writer, cgroup }
+}
+
+#[test]
+fn every_way_of_attaching_counts_exactly() {
+    let ways: Vec<Alternative> =
+        doctor::alternatives().into_iter().filter(|way| way.probe == "log_write" && way.usable).collect();
+    assert!(!ways.is_empty(), "nothing serves log_write here");
+    matrix::each(&ways, counts_exactly);
+}
+
+fn counts_exactly(way: &Alternative) {
+    let top = Made::top("lines");
+    let mut lines = Lines::start(&["--attach", &way.word()]);
+    let wrote: Vec<Wrote> = scenes().iter().map(|scene| start(&top, scene)).collect();
+    let truths: Vec<_> = wrote.iter().map(|wrote| wrote.writer.job.truth()).collect();
+    let told = lines.told();
+    lines.stop();
+    let mut wrong = Vec::new();
+    for (Wrote { cgroup, .. }, truth) in wrote.iter().zip(&truths) {
+        // A kernel that cannot send into a pipe.
+        if truth.number("bytes") == 0 {
+            continue;
+        }
+        let right = told.only(cgroup).and_then(|stream| {
+            truth.is(stream)?;
+            if stream["first_line_partial"] != false {
+                return Err(format!("it began while memtrace watched: {stream}"));
+            }
+            flows(stream, &[], std::process::id())
+        });
+        wrong.extend(right.err().map(|why| format!("{}: {why}", cgroup.path)));
+    }
+    assert!(wrong.is_empty(), "{}:\n{}", way.word(), wrong.join("\n"));
+}
+
+#[test]
+fn before_attach_and_afterwards() {
+    let top = Made::top("before");
+    let [midline, silent, handed, inner] =
+        ["midline", "silent", "handed", "inner"].map(|name| top.child(name));
+    let known = [&midline, &silent, &handed];
+    let writers = [
+        Writer::with(&midline, Job::waiting(&["log-normal", "--writes", "500", "--before", "5000"])),
+        Writer::with(&silent, Job::waiting(&["bimodal", "--writes", "50"])),
+        Writer::with(&handed, Job::waiting(&["blocks", "--length", "64k", "--writes", "5", "--child"])),
+    ];
+    // What the first one writes at once is in the pipe, or through.
+    thread::sleep(Duration::from_millis(if in_vm() { 3000 } else { 300 }));
+    let mut lines = Lines::start(&[]);
+    writers.iter().for_each(|writer| writer.job.go());
+    between_processes(&inner);
+    let truths = writers.each_ref().map(|writer| writer.job.truth());
+    let told = lines.told();
+    let check = |told: &Told| {
+        for (cgroup, truth) in known.iter().zip(&truths) {
+            let stream = told.only(cgroup).unwrap_or_else(|why| panic!("{why}"));
+            truth.is(stream).unwrap_or_else(|why| panic!("{}: {why}", cgroup.path));
+            flows(stream, &[], std::process::id()).unwrap_or_else(|why| panic!("{}: {why}", cgroup.path));
+        }
+    };
+    check(&told);
+    let partial = |cgroup: &Cgroup| &told.only(cgroup).expect("it was there")["first_line_partial"];
+    assert_eq!(partial(&midline), true);
+    // What passes between processes of one container is no log.
+    assert!(told.of(&inner).is_empty(), "{:?}", told.of(&inner));
+    // It stays when nobody writes any more, and so does what was told of it.
+    check(&lines.told());
+    lines.stop();
+}
+
+/// One process of a cgroup writes lines to another.
+fn between_processes(cgroup: &Made) {
+    let script = format!(
+        "echo $$ > {}/cgroup.procs; {} lines log-normal --writes 500 2>/dev/null | cat >/dev/null",
+        cgroup.dir().display(),
+        workload::binary().display()
+    );
+    let ended = output::of(Command::new("sh").args(["-c", &script]));
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+/// Nothing that a container says leaves its stream: neither keys nor values of any map, nor what the ring carries,
+/// hold a word of it.
+#[test]
+fn no_word_of_a_log_is_kept() {
+    let top = Made::top("secret");
+    let cgroup = top.child("says");
+    let marker = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("/proc is mounted");
+    let marker = marker.trim().replace('-', "");
+    let seconds = if in_vm() { "6" } else { "2" };
+    let shapes =
+        ["log-normal", "blocks --length 300000", "pieces --length 1000", "blocks --length 9000 --by vectors"];
+    let mut lines = Lines::start(&[]);
+    let writers = shapes.map(|shape| {
+        let words = shape.split(' ').chain(["--seconds", seconds, "--rate", "20M", "--text", &marker]);
+        Writer::start(&cgroup, &words.collect::<Vec<_>>())
+    });
+    lines.until("it to be counted", |told| told.of(&cgroup).len() == shapes.len());
+    let mut looks = 0;
+    let through = || writers.iter().all(|writer| writer.job.is_through());
+    let mut last = false;
+    while !last {
+        last = through();
+        looks += 1;
+        let maps = content::of(lines.pid());
+        let id = cgroup.id().to_ne_bytes();
+        assert!(
+            maps.iter().any(|(_, bytes)| holds(bytes, &id)),
+            "of a map with cgroups in it, all bytes are read"
+        );
+        for (name, bytes) in maps {
+            assert!(!holds(&bytes, &marker.as_bytes()[..8]), "the map {name} holds what a container said");
+        }
+    }
+    println!("looked {looks} times into all maps");
+    lines.stop();
+}
+
+fn holds(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
+/// At full rate, for as long as `MEMTRACE_SOAK` says, in seconds.
+#[test]
+fn eight_writers_for_a_long_time() {
+    if in_vm() {
+        return skip("eight_writers_for_a_long_time", "emulated, a full rate is none");
+    }
+    let seconds: u64 = match env::var("MEMTRACE_SOAK") {
+        Ok(seconds) => seconds.parse().expect("MEMTRACE_SOAK is a number of seconds"),
+        Err(_) => 10,
+    };
+    let top = Made::top("soak");
+    let mut lines = Lines::start(&[]);
+    let shapes = ["fixed", "log-normal", "bimodal", "bytes", "blocks --length 64k", "blocks --length 4k"];
+    let wrote: Vec<Wrote> = (0..8)
+        .map(|at| {
+            let cgroup = top.child(&format!("writer-{at}"));
+            let (seconds, seed) = (seconds.to_string(), at.to_string());
+            let more = ["--seconds", &seconds, "--seed", &seed];
+            let words: Vec<&str> = shapes[at % shapes.len()].split(' ').chain(more).collect();
+            Wrote { writer: Writer::start(&cgroup, &words), cgroup }
+        })
+        .collect();
+    let mut sizes = Vec::new();
+    while !wrote.iter().all(|wrote| wrote.writer.job.is_through()) {
+        lines.next();
+        sizes.push(lines.rss());
+    }
+    let told = lines.told();
+    let mut bytes = 0;
+    for Wrote { writer, cgroup } in &wrote {
+        let truth = writer.job.truth();
+        bytes += truth.number("bytes");
+        let right = told.only(cgroup).and_then(|stream| truth.is(stream));
+        right.unwrap_or_else(|why| panic!("{}: {why}", cgroup.path));
+    }
+    assert_eq!(told.lost(), 0);
+    let (early, late) = (sizes[sizes.len() / 4], sizes[sizes.len() - 1]);
+    println!("{} MiB in {seconds} s; memory {} KiB, then {} KiB", bytes / MIB, early >> 10, late >> 10);
+    assert!(late < early + MIB, "memtrace grew from {early} to {late}");
+    lines.stop();
+}
