@@ -188,9 +188,13 @@ impl Writer {
     pub fn with(cgroup: &Cgroup, job: Job) -> Writer {
         let mut command = Command::new(workload::binary());
         command.arg("--with-parent").arg("--cgroup").arg(cgroup.dir()).args(job.words());
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the workload can be started");
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        if job.words.iter().any(|word| word == "--stderr") {
+            command.stderr(Stdio::piped());
+        }
+        let mut child = command.spawn().expect("the workload can be started");
         output::drained(child.stdout.take().expect("its output is a pipe"));
+        child.stderr.take().map(output::drained);
         Writer { child, job }
     }
 }
