@@ -3,6 +3,8 @@
 
 use std::{env, fs, process::Command, thread, time::Duration};
 
+use rustix::process::Signal;
+
 use crate::driver::{
     MIB,
     cgroup::{Cgroup, Made},
@@ -10,7 +12,7 @@ use crate::driver::{
     doctor::Alternative,
     in_vm,
     lines::{Job, Lines, Told, Writer, flows},
-    matrix, output, skip, workload,
+    matrix, output, skip, wait_for, workload,
 };
 
 /// Name of a cgroup, words for its writer, and how often it writes.
@@ -45,10 +47,8 @@ const WITHOUT_LOOPS: &[Scene] = &[
     ("partial", "blocks --length 200001 --by nonblocking", 8),
 ];
 
-fn scenes() -> Vec<Scene> {
-    let loops = fs::read("/sys/kernel/btf/vmlinux").expect("the kernel tells its types");
-    let loops = loops.windows(15).any(|word| word == b"\0BPF_FUNC_loop\0");
-    let whole = if loops { WHOLE } else { WITHOUT_LOOPS };
+fn scenes(bounded: bool) -> Vec<Scene> {
+    let whole = if bounded { WITHOUT_LOOPS } else { WHOLE };
     SCENES.iter().chain(whole).copied().collect()
 }
 
@@ -81,19 +81,23 @@ fn every_way_of_attaching_counts_exactly() {
 
 fn counts_exactly(way: &Alternative) {
     let top = Made::top("lines");
+    let bounded = way.target.ends_with(".bounded");
+    let scenes = scenes(bounded);
     let mut lines = Lines::start(&["--attach", &way.word()]);
-    let wrote: Vec<Wrote> = scenes().iter().map(|scene| start(&top, scene)).collect();
+    let wrote: Vec<Wrote> = scenes.iter().map(|scene| start(&top, scene)).collect();
     let truths: Vec<_> = wrote.iter().map(|wrote| wrote.writer.job.truth()).collect();
     let told = lines.told();
     lines.stop();
     let mut wrong = Vec::new();
-    for (Wrote { cgroup, .. }, truth) in wrote.iter().zip(&truths) {
+    for ((Wrote { cgroup, .. }, truth), scene) in wrote.iter().zip(&truths).zip(&scenes) {
         // A kernel that cannot send into a pipe.
         if truth.number("bytes") == 0 {
             continue;
         }
         let right = told.only(cgroup).and_then(|stream| {
-            truth.is(stream)?;
+            // Without atomic exchanges the longest of two lines that end at once may be forgotten.
+            let apart = bounded && scene.0 == "two-writers";
+            if apart { truth.is_but_for_the_longest(stream) } else { truth.is(stream) }?;
             if stream["first_line_partial"] != false {
                 return Err(format!("it began while memtrace watched: {stream}"));
             }
@@ -150,45 +154,54 @@ fn between_processes(cgroup: &Made) {
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
-/// Nothing that a container says leaves its stream: neither keys nor values of any map, nor what the ring carries,
-/// hold a word of it.
+/// Nothing that a container says stays anywhere but in its stream: neither keys nor values of any map, nor what the
+/// ring carries, hold a word of it. While a write is looked at it is in a buffer of the kernel; so nobody writes while
+/// the maps are looked at.
 #[test]
 fn no_word_of_a_log_is_kept() {
     let top = Made::top("secret");
     let cgroup = top.child("says");
     let marker = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("/proc is mounted");
     let marker = marker.trim().replace('-', "");
-    let seconds = if in_vm() { "6" } else { "2" };
-    let shapes =
-        ["log-normal", "blocks --length 300000", "pieces --length 1000", "blocks --length 9000 --by vectors"];
+    let shapes = [
+        "log-normal",
+        "blocks --length 300000",
+        "pieces --length 1000 --writes 1000000",
+        "blocks --length 9000 --by vectors",
+    ];
     let mut lines = Lines::start(&[]);
     let writers = shapes.map(|shape| {
-        let words = shape.split(' ').chain(["--seconds", seconds, "--rate", "20M", "--text", &marker]);
+        let words = shape.split(' ').chain(["--rate", "5M", "--text", &marker]);
         Writer::start(&cgroup, &words.collect::<Vec<_>>())
     });
     lines.until("it to be counted", |told| told.of(&cgroup).len() == shapes.len());
-    let mut looks = 0;
-    let through = || writers.iter().all(|writer| writer.job.is_through());
-    let mut last = false;
-    while !last {
-        last = through();
-        looks += 1;
+    let id = cgroup.id().to_ne_bytes();
+    for _ in 0..8 {
+        thread::sleep(Duration::from_millis(97));
+        writers.iter().for_each(|writer| writer.signal(Signal::STOP));
+        wait_for("the writers to stop", || writers.iter().all(Writer::is_stopped).then_some(()));
         let maps = content::of(lines.pid());
-        let id = cgroup.id().to_ne_bytes();
-        assert!(
-            maps.iter().any(|(_, bytes)| holds(bytes, &id)),
-            "of a map with cgroups in it, all bytes are read"
-        );
+        writers.iter().for_each(|writer| writer.signal(Signal::CONT));
+        assert!(maps.iter().any(|(_, bytes)| holds(bytes, &id)), "maps are read, one knows the cgroup");
         for (name, bytes) in maps {
-            assert!(!holds(&bytes, &marker.as_bytes()[..8]), "the map {name} holds what a container said");
+            let word = &marker.as_bytes()[..8];
+            assert!(!holds(&bytes, word), "the map {name} holds what a container said");
         }
     }
-    println!("looked {looks} times into all maps");
     lines.stop();
 }
 
 fn holds(bytes: &[u8], word: &[u8]) -> bool {
-    bytes.windows(word.len()).any(|window| window == word)
+    // Most of a map is empty: an optimiser would not be needed.
+    let (first, rest) = word.split_first().expect("a word");
+    let mut left = bytes;
+    while let Some(at) = left.iter().position(|byte| byte == first) {
+        left = &left[at + 1..];
+        if left.starts_with(rest) {
+            return true;
+        }
+    }
+    false
 }
 
 /// At full rate, for as long as `MEMTRACE_SOAK` says, in seconds.
