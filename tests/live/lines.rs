@@ -65,7 +65,7 @@ fn words<'a>(scene: &'a Scene, writes: &'a str) -> Vec<&'a str> {
 
 fn start(top: &Made, scene: &Scene) -> Wrote {
     // Emulated, each takes its time; those of few writes test what a write may be.
-    let writes = if in_vm() && scene.2 > 1_000 { scene.2 / 5 } else { scene.2 };
+    let writes = if in_vm() && scene.2 > 20 { scene.2 / 4 } else { scene.2 };
     let cgroup = top.child(scene.0);
     let writer = Writer::start(&cgroup, &words(scene, &writes.to_string()));
     Wrote { writer, cgroup }

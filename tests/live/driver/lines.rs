@@ -195,7 +195,9 @@ impl Writer {
         }
         let mut child = command.spawn().expect("the workload can be started");
         output::drained(child.stdout.take().expect("its output is a pipe"));
-        child.stderr.take().map(output::drained);
+        if let Some(stream) = child.stderr.take() {
+            output::drained(stream);
+        }
         Writer { child, job }
     }
 
