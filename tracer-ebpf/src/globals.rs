@@ -3,13 +3,22 @@
 
 use core::ptr::{addr_of, read_volatile};
 
-use tracer_ebpf::abi::offsets::{ABSENT, Symbol};
+use tracer_ebpf::abi::{
+    offsets::{ABSENT, Symbol},
+    setting::Call,
+};
 
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; Symbol::COUNT] = [ABSENT; Symbol::COUNT];
 
 #[unsafe(no_mangle)]
 static MEMORY_HIERARCHY: u32 = 0;
+
+#[unsafe(no_mangle)]
+static SYSCALLS: [u32; Call::COUNT] = [ABSENT; Call::COUNT];
+
+#[unsafe(no_mangle)]
+static WANT_LENGTHS: u32 = 0;
 
 /// The number user space found for `symbol`, or `ABSENT`.
 #[inline(always)]
@@ -28,4 +37,18 @@ pub fn has(symbol: Symbol) -> bool {
 pub fn memory_hierarchy() -> u32 {
     // SAFETY: a static; volatile, because user space sets it after compilation.
     unsafe { read_volatile(addr_of!(MEMORY_HIERARCHY)) }
+}
+
+/// The number of a system call.
+#[inline(always)]
+pub fn syscall(call: Call) -> u32 {
+    // SAFETY: as `number`.
+    unsafe { read_volatile(addr_of!(SYSCALLS).cast::<u32>().add(call as usize)) }
+}
+
+/// Whether lengths of lines are wanted, not only their number.
+#[inline(always)]
+pub fn want_lengths() -> bool {
+    // SAFETY: as `memory_hierarchy`.
+    unsafe { read_volatile(addr_of!(WANT_LENGTHS)) != 0 }
 }

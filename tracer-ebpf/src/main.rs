@@ -7,11 +7,14 @@
 mod access;
 mod atomic;
 mod emit;
+mod file;
 mod flight;
 mod globals;
+mod line;
 mod maps;
 mod memcg;
 mod probe;
+mod scan;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

@@ -3,13 +3,16 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
 };
 use tracer_ebpf::abi::{
     counter::CgroupCount,
     failure::Failure,
+    line::{Counts, LengthKey, READER_WORDS, SLOTS, Stream},
     site::{Frames, SiteCount, SiteKey},
 };
+
+use crate::scan::Scan;
 
 /// Rare transitions.
 #[map]
@@ -43,3 +46,47 @@ pub static STACKS: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
 /// The kernel's `memory_cgrp_subsys`, learned from the first task seen: tells a memory counter from others.
 #[map]
 pub static MEMORY_SUBSYS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Streams of log lines by key.
+#[map]
+pub static STREAMS: HashMap<u64, Stream> = HashMap::with_max_entries(1, 0);
+
+/// Streams that are not to be scanned, by key: a `Mode`.
+#[map]
+pub static STREAM_MODES: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
+
+/// Lengths of lines.
+#[map]
+pub static LENGTHS: HashMap<LengthKey, Counts> = HashMap::with_max_entries(1, 0);
+
+/// What a new entry of `LENGTHS` is made from: too large for the stack.
+#[map]
+pub static NO_LENGTHS: Array<[u64; SLOTS]> = Array::with_max_entries(1, 0);
+
+/// Counts the looks of user space.
+#[map]
+pub static LOG_EPOCH: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Thread groups whose reads matter, a bit each by the lowest bits of their id, where every read of the host comes by.
+#[map]
+pub static LOG_READERS: Array<[u64; READER_WORDS]> = Array::with_max_entries(1, 0);
+
+/// Writes being looked at, by `Place`.
+#[map]
+pub static SCANS: PerCpuArray<Scan> = PerCpuArray::with_max_entries(2, 0);
+
+/// Writes and reads between a function's entry and its return: what the program's handler keeps.
+#[map]
+pub static LOG_FLIGHT: HashMap<u64, [u64; 4]> = HashMap::with_max_entries(1, 0);
+
+/// The programs that go on with a scan where there is no `bpf_loop`; an array holds programs of one kind only.
+#[map]
+pub static GO_ON_FEXIT: ProgramArray = ProgramArray::with_max_entries(2, 0);
+#[map]
+pub static GO_ON_BTF: ProgramArray = ProgramArray::with_max_entries(2, 0);
+#[map]
+pub static GO_ON_RAW: ProgramArray = ProgramArray::with_max_entries(2, 0);
+#[map]
+pub static GO_ON_TP: ProgramArray = ProgramArray::with_max_entries(2, 0);
+#[map]
+pub static GO_ON_KPROBE: ProgramArray = ProgramArray::with_max_entries(2, 0);

@@ -1,11 +1,11 @@
 //! From a kernel structure to the identity of a memory cgroup: the kernfs id, which is the inode number of
 //! its directory, on cgroup v1, hybrid and v2 alike.
 
-use aya_ebpf::helpers::bpf_get_current_task;
 use tracer_ebpf::abi::{event::UNKNOWN, offsets::Symbol};
 
 use crate::{
     access::{Access, Probed},
+    file::{Current, Untyped},
     globals::{has, memory_hierarchy, number},
     maps::MEMORY_SUBSYS,
 };
@@ -57,19 +57,17 @@ pub fn usage_and_peak(cgroup: u64) -> (u64, u64) {
 
 /// The current task's `memory` css.
 #[inline(always)]
-fn current_css() -> u64 {
-    // SAFETY: the helper has no preconditions.
-    let task = unsafe { bpf_get_current_task() };
-    let set = at::<Probed>(task, Symbol::TaskCgroups);
+fn current_css<C: Current>() -> u64 {
+    let set = at::<C::Access>(C::task(), Symbol::TaskCgroups);
     let slot = u64::from(number(Symbol::CssSetSubsys)) + 8 * u64::from(number(Symbol::MemoryCgrpId));
-    // SAFETY: a probed read of `css_set.subsys[memory]`.
-    unsafe { Probed::word(set + slot) }
+    // SAFETY: `css_set.subsys[memory]`; see `Access`.
+    unsafe { C::Access::word(set + slot) }
 }
 
 /// kernfs id of the current task's memory cgroup.
 #[inline(always)]
-pub fn current_id() -> u64 {
-    cgroup_id::<Probed>(at::<Probed>(current_css(), Symbol::CssCgroup))
+pub fn current_id<C: Current>() -> u64 {
+    cgroup_id::<C::Access>(at::<C::Access>(current_css::<C>(), Symbol::CssCgroup))
 }
 
 /// The memory cgroup whose `memory` counter this `struct page_counter` is, or 0: the same functions serve
@@ -90,7 +88,7 @@ fn memory_subsys() -> u64 {
     // SAFETY: a valid map value; a race writes the same constant twice.
     unsafe {
         if *known == 0 {
-            *known = at::<Probed>(current_css(), Symbol::CssSs);
+            *known = at::<Probed>(current_css::<Untyped>(), Symbol::CssSs);
         }
         *known
     }

@@ -25,5 +25,8 @@ failures! {
     PairLost: "charges whose function entry and return could not be paired";
     PathTruncated: "cgroup paths longer than an event holds";
     SitesFull: "samples of charges for which the map of sites had no room";
+    StreamsFull: "writes to pipes and terminals for which the map of streams had no room";
+    LengthsFull: "log lines for whose length the map of lengths had no room";
+    WriteUnpaired: "writes whose function entry and return could not be paired";
     StackLost: "kernel stacks of charges that could not be kept";
 }

@@ -56,6 +56,9 @@ pub struct Stream {
     pub mode: u32,
 }
 
+/// Words of the bit map of readers.
+pub const READER_WORDS: usize = 512;
+
 /// A group of buckets of one stream.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -93,21 +96,25 @@ pub const fn upper(group: u32, slot: u32) -> u64 {
     (SLOTS as u64 + slot as u64) * width + (width - 1)
 }
 
-/// Place of the highest bit. By hand: `leading_zeros` takes the BPF target twice as many instructions.
+/// Place of the highest bit. By hand, without a branch: the verifier would follow each of 64 ways through the rest.
 #[inline(always)]
 fn octave(length: u64) -> u32 {
-    let mut left = length;
-    let mut place = 0;
-    let mut half = 32;
-    while half > 0 {
-        if left >> half != 0 {
-            left >>= half;
-            place += half;
-        }
-        half /= 2;
-    }
-    place
+    let mut ones = length;
+    ones |= ones >> 1;
+    ones |= ones >> 2;
+    ones |= ones >> 4;
+    ones |= ones >> 8;
+    ones |= ones >> 16;
+    ones |= ones >> 32;
+    // All bits below the highest are set: a de Bruijn sequence tells such numbers apart by six of its bits.
+    u32::from(OCTAVES[(ones.wrapping_mul(0x03f6_eaf2_cd27_1461) >> 58) as usize & 63])
 }
+
+static OCTAVES: [u8; 64] = [
+    0, 58, 1, 59, 47, 53, 2, 60, 39, 48, 27, 54, 33, 42, 3, 61, 51, 37, 40, 49, 18, 28, 20, 55, 30, 34, 11,
+    43, 14, 22, 4, 62, 57, 46, 52, 38, 26, 32, 41, 50, 36, 17, 19, 29, 10, 13, 21, 56, 45, 25, 31, 35, 16, 9,
+    12, 44, 24, 15, 8, 23, 7, 6, 5, 63,
+];
 
 /// Key of a stream. A pty's number is soon another container's, in a devpts whose device number is soon another's:
 /// there the writer's memory cgroup belongs to the key; of a pipe it is 0.

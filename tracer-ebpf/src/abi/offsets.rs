@@ -64,7 +64,48 @@ symbols! {
     TaskTgid: "task_struct.tgid";
     TaskGroupLeader: "task_struct.group_leader";
     TaskComm: "task_struct.comm";
+    // From a descriptor to a pipe or terminal.
+    TaskFiles: "task_struct.files";
+    FilesFdt: "files_struct.fdt";
+    FilesArray: "files_struct.fd_array";
+    FdtMax: "fdtable.max_fds";
+    FdtFd: "fdtable.fd";
+    KiocbFile: "kiocb.ki_filp";
+    FileInode: "file.f_inode";
+    FilePrivate: "file.private_data";
+    InodeMode: "inode.i_mode";
+    InodeSb: "inode.i_sb";
+    InodeIno: "inode.i_ino";
+    InodeRdev: "inode.i_rdev";
+    SbDev: "super_block.s_dev";
+    // From a terminal's master to its slave's inode (`ptmx_open`, drivers/tty/pty.c).
+    TtyFileTty: "tty_file_private.tty";
+    TtyLink: "tty_struct.link";
+    TtyDriverData: "tty_struct.driver_data";
+    DentryInode: "dentry.d_inode";
+    // Where the written bytes are.
+    IterType: "iov_iter.iter_type";
+    // Up to 5.13, with the direction in the lowest bit (8cd54c1c8480).
+    IterTypeWord: "iov_iter.type";
+    IterOffset: "iov_iter.iov_offset";
+    IterIov: "iov_iter.__iov" | "iov_iter.iov";
+    IterIovec: "enum iter_type.ITER_IOVEC";
+    // Since 6.0 (fcb14cb1bdac).
+    IterUbuf: "enum iter_type.ITER_UBUF";
+    IovecLen: "iovec.iov_len";
+    // A system call's number and arguments, still there at its exit.
+    SyscallNumber: "pt_regs.orig_ax";
+    SyscallArg0: "pt_regs.di";
+    SyscallArg1: "pt_regs.si";
+    SyscallArg2: "pt_regs.dx";
+    // A bit of it says that the task makes a 32-bit system call.
+    TaskThreadStatus: "task_struct.thread_info.status";
+    // Of a helper: 5.17 (e6f2dd0f8067). Fetching atomics, which BTF does not show, came before it (5.12).
+    HelperLoop: "enum bpf_func_id.BPF_FUNC_loop";
     // Classic tracepoints.
+    TpSysEnterId: "tp raw_syscalls/sys_enter.id";
+    TpSysEnterArgs: "tp raw_syscalls/sys_enter.args";
+    TpSysExitRet: "tp raw_syscalls/sys_exit.ret";
     TpMkdirRoot: "tp cgroup/cgroup_mkdir.root";
     TpMkdirId: "tp cgroup/cgroup_mkdir.id";
     TpMkdirPath: "tp cgroup/cgroup_mkdir.path";

@@ -4,3 +4,23 @@
 pub const MEMORY_HIERARCHY: &str = "MEMORY_HIERARCHY";
 /// All of [`super::offsets::Symbol`], in order.
 pub const OFFSETS: &str = "OFFSETS";
+/// Numbers of the system calls by [`Call`], which differ between architectures.
+pub const SYSCALLS: &str = "SYSCALLS";
+/// 1: lengths of lines are wanted, not only their number.
+pub const LENGTHS: &str = "WANT_LENGTHS";
+
+macro_rules! calls {
+    ($($name:ident),+ $(,)?) => {
+        /// A system call that moves bytes into or out of a stream.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(usize)]
+        pub enum Call { $($name),+ }
+
+        impl Call {
+            pub const ALL: &'static [Call] = &[$(Call::$name),+];
+            pub const COUNT: usize = Self::ALL.len();
+        }
+    };
+}
+
+calls! { Write, Writev, Pwritev2, Read, Readv, Preadv2, Splice, Tee, Vmsplice, Sendfile }

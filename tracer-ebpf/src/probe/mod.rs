@@ -3,4 +3,5 @@
 mod cgroup_life;
 mod charge;
 mod charge_site;
+mod log_write;
 mod task_life;

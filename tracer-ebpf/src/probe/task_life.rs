@@ -8,11 +8,11 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
 
-use crate::{emit::count, memcg::current_id};
+use crate::{emit::count, file::Untyped, memcg::current_id};
 
 #[inline(always)]
 fn exec() -> i32 {
-    if let Some(counts) = count(current_id()) {
+    if let Some(counts) = count(current_id::<Untyped>()) {
         // SAFETY: this CPU's value.
         unsafe { (*counts).execs += 1 }
     }
@@ -21,7 +21,7 @@ fn exec() -> i32 {
 
 #[inline(always)]
 fn exit() -> i32 {
-    if let Some(counts) = count(current_id()) {
+    if let Some(counts) = count(current_id::<Untyped>()) {
         // SAFETY: this CPU's value.
         unsafe { (*counts).exits += 1 }
     }

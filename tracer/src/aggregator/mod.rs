@@ -134,6 +134,7 @@ impl Aggregator {
             | Event::CgroupMade { .. }
             | Event::CgroupRenamed { .. }
             | Event::CgroupReleased { .. }
+            | Event::StreamWritten { .. }
             | Event::TaskMoved { .. } => {}
         }
     }

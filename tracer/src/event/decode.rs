@@ -35,6 +35,7 @@ pub fn record(mut bytes: &[u8]) -> Result<Event, DecodeError> {
         Kind::CgroupRenamed => Event::CgroupRenamed { id, path: path(bytes, path_len) },
         Kind::CgroupRemoved => Event::CgroupRemoved { id, usage: pages(a), peak: pages(b) },
         Kind::CgroupReleased => Event::CgroupReleased { id },
+        Kind::StreamWritten => Event::StreamWritten { id, key: a, pid: b as u32 },
         Kind::TaskMoved => Event::TaskMoved { id, pid: a as u32 },
     })
 }

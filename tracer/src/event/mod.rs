@@ -40,6 +40,12 @@ pub enum Event {
         id: u64,
         pid: u32,
     },
+    /// A stream was written to or read, for the first time since its totals were read. `id`: the writer's memory cgroup.
+    StreamWritten {
+        id: u64,
+        key: u64,
+        pid: u32,
+    },
     /// Totals since attach of one memory cgroup, summed over CPUs.
     Counted {
         id: u64,

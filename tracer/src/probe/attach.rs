@@ -6,19 +6,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context as _;
 use aya::{
     Btf, Ebpf, EbpfLoader,
+    maps::ProgramArray,
     programs::{Program, ProgramError},
 };
 use thiserror::Error;
 use tracer_ebpf::abi::{
     offsets::{ABSENT, Symbol},
-    setting,
+    setting::{self, Call},
 };
 
 use super::{
     plan::{LOCKED_DOWN, Planned, function},
-    registry::{Alternative, Hook, Kind, Link, Probe},
+    registry::{Alternative, GoesOn, Hook, Kind, Link, Probe},
 };
 use crate::kernel::{Facts, tracefs};
 
@@ -45,23 +47,54 @@ pub struct Sizes {
     pub in_flight: u32,
     /// Memory cgroups, sites and stacks of charges.
     pub sites: [u32; 3],
+    /// Streams of log lines, and groups of lengths of their lines.
+    pub streams: u32,
+    pub lengths: u32,
 }
 
 impl Sizes {
     /// Room for as many cgroups again as there are, and for a thousand beyond; what is not used is one entry.
     pub fn new(cgroups: usize, facts: &Facts) -> Sizes {
         let room = (cgroups * 2 + 1024).next_power_of_two().clamp(2048, 32768);
-        Sizes { cgroups: room as u32, in_flight: in_flight(facts), sites: [1; 3] }
+        Sizes { cgroups: room as u32, in_flight: in_flight(facts), sites: [1; 3], streams: 1, lengths: 1 }
     }
 
     /// For an object that only follows charges to their sites: a stack takes 300 bytes.
     pub fn of_sites(facts: &Facts) -> Sizes {
-        Sizes { cgroups: 1, in_flight: in_flight(facts), sites: [TARGETS, 4096, 2048] }
+        let sites = [TARGETS, 4096, 2048];
+        Sizes { cgroups: 1, in_flight: in_flight(facts), sites, streams: 1, lengths: 1 }
+    }
+
+    /// With streams of log lines: two for each container, and pipes that turn out to be none. A group of lengths takes
+    /// a KiB, and an ordinary stream has about four.
+    pub fn with_logs(mut self, lengths: bool) -> Sizes {
+        self.streams = (self.cgroups * 2).clamp(4096, 32768);
+        self.lengths = if lengths { self.streams } else { 1 };
+        self
     }
 }
 
 /// Memory cgroups whose charges can be followed at once.
 pub const TARGETS: u32 = 1024;
+
+/// Tasks that can be in a write or read at once, where entry and return are paired.
+const FLIGHTS: u32 = 16384;
+
+fn syscall(call: Call) -> u32 {
+    let number = match call {
+        Call::Write => libc::SYS_write,
+        Call::Writev => libc::SYS_writev,
+        Call::Pwritev2 => libc::SYS_pwritev2,
+        Call::Read => libc::SYS_read,
+        Call::Readv => libc::SYS_readv,
+        Call::Preadv2 => libc::SYS_preadv2,
+        Call::Splice => libc::SYS_splice,
+        Call::Tee => libc::SYS_tee,
+        Call::Vmsplice => libc::SYS_vmsplice,
+        Call::Sendfile => libc::SYS_sendfile,
+    };
+    number as u32
+}
 
 fn in_flight(facts: &Facts) -> u32 {
     if facts.kprobe { 4096 } else { 1 }
@@ -149,6 +182,8 @@ impl Loader {
         let _ = rustix::process::setrlimit(rustix::process::Resource::Memlock, unlimited);
         let offsets: Vec<u32> =
             Symbol::ALL.iter().map(|symbol| facts.symbol(*symbol).unwrap_or(ABSENT)).collect();
+        let lengths = u32::from(sizes.lengths > 1);
+        let syscalls: Vec<u32> = Call::ALL.iter().map(|call| syscall(*call)).collect();
         // It parses the kernel's BTF and keeps that to itself: gone before ours is there.
         let mut loader = EbpfLoader::new();
         loader.btf(None);
@@ -162,7 +197,13 @@ impl Loader {
             .map_max_entries("IN_FLIGHT", sizes.in_flight)
             .map_max_entries("SITE_TARGETS", sizes.sites[0])
             .map_max_entries("SITES", sizes.sites[1])
-            .map_max_entries("STACKS", sizes.sites[2]);
+            .map_max_entries("STACKS", sizes.sites[2])
+            .override_global(setting::SYSCALLS, syscalls.as_slice(), true)
+            .override_global(setting::LENGTHS, &lengths, true)
+            .map_max_entries("STREAMS", sizes.streams)
+            .map_max_entries("STREAM_MODES", sizes.streams)
+            .map_max_entries("LENGTHS", sizes.lengths)
+            .map_max_entries("LOG_FLIGHT", if sizes.streams > 1 { FLIGHTS } else { 1 });
         if log == 0 {
             // The smallest ring buffer is a page.
             loader.map_max_entries("AYA_LOGS", 4096);
@@ -260,7 +301,38 @@ impl Loader {
                 return Err(why);
             }
         }
+        if let Some(goes_on) = &alternative.goes_on
+            && let Err(error) = self.lead_on(goes_on)
+        {
+            self.detach(alternative);
+            return Err(error.to_string());
+        }
         Ok(start.elapsed())
+    }
+
+    /// Programs that go on by tail calls find themselves in a map.
+    fn lead_on(&mut self, goes_on: &GoesOn) -> anyhow::Result<()> {
+        let mut programs = Vec::new();
+        for (number, name) in goes_on.programs {
+            let program =
+                self.ebpf.program(name).with_context(|| format!("the object has no program {name}"));
+            let fd = match program? {
+                Program::BtfTracePoint(program) => program.fd(),
+                Program::RawTracePoint(program) => program.fd(),
+                Program::TracePoint(program) => program.fd(),
+                Program::FExit(program) => program.fd(),
+                Program::KProbe(program) => program.fd(),
+                _ => Err(ProgramError::UnexpectedProgramType),
+            };
+            programs.push((*number, fd?.try_clone()?));
+        }
+        let map = self.ebpf.map_mut(goes_on.map);
+        let map = map.with_context(|| format!("the object has no map {}", goes_on.map))?;
+        let mut array = ProgramArray::try_from(map)?;
+        for (number, fd) in programs {
+            array.set(number, &fd, 0)?;
+        }
+        Ok(())
     }
 
     pub fn detach(&mut self, alternative: &Alternative) {
@@ -283,9 +355,13 @@ impl Loader {
     fn attach_link(&mut self, kind: Kind, link: &Link) -> Result<(), String> {
         let target = match link.hook {
             Hook::Event(_, event, _) => event,
-            Hook::Entry(names, _) | Hook::Return(names, _) => {
-                function(&self.facts, names).map_or(names[0], |(name, _)| name)
-            }
+            Hook::Entry(names, args) | Hook::Return(names, args) => match function(&self.facts, names) {
+                // The plan looks at those that must be there.
+                Some((name, found)) if found != args => {
+                    return Err(format!("{name} takes {found} arguments, {args} are expected"));
+                }
+                found => found.map_or(names[0], |(name, _)| name),
+            },
         };
         if self.btf.is_none() && self.facts.btf {
             self.btf = Btf::from_sys_fs().ok();

@@ -199,6 +199,7 @@ pub fn markdown() -> String {
                 Cost::Rare => "event",
                 Cost::Batch => "batch of pages",
                 Cost::Page => "page (on demand)",
+                Cost::Call => "write",
             };
             let needs: Vec<String> =
                 alternative.needs.iter().map(|symbol| format!("`{}`", symbol.spellings()[0])).collect();

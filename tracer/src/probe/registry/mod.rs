@@ -1,0 +1,230 @@
+//! Every probe and its alternatives, in one ordered slice. Plan, attach, `doctor`, docs and tests derive from it. Here
+//! stands what an alternative is; the probes themselves stand in the files beside.
+//!
+//! Alternatives stand in the order in which they are tried: by the cost of the whole, batch hooks before
+//! per-page hooks; for like with like tp_btf, raw_tp, fentry, classic tracepoint, kprobe.
+
+mod charge;
+mod life;
+mod log;
+
+use std::fmt;
+
+use tracer_ebpf::abi::offsets::Symbol;
+
+use crate::kernel::Questions;
+
+/// A way of attaching, by the word `doctor` and `--attach` use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    TpBtf,
+    RawTp,
+    /// fentry and fexit.
+    Fentry,
+    Tracepoint,
+    /// kprobe and kretprobe.
+    Kprobe,
+}
+
+impl Kind {
+    pub const ALL: [Kind; 5] = [Kind::TpBtf, Kind::RawTp, Kind::Fentry, Kind::Tracepoint, Kind::Kprobe];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::TpBtf => "tp_btf",
+            Kind::RawTp => "raw_tp",
+            Kind::Fentry => "fentry",
+            Kind::Tracepoint => "tracepoint",
+            Kind::Kprobe => "kprobe",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a program hangs on.
+#[derive(Debug, Clone, Copy)]
+pub enum Hook {
+    /// A tracepoint: group, event, the arguments a BTF or raw program reads.
+    Event(&'static str, &'static str, u32),
+    /// A function's entry: its names, first tried first, and its number of arguments.
+    Entry(&'static [&'static str], u32),
+    /// A function's return, likewise.
+    Return(&'static [&'static str], u32),
+}
+
+/// One program and its hook.
+#[derive(Debug, Clone, Copy)]
+pub struct Link {
+    pub program: &'static str,
+    pub hook: Hook,
+    /// The alternative is of use without it; its precision says how.
+    pub optional: bool,
+}
+
+/// How often the programs of an alternative run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cost {
+    /// A few times per container or task.
+    Rare,
+    /// Once per batch of 32 or 64 pages.
+    Batch,
+    /// Once per page: on demand and for a bounded time only.
+    Page,
+    /// With each write to a pipe or terminal and each read from one, or with each system call.
+    Call,
+}
+
+/// One way of serving a probe: all its links attach, or none.
+#[derive(Debug)]
+pub struct Alternative {
+    pub kind: Kind,
+    pub links: &'static [Link],
+    /// Numbers without which its programs cannot work.
+    pub needs: &'static [Symbol],
+    /// Groups of numbers of which one each is enough.
+    pub needs_any: &'static [&'static [Symbol]],
+    pub cost: Cost,
+    /// What its numbers are worth.
+    pub precision: &'static str,
+    /// Tells it from another alternative with the same hooks.
+    pub variant: Option<&'static str>,
+    /// Its programs go on by tail calls.
+    pub goes_on: Option<GoesOn>,
+}
+
+/// Programs that find themselves, by these numbers, in an array of programs.
+#[derive(Debug, Clone, Copy)]
+pub struct GoesOn {
+    pub map: &'static str,
+    pub programs: &'static [(u32, &'static str)],
+}
+
+/// What most alternatives have in common.
+const ALTERNATIVE: Alternative = Alternative {
+    kind: Kind::TpBtf,
+    links: &[],
+    needs: &[],
+    needs_any: &[],
+    cost: Cost::Rare,
+    precision: "exact",
+    variant: None,
+    goes_on: None,
+};
+
+impl Alternative {
+    /// The hooks by name, as `doctor` prints them.
+    pub fn target(&self) -> String {
+        let mut names: Vec<&str> = Vec::new();
+        for link in self.links {
+            let name = match link.hook {
+                Hook::Event(_, event, _) => event,
+                Hook::Entry(functions, _) | Hook::Return(functions, _) => functions[0],
+            };
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let mut target = names.join("+");
+        if let Some(variant) = self.variant {
+            target = format!("{target}.{variant}");
+        }
+        target
+    }
+}
+
+/// One logical probe.
+#[derive(Debug)]
+pub struct Probe {
+    pub name: &'static str,
+    pub purpose: &'static str,
+    pub alternatives: &'static [Alternative],
+    /// Attached only for what the user chose, and for a bounded time: how to ask for it.
+    pub on_demand: Option<&'static str>,
+    /// What is lost if none attaches.
+    pub lost: &'static str,
+}
+
+const fn event(program: &'static str, group: &'static str, name: &'static str, args: u32) -> Link {
+    Link { program, hook: Hook::Event(group, name, args), optional: false }
+}
+const fn entry(program: &'static str, names: &'static [&'static str], args: u32) -> Link {
+    Link { program, hook: Hook::Entry(names, args), optional: false }
+}
+const fn exit(program: &'static str, names: &'static [&'static str], args: u32) -> Link {
+    Link { program, hook: Hook::Return(names, args), optional: false }
+}
+
+const fn optional(link: Link) -> Link {
+    Link { optional: true, ..link }
+}
+
+/// All probes, in the order in which they are attached: lifecycle first, so that no cgroup is missed between.
+pub const PROBES: &[Probe] =
+    &[life::CGROUP_LIFE, life::TASK_LIFE, charge::CHARGE, charge::CHARGE_SITE, log::LOG_WRITE];
+
+/// The probe of that name.
+pub fn probe(name: &str) -> Option<&'static Probe> {
+    PROBES.iter().find(|probe| probe.name == name)
+}
+
+/// What the plan will have to know about the kernel.
+pub fn questions() -> Questions {
+    let mut questions = Questions::default();
+    for link in PROBES.iter().flat_map(|probe| probe.alternatives).flat_map(|alternative| alternative.links) {
+        match link.hook {
+            Hook::Event(group, event, _) => {
+                if !questions.tracepoints.contains(&(group, event)) {
+                    questions.tracepoints.push((group, event));
+                }
+            }
+            Hook::Entry(names, _) | Hook::Return(names, _) => {
+                for name in names {
+                    if !questions.functions.contains(name) {
+                        questions.functions.push(name);
+                    }
+                }
+            }
+        }
+    }
+    questions
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_fit_the_kernel() {
+        let mut programs = BTreeSet::new();
+        for probe in PROBES {
+            assert!(!probe.lost.is_empty() && !probe.purpose.is_empty());
+            for alternative in probe.alternatives {
+                for link in alternative.links {
+                    assert!(programs.insert(link.program), "{} is attached twice", link.program);
+                    assert!(link.program.len() <= 16, "the kernel keeps 15 characters of {}", link.program);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn batch_hooks_come_before_page_hooks() {
+        let charge = probe("charge").expect("the charge probe");
+        let first_page = charge.alternatives.iter().position(|a| a.cost == Cost::Page);
+        let last_batch = charge.alternatives.iter().rposition(|a| a.cost == Cost::Batch);
+        assert!(last_batch < first_page);
+    }
+
+    #[test]
+    fn every_kind_has_its_word() {
+        let words: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(words.len(), Kind::ALL.len());
+    }
+}
