@@ -16,7 +16,7 @@ use crate::driver::{
 };
 
 /// Name of a cgroup, words for its writer, and how often it writes.
-type Scene = (&'static str, &'static str, u64);
+pub type Scene = (&'static str, &'static str, u64);
 
 const SCENES: &[Scene] = &[
     ("fixed", "fixed --length 80", 20_000),
@@ -47,23 +47,23 @@ const WITHOUT_LOOPS: &[Scene] = &[
     ("partial", "blocks --length 200001 --by nonblocking", 8),
 ];
 
-fn scenes(bounded: bool) -> Vec<Scene> {
+pub fn scenes(bounded: bool) -> Vec<Scene> {
     let whole = if bounded { WITHOUT_LOOPS } else { WHOLE };
     SCENES.iter().chain(whole).copied().collect()
 }
 
 /// A writer in a cgroup of its own.
-struct Wrote {
+pub struct Wrote {
     // Fields go in this order, and a cgroup only without its process.
-    writer: Writer,
-    cgroup: Made,
+    pub writer: Writer,
+    pub cgroup: Made,
 }
 
 fn words<'a>(scene: &'a Scene, writes: &'a str) -> Vec<&'a str> {
     scene.1.split(' ').chain(["--writes", writes]).collect()
 }
 
-fn start(top: &Made, scene: &Scene) -> Wrote {
+pub fn start(top: &Made, scene: &Scene) -> Wrote {
     // Emulated, each takes its time; those of few writes test what a write may be.
     let writes = if in_vm() && scene.2 > 20 { scene.2 / 4 } else { scene.2 };
     let cgroup = top.child(scene.0);
@@ -73,15 +73,25 @@ fn start(top: &Made, scene: &Scene) -> Wrote {
 
 #[test]
 fn every_way_of_attaching_counts_exactly() {
-    let ways: Vec<Alternative> =
-        doctor::alternatives().into_iter().filter(|way| way.probe == "log_write" && way.usable).collect();
+    matrix::each(&ways(), counts_exactly);
+}
+
+/// Those that this kernel allows.
+fn ways() -> Vec<Alternative> {
+    let all = doctor::alternatives().into_iter();
+    let ways: Vec<Alternative> = all.filter(|way| way.probe == "log_write" && way.usable).collect();
     assert!(!ways.is_empty(), "nothing serves log_write here");
-    matrix::each(&ways, counts_exactly);
+    ways
+}
+
+/// Without `bpf_loop`.
+fn is_bounded(way: &Alternative) -> bool {
+    way.target.ends_with(".bounded")
 }
 
 fn counts_exactly(way: &Alternative) {
     let top = Made::top("lines");
-    let bounded = way.target.ends_with(".bounded");
+    let bounded = is_bounded(way);
     let scenes = scenes(bounded);
     let mut lines = Lines::start(&["--attach", &way.word()]);
     let wrote: Vec<Wrote> = scenes.iter().map(|scene| start(&top, scene)).collect();
@@ -111,13 +121,14 @@ fn counts_exactly(way: &Alternative) {
 #[test]
 fn before_attach_and_afterwards() {
     let top = Made::top("before");
-    let [midline, silent, handed, inner] =
-        ["midline", "silent", "handed", "inner"].map(|name| top.child(name));
-    let known = [&midline, &silent, &handed];
+    let [midline, silent, handed, named, inner] =
+        ["midline", "silent", "handed", "named", "inner"].map(|name| top.child(name));
+    let known = [&midline, &silent, &handed, &named];
     let writers = [
         Writer::with(&midline, Job::waiting(&["log-normal", "--writes", "500", "--before", "5000"])),
         Writer::with(&silent, Job::waiting(&["bimodal", "--writes", "50"])),
         Writer::with(&handed, Job::waiting(&["blocks", "--length", "64k", "--writes", "5", "--child"])),
+        Writer::by_name(&named, Job::waiting(&["bytes", "--writes", "500"])),
     ];
     // What the first one writes at once is in the pipe, or through.
     thread::sleep(Duration::from_millis(if in_vm() { 3000 } else { 300 }));
@@ -159,39 +170,48 @@ fn between_processes(cgroup: &Made) {
 /// the maps are looked at.
 #[test]
 fn no_word_of_a_log_is_kept() {
+    let ways = ways();
+    let bounded = ways.iter().find(|way| is_bounded(way));
+    for way in ways.first().into_iter().chain(bounded) {
+        keeps_no_word(way);
+    }
+}
+
+fn keeps_no_word(way: &Alternative) {
     let top = Made::top("secret");
     let cgroup = top.child("says");
     let marker = fs::read_to_string("/proc/sys/kernel/random/uuid").expect("/proc is mounted");
     let marker = marker.trim().replace('-', "");
     let shapes = [
         "log-normal",
-        "blocks --length 300000",
+        "blocks --length 200000",
         "pieces --length 1000 --writes 1000000",
         "blocks --length 9000 --by vectors",
     ];
-    let mut lines = Lines::start(&[]);
+    let mut lines = Lines::start(&["--attach", &way.word()]);
     let writers = shapes.map(|shape| {
         let words = shape.split(' ').chain(["--rate", "5M", "--text", &marker]);
         Writer::start(&cgroup, &words.collect::<Vec<_>>())
     });
     lines.until("it to be counted", |told| told.of(&cgroup).len() == shapes.len());
     let id = cgroup.id().to_ne_bytes();
-    for _ in 0..8 {
+    for _ in 0..4 {
         thread::sleep(Duration::from_millis(97));
         writers.iter().for_each(|writer| writer.signal(Signal::STOP));
         wait_for("the writers to stop", || writers.iter().all(Writer::is_stopped).then_some(()));
         let maps = content::of(lines.pid());
         writers.iter().for_each(|writer| writer.signal(Signal::CONT));
-        assert!(maps.iter().any(|(_, bytes)| holds(bytes, &id)), "maps are read, one knows the cgroup");
-        for (name, bytes) in maps {
+        let known = |name: &str| maps.iter().any(|(map, bytes)| map == name && holds(bytes, &id));
+        assert!(known("STREAMS"), "what is read of maps are their bytes");
+        for (name, bytes) in &maps {
             let word = &marker.as_bytes()[..8];
-            assert!(!holds(&bytes, word), "the map {name} holds what a container said");
+            assert!(!holds(bytes, word), "{}: the map {name} holds what a container said", way.word());
         }
     }
     lines.stop();
 }
 
-fn holds(bytes: &[u8], word: &[u8]) -> bool {
+pub fn holds(bytes: &[u8], word: &[u8]) -> bool {
     // Most of a map is empty: an optimiser would not be needed.
     let (first, rest) = word.split_first().expect("a word");
     let mut left = bytes;

@@ -1,13 +1,16 @@
 //! `memtrace lines --json`, and the workload as a writer of lines whose own word is the truth of its stream.
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::Value;
 
 use super::{
@@ -187,14 +190,30 @@ impl Writer {
     }
 
     pub fn with(cgroup: &Cgroup, job: Job) -> Writer {
+        let mut writer = Writer::spawn(cgroup, job, Stdio::piped());
+        output::drained(writer.child.stdout.take().expect("its output is a pipe"));
+        writer
+    }
+
+    /// To a pipe with a name.
+    pub fn by_name(cgroup: &Cgroup, job: Job) -> Writer {
+        let path = scratch::dir("fifo").join("fifo");
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO can be made");
+        // With a writing end of its own a reader need not wait for the first writer.
+        let reader = File::options().read(true).write(true).open(&path).expect("it is there");
+        let writer = File::options().write(true).open(&path).expect("it is there");
+        output::drained(reader);
+        Writer::spawn(cgroup, job, writer.into())
+    }
+
+    fn spawn(cgroup: &Cgroup, job: Job, stdout: Stdio) -> Writer {
         let mut command = Command::new(workload::binary());
         command.arg("--with-parent").arg("--cgroup").arg(cgroup.dir()).args(job.words());
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(stdout);
         if job.words.iter().any(|word| word == "--stderr") {
             command.stderr(Stdio::piped());
         }
         let mut child = command.spawn().expect("the workload can be started");
-        output::drained(child.stdout.take().expect("its output is a pipe"));
         if let Some(stream) = child.stderr.take() {
             output::drained(stream);
         }
