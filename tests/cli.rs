@@ -21,7 +21,18 @@ fn usage_errors_are_2_and_say_what_is_wrong() {
         (&["top", "-c", "[a"][..], "[a"),
         (&["top", "--sort", "beauty"][..], "beauty"),
         (&["top", "--attach", "uprobe"][..], "tp_btf, raw_tp, fentry, tracepoint, kprobe"),
+        (&["diagnose", "-d", "0"][..], "from 0.1 to 86400"),
+        (&["diagnose", "-c", "[a"][..], "[a"),
+        (&["diagnose", "--sort", "growth"][..], "--sort"),
         (&["top", "--attach", "nothing=kprobe"][..], "cgroup_life"),
+        (&["lines", "--nonsense"][..], "--nonsense"),
+        (&["lines", "-i", "0"][..], "from 0.1 to 86400"),
+        (&["lines", "-n", "0"][..], "0 is not in"),
+        (&["lines", "-c", "[a"][..], "[a"),
+        (&["lines", "--sort", "growth"][..], "growth"),
+        (&["lines", "--json", "--histogram"][..], "cannot be used with"),
+        (&["lines", "--json", "--flow"][..], "cannot be used with"),
+        (&["lines", "--attach", "nothing=kprobe"][..], "cgroup_life"),
         (&[][..], "Usage: memtrace"),
     ] {
         let (status, stdout, stderr) = memtrace(args);
@@ -34,10 +45,14 @@ fn usage_errors_are_2_and_say_what_is_wrong() {
 /// Every word of the table columns is one that `--sort` takes.
 #[test]
 fn help_lists_what_sort_takes() {
-    let (status, stdout, _) = memtrace(&["top", "--help"]);
-    assert_eq!(status, 0);
-    for word in tracer::metric::sort_words() {
-        assert!(stdout.contains(word), "{word} is missing in:\n{stdout}");
+    let rows: Vec<&str> = tracer::metric::sort_words().collect();
+    let streams: Vec<&str> = tracer::metric::stream::sort_words().collect();
+    for (command, words) in [("top", rows), ("lines", streams)] {
+        let (status, stdout, _) = memtrace(&[command, "--help"]);
+        assert_eq!(status, 0);
+        for word in words {
+            assert!(stdout.contains(word), "{word} is missing in:\n{stdout}");
+        }
     }
 }
 
@@ -46,6 +61,8 @@ fn help_reads_as_agreed() {
     for (name, args) in [
         ("help", &["--help"][..]),
         ("help_top", &["top", "--help"][..]),
+        ("help_lines", &["lines", "--help"][..]),
+        ("help_diagnose", &["diagnose", "--help"][..]),
         ("help_doctor", &["doctor", "--help"][..]),
     ] {
         let (status, stdout, _) = memtrace(args);

@@ -4,7 +4,7 @@ use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use tracer_ebpf::abi::{
     event::Kind,
     failure::Failure,
-    line::{Medium, Mode, Stream, bucket, key},
+    line::{Medium, Mode, Stream, key},
 };
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     globals::want_lengths,
     maps::{LOG_EPOCH, SCANS, STREAM_MODES, STREAMS},
     memcg::current_id,
-    scan::{Scan, count_lines},
+    scan::{Scan, count_line},
 };
 
 /// Writes after which a stream's mode is looked up again.
@@ -32,6 +32,8 @@ pub enum Place {
 pub trait Kernel {
     type Atomics: Atomics;
     type Current: Current;
+    /// Whether a program may have been entered to go on with a scan.
+    const RESUMES: bool;
     /// Looks at all of a write; `false` if a tail call must go on.
     fn scan(scan: &mut Scan) -> bool;
 }
@@ -154,8 +156,7 @@ pub fn commit<A: Atomics>(scan: &Scan, stream: *mut Stream) {
             A::raise(&raw mut (*stream).max, if length > scan.max { length } else { scan.max });
             atomic::add(&raw mut (*stream).lines, scan.lines);
             if want_lengths() {
-                let (group, slot) = bucket(length);
-                count_lines(scan.stream, group, slot, 1);
+                count_line(scan.stream, length);
             }
         }
     }

@@ -6,7 +6,7 @@ use core::{arch::asm, ffi::c_void};
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user};
 use tracer_ebpf::abi::{
     failure::Failure,
-    line::{LengthKey, SLOTS, bucket},
+    line::{LengthKey, SLOTS, bucket, octave_of_power},
 };
 
 use crate::{atomic, emit::lose, globals::want_lengths, maps::LENGTHS, maps::NO_LENGTHS};
@@ -17,16 +17,21 @@ pub const CHUNK: usize = 4096;
 const WINDOW: usize = 256;
 /// Most of one write that is looked at: about a millisecond with preemption off.
 pub const MOST: u64 = 4 << 20;
-/// Steps for one write: enough for a mebibyte of the shortest lines.
-const STEPS: u32 = (1 << 20) + (1 << 16);
-/// The same without `bpf_loop`, until a tail call.
-const STEPS_PLAIN: u32 = 64;
+/// Steps for one write: enough for a mebibyte of the shortest lines, and for `MOST` of ordinary ones.
+const STEPS: u32 = 200_000;
+/// The same without `bpf_loop`, until a tail call, of which there are 32: 64 KiB of the shortest lines, 256 KiB of lines
+/// of 80 bytes. The verifier walks each of them.
+const STEPS_BOUNDED: u32 = 256;
+/// Lengths of lines that lie within 64 bytes.
+const SMALL: usize = 64;
 
 /// One write being looked at.
 #[repr(C)]
 pub struct Scan {
-    /// Key of the stream.
+    /// Key of the stream, and of a group of its lengths. Here and not on the stack, like all that a step uses: the
+    /// verifier tells states apart by who wrote what on the stack.
     pub stream: u64,
+    length: LengthKey,
     /// The segments not yet begun: address of a `struct iovec`, 0 if there is none.
     pub segments: u64,
     /// Whether that address is the task's.
@@ -53,14 +58,23 @@ pub struct Scan {
     /// Longest of the lines after that.
     pub max: u64,
     pub unscanned: u64,
-    /// Lines of the same bucket that have not been counted yet.
+    /// Lines of the same bucket that have not been counted yet,
     run: u64,
     run_group: u32,
     run_slot: u32,
+    /// and the first line of another that has to wait for that.
+    next: u64,
+    next_group: u32,
+    next_slot: u32,
+    /// Lines within a window, by length, and whether there are any.
+    small: [u64; SMALL],
+    any_small: u64,
     /// Most that the buffer held.
     used: u64,
     /// The program was entered again by a tail call.
     pub resumed: u64,
+    /// A `struct iovec`.
+    segment: [u64; 2],
     buffer: [u64; (CHUNK + WINDOW) / 8],
 }
 
@@ -72,6 +86,18 @@ const HIGHS: u64 = 0x8080_8080_8080_8080;
 #[inline(always)]
 fn zeros(word: u64) -> u64 {
     word.wrapping_sub(ONES) & !word
+}
+
+/// Marks zero bytes of a word, and no others, with their highest bit.
+#[inline(always)]
+fn exact_zeros(word: u64) -> u64 {
+    !((word & !HIGHS).wrapping_add(!HIGHS) | word | !HIGHS)
+}
+
+/// Place of the lowest bit.
+#[inline(always)]
+fn lowest(bits: u64) -> u64 {
+    u64::from(octave_of_power(bits & bits.wrapping_neg()))
 }
 
 /// A word wherever it stands: the compiler would put it together from bytes.
@@ -107,6 +133,7 @@ impl Scan {
         self.first = 0;
         self.max = 0;
         self.run = 0;
+        self.next = 0;
         self.used = 0;
     }
 
@@ -121,6 +148,11 @@ impl Scan {
     pub fn end(&mut self) {
         self.unscanned += self.left + (self.filled - self.place);
         self.flush();
+        self.run = self.next;
+        self.run_group = self.next_group;
+        self.run_slot = self.next_slot;
+        self.flush();
+        self.flush_small();
         let used = self.used;
         if used > 0 && used <= CHUNK as u64 {
             // A read that fails clears its buffer: what was written does not stay here.
@@ -144,76 +176,104 @@ impl Scan {
 
     /// The same without the helper; `false` if there is more to do.
     #[inline(always)]
-    pub fn run_plain(&mut self) -> bool {
-        for _ in 0..STEPS_PLAIN {
-            if self.step() {
+    pub fn run_bounded(&mut self) -> bool {
+        for _ in 0..STEPS_BOUNDED {
+            if self.step::<false>() {
                 return true;
             }
         }
         false
     }
 
-    /// The next line, or the next stretch without one; `true` when nothing is left.
+    /// The lines that end in the next word with a newline, or the next stretch without one; `true` when nothing is left.
+    /// No constant is compared, and what a step does not have to do at once waits for a step of its own: the verifier
+    /// follows each way of a step to its end, and each step of a bounded loop.
     #[inline(always)]
-    fn step(&mut self) -> bool {
-        let place = self.place;
-        if place >= self.filled {
+    fn step<const WIDE: bool>(&mut self) -> bool {
+        if !WIDE && self.next > 0 {
+            self.flush();
+            self.run = self.next;
+            self.run_group = self.next_group;
+            self.run_slot = self.next_slot;
+            self.next = 0;
+            return false;
+        }
+        let mut at = self.place;
+        if at >= self.filled {
             return self.refill();
         }
-        let base = (&raw const self.buffer) as u64 + (place & (CHUNK as u64 - 1));
-        let mut found = 0;
-        // SAFETY: `base` is within the chunk, and a window follows it.
-        unsafe {
-            if window::<0>(base) & HIGHS == 0 {
-                found += 64;
-                if window::<64>(base) & HIGHS == 0 {
-                    found += 64;
-                    if window::<128>(base) & HIGHS == 0 {
-                        found += 64;
-                        if window::<192>(base) & HIGHS == 0 {
-                            found += 64;
+        let base = (&raw const self.buffer) as u64 + (at & (CHUNK as u64 - 1));
+        if WIDE {
+            // SAFETY: `base` is within the chunk, and a window follows it.
+            unsafe {
+                if window::<0>(base) & HIGHS == 0 {
+                    at += 64;
+                    if window::<64>(base) & HIGHS == 0 {
+                        at += 64;
+                        if window::<128>(base) & HIGHS == 0 {
+                            at += 64;
+                            if window::<192>(base) & HIGHS == 0 {
+                                return self.none_until(at + 64);
+                            }
                         }
                     }
                 }
             }
-        }
-        let mut at = place + found;
-        if found == WINDOW as u64 || at >= self.filled {
-            self.place = if at < self.filled { at } else { self.filled };
-            return false;
+            if at >= self.filled {
+                return self.none_until(at);
+            }
         }
         let base = (&raw const self.buffer) as u64 + (at & (CHUNK as u64 - 1));
         // SAFETY: as above.
-        let (offset, word) = unsafe { first_word(base) };
-        at += offset;
-        let marks = zeros(word) & HIGHS;
-        if word == 0 && self.lines > 0 && self.before + at == self.start && at + 8 <= self.filled {
-            // Eight empty lines.
-            self.place = at + 8;
-            self.start += 8;
-            self.lines += 8;
-            self.record(0, 8);
-            return false;
+        let mut newlines = unsafe { newlines(base) };
+        let valid = self.filled - at;
+        if valid < 64 {
+            // What stands behind is left from before.
+            newlines &= (1 << valid) - 1;
         }
-        at += ((marks.wrapping_sub(1) & ONES).wrapping_mul(ONES) >> 56) - 1;
-        if at >= self.filled {
-            // What stands there is left from before.
-            self.place = self.filled;
-            return false;
+        if newlines == 0 {
+            return self.none_until(at + 64);
         }
-        let length = self.before + at - self.start;
-        self.place = at + 1;
-        self.start = self.before + at + 1;
-        self.lines += 1;
-        if self.lines == 1 {
+        let mut last = lowest(newlines);
+        newlines &= newlines - 1;
+        let length = self.before + at + last - self.start;
+        let mut lines = 1;
+        macro_rules! more {
+            () => {};
+            (@rest $bits:ident) => {};
+            (@rest $bits:ident $($rest:tt)+) => { $bits &= $bits - 1; };
+            ($one:tt $($rest:tt)*) => {
+                if newlines != 0 {
+                    let place = lowest(newlines);
+                    more!(@rest newlines $($rest)*);
+                    self.small[(place - last - 1) as usize & (SMALL - 1)] += 1;
+                    self.any_small = 1;
+                    last = place;
+                    lines += 1;
+                    more!($($rest)*);
+                }
+            };
+        }
+        more!(1 2 3 4 5 6 7 8);
+        self.place = at + last + 1;
+        self.start = self.before + at + last + 1;
+        if self.lines == 0 {
             // The stream knows what came before it.
             self.first = length;
         } else {
             if length > self.max {
                 self.max = length;
             }
-            self.record(length, 1);
+            self.record::<WIDE>(length);
         }
+        self.lines += lines;
+        false
+    }
+
+    /// No newline stands before that place.
+    #[inline(always)]
+    fn none_until(&mut self, at: u64) -> bool {
+        self.place = if at < self.filled { at } else { self.filled };
         false
     }
 
@@ -253,10 +313,10 @@ impl Scan {
 
     #[inline(always)]
     fn next_segment(&mut self) -> bool {
-        let mut segment = [0_u64; 2];
         let mut failed = -1;
         if self.segments != 0 {
-            let into = (&raw mut segment).cast();
+            // Not on the stack: of that the verifier tells states apart by who wrote where.
+            let into = (&raw mut self.segment).cast();
             // SAFETY: the buffer is as large as said; the helpers fail on a bad address.
             failed = unsafe {
                 if self.user_segments != 0 {
@@ -272,7 +332,7 @@ impl Scan {
             return true;
         }
         self.segments += 16;
-        let [base, mut length] = segment;
+        let [base, mut length] = self.segment;
         self.at = base + self.skip;
         length = length.saturating_sub(self.skip);
         self.skip = 0;
@@ -280,49 +340,91 @@ impl Scan {
         false
     }
 
-    /// So many lines of a length.
+    /// A line of a length.
     #[inline(always)]
-    fn record(&mut self, length: u64, lines: u64) {
+    fn record<const WIDE: bool>(&mut self, length: u64) {
         if !want_lengths() {
             return;
         }
         let (group, slot) = bucket(length);
-        if group != self.run_group || slot != self.run_slot {
+        if self.run == 0 || group == self.run_group && slot == self.run_slot {
+            self.run_group = group;
+            self.run_slot = slot;
+            self.run += 1;
+        } else if WIDE {
             self.flush();
             self.run_group = group;
             self.run_slot = slot;
+            self.run = 1;
+        } else {
+            self.next_group = group;
+            self.next_slot = slot;
+            self.next = 1;
         }
-        self.run += lines;
     }
 
     #[inline(always)]
     fn flush(&mut self) {
         if self.run > 0 {
-            count_lines(self.stream, self.run_group, self.run_slot, self.run);
+            self.length = LengthKey { stream: self.stream, group: self.run_group, padding: 0 };
+            if let Some(counts) = counts(&self.length) {
+                // SAFETY: a valid map value; the slot is below SLOTS.
+                unsafe { atomic::add(counts.add(self.run_slot as usize & (SLOTS - 1)), self.run) }
+            }
             self.run = 0;
+        }
+    }
+
+    /// Lines within windows: all of the first group, where each length has its bucket.
+    #[inline(always)]
+    fn flush_small(&mut self) {
+        if self.any_small == 0 {
+            return;
+        }
+        self.any_small = 0;
+        self.length = LengthKey { stream: self.stream, group: 0, padding: 0 };
+        let counts = if want_lengths() { counts(&self.length) } else { None };
+        for length in 0..SMALL {
+            let lines = self.small[length];
+            if lines > 0 {
+                self.small[length] = 0;
+                if length as u64 > self.max {
+                    self.max = length as u64;
+                }
+                if let Some(counts) = counts {
+                    // SAFETY: a valid map value; SMALL is below SLOTS.
+                    unsafe { atomic::add(counts.add(length), lines) }
+                }
+            }
         }
     }
 }
 
-/// Counts lines of a bucket.
+/// Counts one line.
 #[inline(always)]
-pub fn count_lines(stream: u64, group: u32, slot: u32, lines: u64) {
-    let key = LengthKey { stream, group, padding: 0 };
+pub fn count_line(stream: u64, length: u64) {
+    let (group, slot) = bucket(length);
+    if let Some(counts) = counts(&LengthKey { stream, group, padding: 0 }) {
+        // SAFETY: a valid map value; the slot is below SLOTS.
+        unsafe { atomic::add(counts.add(slot as usize & (SLOTS - 1)), 1) }
+    }
+}
+
+/// A stream's counts of a group of lengths.
+#[inline(always)]
+fn counts(key: &LengthKey) -> Option<*mut u64> {
     let mut found = LENGTHS.get_ptr_mut(key);
     if found.is_none()
         && let Some(none) = NO_LENGTHS.get(0)
     {
         // BPF_NOEXIST: another CPU may have made it meanwhile.
-        let _ = LENGTHS.insert(&key, none, 1);
+        let _ = LENGTHS.insert(key, none, 1);
         found = LENGTHS.get_ptr_mut(key);
     }
-    match found {
-        // SAFETY: a valid map value; the slot is below SLOTS.
-        Some(counts) => unsafe {
-            atomic::add(counts.cast::<u64>().add(slot as usize & (SLOTS - 1)), lines);
-        },
-        None => lose(Failure::LengthsFull),
+    if found.is_none() {
+        lose(Failure::LengthsFull);
     }
+    found.map(|counts| counts.cast())
 }
 
 /// Marks of 64 bytes, to be masked with `HIGHS`.
@@ -342,27 +444,24 @@ unsafe fn window<const AT: i32>(base: u64) -> u64 {
     }
 }
 
-/// The first of eight words that holds a newline: its offset, and the word with zeros for newlines.
+/// A bit for each newline of 64 bytes. Without a branch: the verifier would follow each way.
 #[inline(always)]
-unsafe fn first_word(base: u64) -> (u64, u64) {
-    macro_rules! look {
-        ($($offset:literal)+) => {
+unsafe fn newlines(base: u64) -> u64 {
+    // Gathers the highest bits of eight bytes into one.
+    const GATHER: u64 = 0x0002_0408_1020_4081;
+    macro_rules! bits {
+        ($($word:literal)+) => {
             $(
                 // SAFETY: as the caller's.
-                let word = unsafe { load::<$offset>(base) } ^ NEWLINES;
-                if zeros(word) & HIGHS != 0 {
-                    return ($offset, word);
-                }
-            )+
+                ((exact_zeros(unsafe { load::<{ 8 * $word }>(base) } ^ NEWLINES) >> 7).wrapping_mul(GATHER << 7) >> 56) << (8 * $word)
+            )|+
         };
     }
-    look!(0 8 16 24 32 40 48);
-    // SAFETY: as the caller's.
-    (56, unsafe { load::<56>(base) } ^ NEWLINES)
+    bits!(0 1 2 3 4 5 6 7)
 }
 
 #[inline(never)]
 extern "C" fn callback(_: u64, scan: *mut *mut Scan) -> u64 {
     // SAFETY: `Scan::run` passes the address of a map value.
-    u64::from(unsafe { (**scan).step() })
+    u64::from(unsafe { (**scan).step::<true>() })
 }

@@ -4,14 +4,18 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
-use crate::{metric, probe::plan::Force, view::select::Filter};
+use crate::{
+    metric::{self, stream},
+    probe::plan::Force,
+    view::select::Filter,
+};
 
 /// Tells, live, which container eats the host's memory, of what kind, and how fast.
 #[derive(Debug, Parser)]
 #[command(name = "memtrace", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(
     after_help = "Exit status: 0 done, 1 failed at run time, 2 usage, 3 not permitted or the kernel lacks \
-                        what is needed."
+                        what is needed, 10 `diagnose --exit-code` and a finding is critical."
 )]
 pub struct Cli {
     #[command(subcommand)]
@@ -22,6 +26,10 @@ pub struct Cli {
 pub enum Command {
     /// Which container's memory grows, of what, and how fast: live, fastest-growing first
     Top(Box<Top>),
+    /// How long each container's log lines are, what was written since the last newline, and who reads them
+    Lines(Box<Lines>),
+    /// Watches for a while and says what is wrong: who, by which mechanism, on what evidence, and what to do
+    Diagnose(Box<Diagnose>),
     /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
     Doctor(Doctor),
     /// Writes a page of `docs/` (for `cargo xtask docs`)
@@ -35,8 +43,9 @@ pub enum Command {
     GenerateShare { dir: PathBuf },
 }
 
+// No sentence of its own: a command that takes these in would be described by it.
 #[derive(Debug, Args)]
-pub struct Top {
+pub struct Watch {
     /// Seconds between two looks
     #[arg(short, long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
     pub interval: Duration,
@@ -49,12 +58,6 @@ pub struct Top {
     #[arg(short, long, value_name = "PATTERN", value_parser = |text: &str| Filter::new(text))]
     pub container: Option<Filter>,
 
-    /// Column to sort by, greatest first
-    #[arg(long, value_name = "COLUMN", default_value = "growth",
-          value_parser = PossibleValuesParser::new(metric::sort_words()), hide_possible_values = true,
-          long_help = sort_help())]
-    pub sort: String,
-
     /// Show at most this many rows
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rows: Option<u32>,
@@ -62,6 +65,26 @@ pub struct Top {
     /// One JSON object an interval (NDJSON) instead of a screen or a table
     #[arg(long)]
     pub json: bool,
+
+    /// Attach only so: [PROBE=]KIND[:TARGET]
+    #[arg(long, hide = true, value_name = "KIND", value_parser = |text: &str| Force::parse(text))]
+    pub attach: Vec<Force>,
+
+    /// Print what the kernel programs log (error, warn, info, debug, trace)
+    #[arg(long, hide = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LOG_LEVELS))]
+    pub probe_log: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Top {
+    #[command(flatten)]
+    pub watch: Watch,
+
+    /// Column to sort by, greatest first
+    #[arg(long, value_name = "COLUMN", default_value = "growth",
+          value_parser = PossibleValuesParser::new(metric::sort_words()), hide_possible_values = true,
+          long_help = sort_help())]
+    pub sort: String,
 
     /// Count charges for so long (30 s) even where that costs every page fault (65-190 ns)
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "30",
@@ -83,6 +106,57 @@ pub struct Top {
     /// Draw with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Lines {
+    #[command(flatten)]
+    pub watch: Watch,
+
+    /// Column to sort by, greatest first
+    #[arg(long, value_name = "COLUMN", default_value = stream::URGENT,
+          value_parser = PossibleValuesParser::new(stream::sort_words()), hide_possible_values = true,
+          long_help = stream_sort_help())]
+    pub sort: String,
+
+    /// Draw how long the lines of each stream are, all on one axis
+    #[arg(long, conflicts_with = "json")]
+    pub histogram: bool,
+
+    /// Show where the lines go: relays and readers, with bytes a second, what they hold and how they grow
+    #[arg(long, conflicts_with = "json")]
+    pub flow: bool,
+
+    /// Write and draw with ASCII characters only
+    #[arg(long)]
+    pub ascii: bool,
+}
+
+/// In the order of `aya_log::Level`, which counts from 1.
+pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+#[derive(Debug, Args)]
+pub struct Diagnose {
+    /// Seconds to watch before the report; what is sure is told at once
+    #[arg(short, long, default_value = "15", value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Duration,
+
+    /// Seconds between two looks
+    #[arg(short, long, default_value = "1", value_name = "SECONDS", value_parser = seconds)]
+    pub interval: Duration,
+
+    /// Only findings about what matches: a glob over id prefix, container name, pod name or
+    /// namespace/pod/container
+    #[arg(short, long, value_name = "PATTERN", value_parser = |text: &str| Filter::new(text))]
+    pub container: Option<Filter>,
+
+    /// One JSON object at the end
+    #[arg(long)]
+    pub json: bool,
+
+    /// Exit with status 10 when a finding is critical
+    #[arg(long)]
+    pub exit_code: bool,
 
     /// Attach only so: [PROBE=]KIND[:TARGET]
     #[arg(long, hide = true, value_name = "KIND", value_parser = |text: &str| Force::parse(text))]
@@ -92,9 +166,6 @@ pub struct Top {
     #[arg(long, hide = true, value_name = "LEVEL", value_parser = PossibleValuesParser::new(LOG_LEVELS))]
     pub probe_log: Option<String>,
 }
-
-/// In the order of `aya_log::Level`, which counts from 1.
-pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -109,6 +180,13 @@ pub struct Doctor {
 
 fn sort_help() -> String {
     format!("Column to sort by, greatest first: {}", metric::sort_words().collect::<Vec<_>>().join(", "))
+}
+
+fn stream_sort_help() -> String {
+    let words = stream::sort_words().collect::<Vec<_>>().join(", ");
+    format!(
+        "Column to sort by, greatest first; urgent: lines over 1 MiB that still grow, then the busiest: {words}"
+    )
 }
 
 /// A number of seconds with fractions, from a tenth to a day.

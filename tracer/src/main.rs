@@ -6,8 +6,5 @@ use clap::Parser as _;
 use tracer::cli::Cli;
 
 fn main() -> ExitCode {
-    match tracer::command::run(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.report(),
-    }
+    tracer::command::run(Cli::parse()).unwrap_or_else(|failure| failure.report())
 }

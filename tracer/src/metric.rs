@@ -1,5 +1,8 @@
 //! One description per number of a row: the word of `--sort`, the column's title, the unit, the place in JSON,
-//! the sentence of the documentation. Tables, sort words and `docs/metrics.md` derive from it.
+//! the sentence of the documentation. Tables, sort words and `docs/metrics.md` derive from it. `stream` has those of a
+//! stream of log lines.
+
+pub mod stream;
 
 use crate::aggregator::row::{Growth, How, Memory, Removed, Row};
 
@@ -7,7 +10,10 @@ use crate::aggregator::row::{Growth, How, Memory, Removed, Row};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Bytes,
+    /// Growth, with its sign.
     BytesPerSecond,
+    /// What passes, which has none.
+    Traffic,
     Seconds,
     /// 1.0 is the whole.
     Share,
@@ -19,7 +25,7 @@ impl Unit {
     pub fn as_str(self) -> &'static str {
         match self {
             Unit::Bytes => "bytes",
-            Unit::BytesPerSecond => "bytes/s",
+            Unit::BytesPerSecond | Unit::Traffic => "bytes/s",
             Unit::Seconds => "seconds",
             Unit::Share => "share",
             Unit::Count => "count",
@@ -35,33 +41,33 @@ pub enum First {
     Least,
 }
 
-/// One number of a row.
-pub struct Metric {
+/// One number of a row, or of a stream.
+pub struct Metric<Of: 'static = Row> {
     pub name: &'static str,
     pub title: &'static str,
     pub unit: Unit,
-    /// Where an entry of `containers` has it; derived numbers are not in JSON.
+    /// Where an entry of `containers` or `streams` has it; derived numbers are not in JSON.
     pub json: Option<&'static str>,
     pub help: &'static str,
     pub first: First,
     /// Whether the number can be one that is not simply measured; `how` tells for a row.
     pub marked: bool,
-    value: fn(&Row) -> Option<f64>,
-    how: fn(&Row) -> Option<How>,
+    value: fn(&Of) -> Option<f64>,
+    how: fn(&Of) -> Option<How>,
 }
 
-impl Metric {
+impl<Of> Metric<Of> {
     /// The number; what is not finite is not known.
-    pub fn of(&self, row: &Row) -> Option<f64> {
+    pub fn of(&self, row: &Of) -> Option<f64> {
         (self.value)(row).filter(|value| value.is_finite())
     }
 
     /// How the number was obtained, when not simply measured.
-    pub fn how(&self, row: &Row) -> Option<How> {
+    pub fn how(&self, row: &Of) -> Option<How> {
         (self.how)(row)
     }
 
-    const fn marked(mut self, how: fn(&Row) -> Option<How>) -> Self {
+    const fn marked(mut self, how: fn(&Of) -> Option<How>) -> Self {
         self.marked = true;
         self.how = how;
         self
@@ -78,13 +84,13 @@ impl Metric {
     }
 }
 
-impl PartialEq for Metric {
+impl<Of> PartialEq for Metric<Of> {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
     }
 }
 
-impl std::fmt::Debug for Metric {
+impl<Of> std::fmt::Debug for Metric<Of> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name)
     }
@@ -111,10 +117,16 @@ pub fn markdown() -> String {
          *Name* is the word of `--sort`, *column* the title in tables, *JSON* the place in an entry of `containers` \
          of `memtrace top --json` (`-`: derived, not in JSON). A number that is not known is `null` there and `-` in \
          tables, never 0. A number with a mark (`~` inferred or sampled, `>=` at least) is not simply measured. \
-         `--sort name` sorts by what the row is called.\n\n\
-         | name | column | unit | JSON | what it is |\n|---|---|---|---|---|\n",
+         `--sort name` sorts by what the row is called.\n\n",
     );
-    for metric in METRICS {
+    page.push_str(&rows(METRICS));
+    page
+}
+
+/// The table of a page.
+fn rows<Of>(metrics: &[Metric<Of>]) -> String {
+    let mut page = String::from("| name | column | unit | JSON | what it is |\n|---|---|---|---|---|\n");
+    for metric in metrics {
         let json = metric.json.map_or_else(|| String::from("-"), |path| format!("`{path}`"));
         page.push_str(&format!(
             "| `{}` | {} | {} | {json} | {} |\n",
@@ -127,14 +139,14 @@ pub fn markdown() -> String {
     page
 }
 
-const fn metric(
+const fn metric<Of>(
     name: &'static str,
     title: &'static str,
     unit: Unit,
     json: &'static str,
-    value: fn(&Row) -> Option<f64>,
+    value: fn(&Of) -> Option<f64>,
     help: &'static str,
-) -> Metric {
+) -> Metric<Of> {
     Metric {
         name,
         title,
@@ -175,7 +187,7 @@ pub const METRICS: &[Metric] = &[
         |row| memory(row, |m| m.current),
         "memory charged to the row now, less what other rows nested in it hold"),
     metric("seconds_to_limit", "TO LIMIT", Unit::Seconds, "seconds_to_limit",
-        |row| row.seconds_to_limit,
+        |row: &Row| row.seconds_to_limit,
         "time until the effective limit at the smoothed growth; sorts soonest first")
         .marked(|row| row.seconds_to_limit_how).least_first(),
     metric("limit_share", "LIMIT%", Unit::Share, "",
@@ -272,7 +284,7 @@ pub const METRICS: &[Metric] = &[
     metric("growth_swap", "SWAP/s", Unit::BytesPerSecond, "growth_ewma_per_s.swap",
         |row| growth(row, |g| g.swap),
         "smoothed growth of `swap`"),
-    metric("log_bytes", "LOG/s", Unit::BytesPerSecond, "log.bytes_per_s",
+    metric("log_bytes", "LOG/s", Unit::Traffic, "log.bytes_per_s",
         |row| row.log.and_then(|log| log.bytes_per_s),
         "bytes written to the container's log streams"),
     metric("log_lines", "LINES/s", Unit::PerSecond, "log.lines_per_s",

@@ -12,6 +12,7 @@ use crate::{
         stream::Logs,
     },
     event::DeadCgroups,
+    finding::Finding,
 };
 
 /// Host memory outside every row. `total` = `used` - `attributed`, not clamped.
@@ -100,6 +101,8 @@ pub struct Snapshot {
     pub sites: Option<Arc<SiteReport>>,
     /// Streams of log lines; `None` without the probe.
     pub logs: Option<Arc<Logs>>,
+    /// What is wrong now, worst first.
+    pub findings: Vec<Arc<Finding>>,
 }
 
 impl Host {

@@ -110,11 +110,36 @@ fn octave(length: u64) -> u32 {
     u32::from(OCTAVES[(ones.wrapping_mul(0x03f6_eaf2_cd27_1461) >> 58) as usize & 63])
 }
 
-static OCTAVES: [u8; 64] = [
-    0, 58, 1, 59, 47, 53, 2, 60, 39, 48, 27, 54, 33, 42, 3, 61, 51, 37, 40, 49, 18, 28, 20, 55, 30, 34, 11,
-    43, 14, 22, 4, 62, 57, 46, 52, 38, 26, 32, 41, 50, 36, 17, 19, 29, 10, 13, 21, 56, 45, 25, 31, 35, 16, 9,
-    12, 44, 24, 15, 8, 23, 7, 6, 5, 63,
-];
+/// Place of the only bit.
+#[inline(always)]
+pub fn octave_of_power(power: u64) -> u32 {
+    u32::from(POWERS[(power.wrapping_mul(0x03f7_9d71_b4cb_0a89) >> 58) as usize & 63])
+}
+
+static POWERS: [u8; 64] = powers();
+
+const fn powers() -> [u8; 64] {
+    let mut table = [0; 64];
+    let mut place = 0;
+    while place < 64 {
+        table[((1_u64 << place).wrapping_mul(0x03f7_9d71_b4cb_0a89) >> 58) as usize] = place;
+        place += 1;
+    }
+    table
+}
+
+static OCTAVES: [u8; 64] = octaves();
+
+const fn octaves() -> [u8; 64] {
+    let mut table = [0; 64];
+    let mut place = 0;
+    while place < 64 {
+        let ones = if place == 63 { u64::MAX } else { (2 << place) - 1 };
+        table[(ones.wrapping_mul(0x03f6_eaf2_cd27_1461) >> 58) as usize] = place;
+        place += 1;
+    }
+    table
+}
 
 /// Key of a stream. A pty's number is soon another container's, in a devpts whose device number is soon another's:
 /// there the writer's memory cgroup belongs to the key; of a pipe it is 0.

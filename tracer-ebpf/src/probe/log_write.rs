@@ -39,6 +39,7 @@ struct Bounded;
 impl Kernel for Looping {
     type Atomics = Fetching;
     type Current = Typed;
+    const RESUMES: bool = false;
     #[inline(always)]
     fn scan(scan: &mut Scan) -> bool {
         scan.run();
@@ -49,9 +50,10 @@ impl Kernel for Looping {
 impl Kernel for Bounded {
     type Atomics = Plain;
     type Current = Untyped;
+    const RESUMES: bool = true;
     #[inline(always)]
     fn scan(scan: &mut Scan) -> bool {
-        scan.run_plain()
+        scan.run_bounded()
     }
 }
 
@@ -63,21 +65,38 @@ struct Program<'a, C: EbpfContext> {
 }
 
 impl<C: EbpfContext> Program<'_, C> {
-    /// Goes on with a scan, if that is what the program was entered for.
+    /// What a program does: goes on with a scan, if that is what it was entered for, else begins one, if `begin` finds
+    /// something to look at. Written so that the scan stands in the program once.
     #[inline(always)]
-    fn resumes<K: Kernel>(&self) -> bool {
-        let Some(scan) = place(self.place) else { return true };
-        if scan.resumed == 0 {
-            return false;
+    fn run<K: Kernel>(&self, begin: impl FnOnce() -> Option<Work>) -> i32 {
+        let mut scan = None;
+        let mut stream = None;
+        if K::RESUMES {
+            let Some(own) = place(self.place) else { return 0 };
+            if own.resumed != 0 {
+                own.resumed = 0;
+                scan = Some(own);
+            }
         }
-        scan.resumed = 0;
-        self.look::<K>(scan, None);
-        true
-    }
-
-    /// Scans what was aimed at, and adds it to its stream.
-    #[inline(always)]
-    fn look<K: Kernel>(&self, scan: &mut Scan, stream: Option<*mut Stream>) {
+        if scan.is_none() {
+            let Some(work) = begin() else { return 0 };
+            let Some(own) = place(self.place) else { return 0 };
+            own.begin(work.key, work.bytes);
+            match work.bytes_at {
+                At::Buffer(at) => {
+                    own.at = at;
+                    own.in_segment = own.left;
+                }
+                At::Segments { at, user, skip } => {
+                    own.segments = at;
+                    own.user_segments = user;
+                    own.skip = skip;
+                }
+            }
+            stream = Some(work.stream);
+            scan = Some(own);
+        }
+        let Some(scan) = scan else { return 0 };
         if !K::scan(scan) {
             scan.resumed = 1;
             // SAFETY: nothing is held; the array has programs of this kind only. It returns only where it failed.
@@ -85,26 +104,44 @@ impl<C: EbpfContext> Program<'_, C> {
             scan.resumed = 0;
         }
         scan.end();
-        let stream = stream.or_else(|| STREAMS.get_ptr_mut(scan.stream));
+        // A program that was entered again has lost its pointer.
+        let stream = if K::RESUMES { STREAMS.get_ptr_mut(scan.stream) } else { stream };
         if let Some(stream) = stream {
             commit::<K::Atomics>(scan, stream);
         }
+        0
     }
+}
 
-    /// The current task wrote so many bytes to a stream; `aim` says where they are, if that can be said.
-    #[inline(always)]
-    fn wrote<K: Kernel>(&self, node: Node, bytes: u64, aim: impl FnOnce(&mut Scan) -> bool) {
-        let Some((key, stream)) = written::<K>(node) else { return };
-        if !scans(stream) {
-            return passed(key, stream, bytes);
-        }
-        let Some(scan) = place(self.place) else { return };
-        scan.begin(key, bytes);
-        if !aim(scan) {
-            return unseen(key, stream, bytes);
-        }
-        self.look::<K>(scan, Some(stream));
+/// A write to look at.
+struct Work {
+    key: u64,
+    stream: *mut Stream,
+    bytes: u64,
+    bytes_at: At,
+}
+
+/// Where written bytes are.
+enum At {
+    /// Address of the first.
+    Buffer(u64),
+    /// Address of `struct iovec`s, whether that is the task's, and bytes of the first segment that are an earlier write's.
+    Segments { at: u64, user: u64, skip: u64 },
+}
+
+/// The current task wrote so many bytes to a stream; `at` says where they are, if that can be said.
+#[inline(always)]
+fn wrote<K: Kernel>(node: Node, bytes: u64, at: impl FnOnce() -> Option<At>) -> Option<Work> {
+    let (key, stream) = written::<K>(node)?;
+    if !scans(stream) {
+        passed(key, stream, bytes);
+        return None;
     }
+    let bytes_at = at();
+    if bytes_at.is_none() {
+        unseen(key, stream, bytes);
+    }
+    Some(Work { key, stream, bytes, bytes_at: bytes_at? })
 }
 
 /// Bytes that were moved without a buffer of the task's.
@@ -177,58 +214,54 @@ fn compat<C: Current>() -> bool {
         && unsafe { C::Access::half(C::task() + u64::from(number(Symbol::TaskThreadStatus))) } & COMPAT != 0
 }
 
-impl<C: EbpfContext> Program<'_, C> {
-    #[inline(always)]
-    fn exited<K: Kernel>(&self, registers: impl Registers, result: i64) {
-        if result <= 0 {
-            return;
-        }
-        let bytes = result as u64;
-        let call = registers.number();
-        let is = |one| call == syscall(one);
-        let writes = is(Call::Write) || is(Call::Writev) || is(Call::Pwritev2);
-        let reads = is(Call::Read) || is(Call::Readv) || is(Call::Preadv2);
-        let moves = is(Call::Splice) || is(Call::Tee) || is(Call::Sendfile) || is(Call::Vmsplice);
-        if !(writes || moves || reads && watched()) || compat::<K::Current>() {
-            return;
-        }
-        let [first, second, third] = registers.arguments();
-        if writes {
-            let Some(node) = K::Current::node(first & DESCRIPTOR, false) else { return };
-            let single = is(Call::Write);
-            self.wrote::<K>(node, bytes, |scan| {
-                if single {
-                    scan.at = second;
-                    scan.in_segment = scan.left;
-                } else {
-                    scan.segments = second;
-                    scan.user_segments = 1;
-                }
-                true
-            });
-        } else if reads {
-            if let Some(node) = K::Current::node(first & DESCRIPTOR, true) {
-                line::read::<K>(node, bytes);
-            }
-        } else {
-            // splice(in, _, out), tee(in, out), sendfile(out, in), vmsplice(out)
-            let to = if is(Call::Splice) {
-                third
-            } else if is(Call::Tee) {
-                second
+#[inline(always)]
+fn exited<K: Kernel>(registers: impl Registers, result: i64) -> Option<Work> {
+    if result <= 0 {
+        return None;
+    }
+    let bytes = result as u64;
+    let call = registers.number();
+    let is = |one| call == syscall(one);
+    let writes = is(Call::Write) || is(Call::Writev) || is(Call::Pwritev2);
+    let reads = is(Call::Read) || is(Call::Readv) || is(Call::Preadv2);
+    let moves = is(Call::Splice) || is(Call::Tee) || is(Call::Sendfile) || is(Call::Vmsplice);
+    if !(writes || moves || reads && watched()) || compat::<K::Current>() {
+        return None;
+    }
+    let [first, second, third] = registers.arguments();
+    if writes {
+        let node = K::Current::node(first & DESCRIPTOR, false)?;
+        return wrote::<K>(node, bytes, || {
+            Some(if is(Call::Write) {
+                At::Buffer(second)
             } else {
-                first
-            };
-            if let Some(node) = K::Current::node(to & DESCRIPTOR, false) {
-                moved::<K>(node, bytes);
-            }
-            if is(Call::Splice)
-                && let Some(node) = K::Current::node(first & DESCRIPTOR, true)
-            {
-                line::read::<K>(node, bytes);
-            }
+                At::Segments { at: second, user: 1, skip: 0 }
+            })
+        });
+    }
+    if reads {
+        if let Some(node) = K::Current::node(first & DESCRIPTOR, true) {
+            line::read::<K>(node, bytes);
+        }
+    } else {
+        // splice(in, _, out), tee(in, out), sendfile(out, in), vmsplice(out)
+        let to = if is(Call::Splice) {
+            third
+        } else if is(Call::Tee) {
+            second
+        } else {
+            first
+        };
+        if let Some(node) = K::Current::node(to & DESCRIPTOR, false) {
+            moved::<K>(node, bytes);
+        }
+        if is(Call::Splice)
+            && let Some(node) = K::Current::node(first & DESCRIPTOR, true)
+        {
+            line::read::<K>(node, bytes);
         }
     }
+    None
 }
 
 /// A descriptor is an `int`.
@@ -239,22 +272,16 @@ macro_rules! exits {
         $(
             /// `(struct pt_regs *regs, long ret)`
             #[btf_tracepoint(function = "sys_exit")]
+            #[inline(always)]
             pub fn $btf(ctx: BtfTracePointContext) -> i32 {
                 let program = Program { ctx: &ctx, place: Place::Pipe, go_on: &GO_ON_BTF };
-                if !$kernel::RESUMES || !program.resumes::<$kernel>() {
-                    let registers = Saved::<Direct>(ctx.arg(0), PhantomData);
-                    program.exited::<$kernel>(registers, ctx.arg(1));
-                }
-                0
+                program.run::<$kernel>(|| exited::<$kernel>(Saved::<Direct>(ctx.arg(0), PhantomData), ctx.arg(1)))
             }
             #[raw_tracepoint(tracepoint = "sys_exit")]
+            #[inline(always)]
             pub fn $raw(ctx: RawTracePointContext) -> i32 {
                 let program = Program { ctx: &ctx, place: Place::Pipe, go_on: &GO_ON_RAW };
-                if !$kernel::RESUMES || !program.resumes::<$kernel>() {
-                    let registers = Saved::<Probed>(ctx.arg(0), PhantomData);
-                    program.exited::<$kernel>(registers, ctx.arg(1));
-                }
-                0
+                program.run::<$kernel>(|| exited::<$kernel>(Saved::<Probed>(ctx.arg(0), PhantomData), ctx.arg(1)))
             }
             #[tracepoint]
             pub fn $enter(ctx: TracePointContext) -> u32 {
@@ -262,26 +289,17 @@ macro_rules! exits {
                 0
             }
             #[tracepoint]
+            #[inline(always)]
             pub fn $exit(ctx: TracePointContext) -> u32 {
                 let program = Program { ctx: &ctx, place: Place::Pipe, go_on: &GO_ON_TP };
-                if (!$kernel::RESUMES || !program.resumes::<$kernel>())
-                    && let Some(kept) = leave(Flight::Call)
-                {
+                program.run::<$kernel>(|| {
+                    let kept = Kept(leave(Flight::Call)?);
                     // SAFETY: the offset comes from the tracepoint's own format.
-                    let result = unsafe { ctx.read_at::<i64>(number(Symbol::TpSysExitRet) as usize) };
-                    program.exited::<$kernel>(Kept(kept), result.unwrap_or(0));
-                }
-                0
+                    exited::<$kernel>(kept, unsafe { ctx.read_at(number(Symbol::TpSysExitRet) as usize) }.ok()?)
+                }) as u32
             }
         )+
     };
-}
-
-impl Looping {
-    const RESUMES: bool = false;
-}
-impl Bounded {
-    const RESUMES: bool = true;
 }
 
 exits! {
@@ -354,11 +372,11 @@ fn leave(flight: Flight) -> Option<[u64; 4]> {
 /// Segments of one write (UIO_MAXIOV).
 const SEGMENTS: u32 = 1024;
 
-/// Where the bytes are that an iterator has just gone over; `false` if they are not the task's memory.
+/// Where the bytes are that an iterator has just gone over; `None` if they are not the task's memory.
 #[inline(always)]
-fn aim(scan: &mut Scan, iterator: u64) -> bool {
+fn gone_over(iterator: u64, bytes: u64) -> Option<At> {
     // SAFETY: a probed read of `struct iov_iter`, whose fields that matter are words in its first 40 bytes.
-    let Ok(words) = (unsafe { bpf_probe_read_kernel(iterator as *const [u64; 5]) }) else { return false };
+    let words = unsafe { bpf_probe_read_kernel(iterator as *const [u64; 5]) }.ok()?;
     let field = |symbol| words[(number(symbol) / 8) as usize % 5];
     let (kind, mask) = if has(Symbol::IterType) {
         (field(Symbol::IterType) >> (8 * (number(Symbol::IterType) % 8)), 0xff)
@@ -368,45 +386,35 @@ fn aim(scan: &mut Scan, iterator: u64) -> bool {
     let kind = (kind & mask) as u32;
     let (offset, pointer) = (field(Symbol::IterOffset), field(Symbol::IterIov));
     if has(Symbol::IterUbuf) && kind == number(Symbol::IterUbuf) {
-        scan.at = pointer + offset - scan.written;
-        scan.in_segment = scan.left;
-        return true;
+        return Some(At::Buffer(pointer + offset - bytes));
     }
     if kind != number(Symbol::IterIovec) {
-        return false;
+        return None;
     }
     // It stands behind the last byte taken: back to the segment that holds the first.
     let mut segment = pointer;
     let mut gone = offset;
     for _ in 0..SEGMENTS {
-        if gone >= scan.written {
+        if gone >= bytes {
             break;
         }
         segment -= 16;
         // SAFETY: a probed read of `struct iovec`.
         gone += unsafe { Probed::word(segment + u64::from(number(Symbol::IovecLen))) };
     }
-    if gone < scan.written {
-        return false;
-    }
-    scan.segments = segment;
-    scan.skip = gone - scan.written;
-    true
+    (gone >= bytes).then(|| At::Segments { at: segment, user: 0, skip: gone - bytes })
 }
 
-impl<C: EbpfContext> Program<'_, C> {
-    /// `ssize_t f(struct kiocb *, struct iov_iter *)` has returned.
-    #[inline(always)]
-    fn file_written<K: Kernel, A: Access>(&self, kiocb: u64, iterator: u64, result: i64) {
-        if result <= 0 {
-            return;
-        }
-        // SAFETY: a field of `kiocb`.
-        let file = unsafe { A::word(kiocb + u64::from(number(Symbol::KiocbFile))) };
-        if let Some(node) = node::<A>(file, false) {
-            self.wrote::<K>(node, result as u64, |scan| aim(scan, iterator));
-        }
+/// `ssize_t f(struct kiocb *, struct iov_iter *)` has returned.
+#[inline(always)]
+fn file_written<K: Kernel, A: Access>(kiocb: u64, iterator: u64, result: i64) -> Option<Work> {
+    if result <= 0 {
+        return None;
     }
+    // SAFETY: a field of `kiocb`.
+    let file = unsafe { A::word(kiocb + u64::from(number(Symbol::KiocbFile))) };
+    let bytes = result as u64;
+    wrote::<K>(node::<A>(file, false)?, bytes, || gone_over(iterator, bytes))
 }
 
 #[inline(always)]
@@ -453,22 +461,19 @@ macro_rules! returns {
     ($($kernel:ident: $pipe:ident $tty:ident $pipe_read:ident $tty_read:ident $tty_read_4:ident $splice:ident $tee:ident $sendfile:ident $vmsplice:ident;)+) => {
         $(
             #[fexit]
+            #[inline(always)]
             pub fn $pipe(ctx: FExitContext) -> i32 {
                 let program = Program { ctx: &ctx, place: Place::Pipe, go_on: &GO_ON_FEXIT };
-                if !$kernel::RESUMES || !program.resumes::<$kernel>() {
-                    program.file_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2));
-                }
-                0
+                program.run::<$kernel>(|| file_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
             }
             #[fexit]
+            #[inline(always)]
             pub fn $tty(ctx: FExitContext) -> i32 {
                 let program = Program { ctx: &ctx, place: Place::Terminal, go_on: &GO_ON_FEXIT };
-                if !$kernel::RESUMES || !program.resumes::<$kernel>() {
-                    program.file_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2));
-                }
-                0
+                program.run::<$kernel>(|| file_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
             }
             #[fexit]
+            #[inline(always)]
             pub fn $pipe_read(ctx: FExitContext) -> i32 {
                 file_read::<$kernel, Direct>(ctx.arg(0), ctx.arg(2));
                 0
@@ -527,14 +532,13 @@ macro_rules! probes {
                 0
             }
             #[kretprobe]
+            #[inline(always)]
             pub fn $pipe_r(ctx: RetProbeContext) -> u32 {
                 let program = Program { ctx: &ctx, place: Place::Pipe, go_on: &GO_ON_KPROBE };
-                if (!$kernel::RESUMES || !program.resumes::<$kernel>())
-                    && let Some([kiocb, iterator, ..]) = leave(Flight::Pipe)
-                {
-                    program.file_written::<$kernel, Probed>(kiocb, iterator, ctx.ret());
-                }
-                0
+                program.run::<$kernel>(|| {
+                    let [kiocb, iterator, ..] = leave(Flight::Pipe)?;
+                    file_written::<$kernel, Probed>(kiocb, iterator, ctx.ret())
+                }) as u32
             }
             #[kprobe]
             pub fn $tty_k(ctx: ProbeContext) -> u32 {
@@ -542,14 +546,13 @@ macro_rules! probes {
                 0
             }
             #[kretprobe]
+            #[inline(always)]
             pub fn $tty_r(ctx: RetProbeContext) -> u32 {
                 let program = Program { ctx: &ctx, place: Place::Terminal, go_on: &GO_ON_KPROBE };
-                if (!$kernel::RESUMES || !program.resumes::<$kernel>())
-                    && let Some([kiocb, iterator, ..]) = leave(Flight::Terminal)
-                {
-                    program.file_written::<$kernel, Probed>(kiocb, iterator, ctx.ret());
-                }
-                0
+                program.run::<$kernel>(|| {
+                    let [kiocb, iterator, ..] = leave(Flight::Terminal)?;
+                    file_written::<$kernel, Probed>(kiocb, iterator, ctx.ret())
+                }) as u32
             }
             #[kprobe]
             pub fn $read_k(ctx: ProbeContext) -> u32 {

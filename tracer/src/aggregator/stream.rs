@@ -115,6 +115,8 @@ pub struct Reader {
     pub taken: u64,
     /// To files, pipes and sockets, since attach (`wchar` of `/proc/PID/io`).
     pub written: Option<u64>,
+    /// Free space of the file system that its log files are on.
+    pub disk_free: Option<u64>,
     /// Of `anon_growth`, what unfinished lines explain: their bytes and whose they are, the most first.
     pub explained: Vec<(u64, Arc<Container>)>,
 }

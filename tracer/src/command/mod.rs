@@ -1,7 +1,10 @@
 //! What each command does, from options to views; exit statuses are decided here.
 
+mod collect;
+mod diagnose;
 mod doctor;
 mod generate;
+mod lines;
 mod top;
 
 use std::{
@@ -41,26 +44,36 @@ impl Failure {
     }
 }
 
+/// What a command is about cannot be had on this kernel.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; `memtrace doctor` tells what the kernel lacks")]
+struct Unserved(String);
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Failure {
-        let status = if error.is::<AttachError>() { Failure::NOT_PERMITTED } else { Failure::RUN };
+        let lacks = error.is::<AttachError>() || error.is::<Unserved>();
+        let status = if lacks { Failure::NOT_PERMITTED } else { Failure::RUN };
         Failure::new(status, format!("{error:#}"))
     }
 }
 
-pub fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
+/// The status it ends with.
+pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
+    let done = match cli.command {
+        Command::Diagnose(options) => return diagnose::run(*options),
         Command::Top(options) => top::run(*options),
+        Command::Lines(options) => lines::run(*options),
         Command::Doctor(options) => doctor::run(&options),
         Command::GenerateDocs { page } => {
             let text = match page.as_str() {
                 "probes" => view::doctor::markdown(),
-                _ => metric::markdown() + &view::site::markdown(),
+                _ => metric::markdown() + &metric::stream::markdown() + &view::site::markdown(),
             };
             print(&text).map(drop)
         }
         Command::GenerateShare { dir } => generate::share(&dir),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 /// Facts of this kernel, or the sentence that says what is missing.

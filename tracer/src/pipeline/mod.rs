@@ -21,6 +21,7 @@ pub use self::sites::{Chosen, SiteWish};
 use self::{own::Meter, probes::Probes, rows::Rows, sites::Sampler};
 use crate::{
     event::{Event, procfs},
+    finding,
     kernel::{Facts, cgroup::LayoutError},
     probe::{plan::Force, registry},
     snapshot::{Host, Snapshot},
@@ -38,8 +39,20 @@ pub struct Options {
     pub charges: Option<Duration>,
     /// Follow charges to processes and kernel sites.
     pub sites: Option<SiteWish>,
+    /// What of log lines is counted.
+    pub logs: LogWish,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
+}
+
+/// How much of log lines is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogWish {
+    Off,
+    /// Lines, bytes, the open line, readers.
+    Counts,
+    /// These, and the length of every line.
+    Lengths,
 }
 
 /// A newborn cgroup is read this often.
@@ -69,6 +82,7 @@ pub struct Pipeline {
     probes: Probes,
     rows: Rows,
     sites: Sampler,
+    watch: finding::Watch,
     meter: Meter,
     rescanned: Instant,
     kept_up: Instant,
@@ -100,6 +114,7 @@ impl Pipeline {
             probes,
             rows,
             sites,
+            watch: finding::Watch::default(),
             meter: Meter::new()?,
             rescanned: started,
             kept_up: started,
@@ -212,6 +227,8 @@ impl Pipeline {
         }
         let tick = self.rows.aggregator.tick(at);
         self.sequence += 1;
+        let logs = None;
+        let findings = self.watch.tick(at, logs.as_deref(), &tick.rows);
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
         self.meter.ticked(now);
@@ -225,7 +242,8 @@ impl Pipeline {
             rows: tick.rows,
             probes: Arc::clone(&self.probes.lines),
             sites: self.sites.report(),
-            logs: None,
+            logs,
+            findings,
         })
     }
 }

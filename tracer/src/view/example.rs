@@ -1,10 +1,13 @@
 //! A hand-made interval for the tests of every view: growth, a pod, hostile names, unknowns, a removed row, losses.
 
+mod logs;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+pub use self::logs::{logs, process, stream};
 use crate::{
     aggregator::{
         row::{Growth, How, Log, Memory, Removed, Row, Tasks},
@@ -293,6 +296,7 @@ pub fn snapshot() -> Snapshot {
         rows: rows.into_iter().map(Arc::new).collect(),
         sites: None,
         logs: None,
+        findings: Vec::new(),
         probes: Arc::new([
             String::from("charge: fentry:try_charge_memcg"),
             String::from("oom: tp_btf:mark_victim"),

@@ -67,7 +67,8 @@ fn raw(row: &Row) -> Option<Box<RawValue>> {
     raw.ok()
 }
 
-fn written(value: &impl Serialize, length: usize) -> String {
+/// One line of JSON, about as long.
+pub fn written(value: &impl Serialize, length: usize) -> String {
     let mut out = Vec::with_capacity(length);
     let mut serializer = serde_json::Serializer::with_formatter(&mut out, Harmless);
     // Neither a buffer in memory nor these types, whose keys are all field names, can fail to be written.

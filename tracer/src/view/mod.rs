@@ -5,17 +5,21 @@
 //! - `label` says what a row is called; `composition` what it grows of; `severity` whether to look at it now;
 //!   `host` puts the host's sums into words.
 //! - `demand` is what a view may ask of the run it shows.
-//! - `doctor` reports on the kernel and the probes.
+//! - `diagnose` tells findings: who, by which mechanism, on what evidence, what to do; `doctor` reports on the kernel and
+//!   the probes.
 //! - `select` filters and sorts rows, the same for every view.
 //! - `site` tells charges by process and kernel site.
+//! - `lines` tells of log lines: table, histogram, flow, JSON.
 //! - `json` is one object an interval, for scripts; `table` plain rows for a pipe; `tui` the full screen.
 
 pub mod composition;
 pub mod demand;
+pub mod diagnose;
 pub mod doctor;
 pub mod host;
 pub mod json;
 pub mod label;
+pub mod lines;
 pub mod select;
 pub mod severity;
 pub mod site;

@@ -147,11 +147,13 @@ pub fn select<'a>(
     rows
 }
 
-fn directed(order: Ordering, reverse: bool) -> Ordering {
+/// Turned round where asked.
+pub fn directed(order: Ordering, reverse: bool) -> Ordering {
     if reverse { order.reverse() } else { order }
 }
 
-fn known_first(a: Option<f64>, b: Option<f64>, descending: bool) -> Ordering {
+/// What is not known comes last, whichever way it goes.
+pub fn known_first(a: Option<f64>, b: Option<f64>, descending: bool) -> Ordering {
     match (a, b) {
         (Some(a), Some(b)) => directed(a.total_cmp(&b), descending),
         (a, b) => b.is_some().cmp(&a.is_some()),

@@ -1,8 +1,11 @@
 //! Whether a row needs a person now. Not a finding: no cause is claimed, only that one should look.
 
 use crate::{
-    aggregator::row::Row,
-    view::{composition, unit},
+    aggregator::{
+        row::Row,
+        stream::{Reader, Stream},
+    },
+    view::{composition, host, unit},
 };
 
 const CRITICAL_SECONDS: f64 = 120.0;
@@ -19,6 +22,18 @@ pub const RULES: &[(&str, &str)] = &[
     ("!", "has threads stuck in uninterruptible sleep (D)"),
     ("x", "removed in this interval: its memory now counts in the row around it"),
 ];
+
+/// The same of streams of log lines.
+pub const STREAM_RULES: &[(&str, &str)] = &[
+    (
+        "!!",
+        "its open line is over 1 MiB and grows, and its reader's anonymous memory grew by half of that or more",
+    ),
+    ("!", "its open line is over 1 MiB and grows, and its reader does not write it on, as far as is known"),
+];
+
+/// A line is long from here on: no program prints that much without a newline to be read as a line.
+const LONG_LINE: u64 = 1 << 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -80,6 +95,29 @@ pub fn severity(row: &Row, mem_total: Option<u64>, killed: bool) -> Option<Sever
     None
 }
 
+/// Whether its line is long and still grows.
+pub fn is_endless(stream: &Stream) -> bool {
+    stream.open_line > LONG_LINE && stream.open_line_per_s.is_some_and(|growth| growth > 0.0)
+}
+
+/// The first rule for streams that holds. `reader`: what is known of the stream's last one.
+pub fn stream(stream: &Stream, reader: Option<&Reader>) -> Option<Severity> {
+    let half = stream.open_line / 2;
+    // A reader that splits the line and writes it on holds little of it.
+    if !is_endless(stream) || stream.held.is_some_and(|held| held < half) {
+        return None;
+    }
+    let size = host::size(Some(stream.open_line));
+    let grown = reader.and_then(|reader| reader.anon_growth).filter(|grown| *grown >= half as i64);
+    Some(match grown {
+        Some(grown) => Severity {
+            level: Level::Critical,
+            why: format!("{size} without a newline, its reader grew by {}", unit::bytes(grown as f64)),
+        },
+        None => Severity { level: Level::Warning, why: format!("{size} without a newline, and growing") },
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +150,19 @@ mod tests {
         );
         let fast = Growth { current: Some(0.4e9), ..Growth::default() };
         assert_eq!(level(|row| row.growth_ewma_per_s = fast, false), Some(Level::Warning));
+    }
+
+    #[test]
+    fn a_line_without_an_end_alarms_where_its_reader_hoards_it() {
+        let logs = example::logs();
+        let hoarded = logs.streams[6].as_ref();
+        let level = |stream: &Stream, reader| super::stream(stream, reader).map(|severity| severity.level);
+        assert_eq!(level(hoarded, logs.readers.first()), Some(Level::Critical));
+        assert_eq!(level(hoarded, logs.readers.get(1)), Some(Level::Warning), "another's growth is no proof");
+        assert_eq!(level(&Stream { held: None, ..hoarded.clone() }, None), Some(Level::Warning));
+        assert_eq!(level(&Stream { held: Some(0), ..hoarded.clone() }, logs.readers.first()), None);
+        assert_eq!(level(&Stream { open_line: LONG_LINE, ..hoarded.clone() }, None), None);
+        assert_eq!(level(&Stream { open_line_per_s: Some(0.0), ..hoarded.clone() }, None), None);
     }
 
     #[test]

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::workspace;
 
-/// From the kernel to the screen. `pipeline`, `main`, `lib`, `cli` and `config` are no stages: they may see all.
+/// From the kernel to the screen. `pipeline`, `main`, `lib`, `cli` and `config` are no stages: they may see all;
+/// `quantity` is none either: it sees nothing.
 const STAGES: &[&str] =
     &["kernel", "probe", "event", "resolve", "aggregator", "finding", "snapshot", "metric", "view"];
 

@@ -81,6 +81,8 @@ fn own(command: &str) -> Vec<Section> {
             text: &[],
             entries: vec![
                 ("sudo memtrace top", "Which container's memory grows, live."),
+                ("sudo memtrace lines", "How long each container's log lines are, and who reads them."),
+                ("sudo memtrace diagnose", "What is wrong, who causes it, and what to do."),
                 (
                     "sudo memtrace doctor",
                     "What this kernel allows, and what is lost where a hook is missing.",
@@ -88,6 +90,8 @@ fn own(command: &str) -> Vec<Section> {
             ],
         }],
         "top" => top(),
+        "lines" => lines(),
+        "diagnose" => diagnose(),
         "doctor" => vec![Section {
             title: "EXAMPLES",
             text: &[],
@@ -98,6 +102,62 @@ fn own(command: &str) -> Vec<Section> {
         }],
         _ => Vec::new(),
     }
+}
+
+fn diagnose() -> Vec<Section> {
+    vec![
+        Section {
+            title: "OUTPUT",
+            text: &[
+                "While it watches, one line for each finding above info as soon as it is sure. At the end all findings, worst \
+                 first: who, by which mechanism, with the numbers and how each is known, what would refute it, and what \
+                 to do; or that nothing is wrong, and what could not be seen. With --json one object at the end.",
+                "SIGINT, SIGTERM and SIGHUP end it early, with the report so far.",
+            ],
+            entries: vec![],
+        },
+        Section {
+            title: "SEVERITIES",
+            text: &[],
+            entries: vec![
+                ("critical", "Is trouble now."),
+                ("warning", "Will be trouble if it goes on."),
+                ("info", "Worth knowing; nothing is wrong."),
+            ],
+        },
+        Section {
+            title: "FINDINGS",
+            text: &[],
+            entries: vec![
+                (
+                    "unterminated-line",
+                    "A container writes without a newline, and whoever reads its log holds what was written.",
+                ),
+                ("log-flood", "A container logs so much that the disk of the log files is soon full."),
+            ],
+        },
+        Section {
+            title: "EXIT STATUS OF --exit-code",
+            text: &[],
+            entries: vec![("10", "A finding is critical.")],
+        },
+        Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
+                ("sudo memtrace diagnose", "Watch for 15 seconds and report."),
+                ("sudo memtrace diagnose -d 60 -c 'shop/*'", "A minute, the containers of one namespace."),
+                (
+                    "sudo memtrace diagnose --json | jq -r '.findings[] | .severity + \": \" + .summary'",
+                    "One line a finding, for a script.",
+                ),
+                (
+                    "sudo memtrace diagnose --exit-code >report.txt || mail -s memtrace root <report.txt",
+                    "Alarm when a finding is critical.",
+                ),
+            ],
+        },
+    ]
 }
 
 fn top() -> Vec<Section> {
@@ -115,18 +175,7 @@ fn top() -> Vec<Section> {
         },
         Section { title: "KEYS", text: &[], entries: input::HELP.to_vec() },
         Section { title: "MARKS", text: &["Before a name, worst first:"], entries: severity::RULES.to_vec() },
-        Section {
-            title: "UNITS",
-            text: &[
-                "On the screen and in plain rows 1 KiB is 1024 bytes. In JSON sizes are bytes, times seconds, \
-                     rates per second.",
-            ],
-            entries: vec![
-                ("-", "Not known here; null in JSON. It never stands for 0."),
-                ("~", "Inferred or sampled, not simply measured."),
-                (">=", "At least."),
-            ],
-        },
+        units(),
         Section {
             title: "EXAMPLES",
             text: &[],
@@ -145,6 +194,64 @@ fn top() -> Vec<Section> {
                     "One interval, for a script.",
                 ),
                 ("sudo memtrace top --charges=10", "Count charges for ten seconds, whatever that costs."),
+            ],
+        },
+    ]
+}
+
+fn units() -> Section {
+    Section {
+        title: "UNITS",
+        text: &[
+            "On the screen and in plain rows 1 KiB is 1024 bytes; where there is little room it is written 1.0K. In JSON \
+             sizes are bytes, times seconds, rates per second.",
+        ],
+        entries: vec![
+            ("-", "Not known here; null in JSON. It never stands for 0."),
+            ("~", "Inferred or sampled, not simply measured."),
+            (">=", "At least."),
+        ],
+    }
+}
+
+fn lines() -> Vec<Section> {
+    vec![
+        Section {
+            title: "OUTPUT",
+            text: &[
+                "On a terminal as into a pipe a block an interval: one line a stream that a container writes log lines \
+                 to, with what needs a person first. On a terminal as many columns as fit; with --json one object an \
+                 interval.",
+                "A stream is what a container's init has as descriptor 1 (stdout) or 2 (stderr), its terminal (tty), or \
+                 another that is read outside the container, such as an exec session's (other). Counts, percentiles and \
+                 MAX are since attach, rates of the last interval. OPEN LINE is what was written since the last newline, \
+                 HELD what the reader has taken and not written on. No text of the lines leaves the kernel.",
+            ],
+            entries: vec![],
+        },
+        Section {
+            title: "MARKS",
+            text: &["Before what is said of a stream, worst first:"],
+            entries: severity::STREAM_RULES.to_vec(),
+        },
+        units(),
+        Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
+                ("sudo memtrace lines", "All streams: a line without an end first, then the busiest."),
+                (
+                    "sudo memtrace lines -c 'shop/*' --histogram -i 10",
+                    "How long the lines of a namespace are, drawn, each ten seconds.",
+                ),
+                (
+                    "sudo memtrace lines --flow -d 5",
+                    "Where the lines go, what their readers hold, and how those grow.",
+                ),
+                (
+                    "sudo memtrace lines --json -d 10 | jq '.streams[] | select(.open_line_bytes > 1048576)'",
+                    "Streams whose line is over 1 MiB, for a script.",
+                ),
             ],
         },
     ]

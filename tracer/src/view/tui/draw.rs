@@ -14,10 +14,10 @@ use crate::{
     view::{
         text,
         tui::{
-            detail::{self, Subject},
             header, help,
+            page::Page,
             state::{Pane, Room, State},
-            table,
+            tab::{Tab, logs, memory},
             theme::Theme,
         },
         unit,
@@ -49,19 +49,10 @@ impl Screen {
         let pane = match state.pane {
             Pane::Table => None,
             Pane::Help => Some(help::lines(theme, width)),
-            Pane::Detail => state.detail.as_ref().map(|row| {
-                let severity = table::severity(row, state, snapshot);
-                let (gone, severity) = (state.detail_is_gone(), severity.as_ref());
-                detail::lines(&Subject {
-                    row,
-                    gone,
-                    severity,
-                    snapshot,
-                    trails: state.trails(),
-                    theme,
-                    width,
-                })
-            }),
+            Pane::Detail => match state.tab {
+                Tab::Memory => memory_detail(state, snapshot, Page { theme, width }),
+                Tab::Logs => logs_detail(state, snapshot, Page { theme, width }),
+            },
         };
         Screen { area, header, body, pane }
     }
@@ -73,6 +64,20 @@ impl Screen {
             Some(lines) => Room { page: height, lines: lines.len() },
         }
     }
+}
+
+fn memory_detail(state: &State, snapshot: &Snapshot, page: Page<'_>) -> Option<Vec<Line<'static>>> {
+    let row = state.detail.as_ref()?;
+    let severity = memory::severity(row, state, snapshot);
+    let (gone, severity) = (state.detail_is_gone(), severity.as_ref());
+    let subject = memory::detail::Subject { row, gone, severity, snapshot, trails: state.trails(), page };
+    Some(memory::detail::lines(&subject))
+}
+
+fn logs_detail(state: &State, snapshot: &Snapshot, page: Page<'_>) -> Option<Vec<Line<'static>>> {
+    let stream = state.stream.as_ref()?;
+    let gone = state.detail_is_gone();
+    Some(logs::detail::lines(&logs::detail::Subject { stream, gone, snapshot, page }))
 }
 
 /// Header, body, footer: the footer keeps its line, then the header its own.
@@ -99,7 +104,13 @@ pub fn screen(frame: &mut Frame<'_>, mut screen: Screen, state: &State, snapshot
     frame.render_widget(Text::from(screen.header), header);
     let lines = match screen.pane {
         Some(lines) => lines.into_iter().skip(state.scroll).take(body.height.into()).collect(),
-        None => table::lines(state, snapshot, theme, body.width.into(), body.height.into()),
+        None => {
+            let lines = match state.tab {
+                Tab::Memory => memory::lines,
+                Tab::Logs => logs::lines,
+            };
+            lines(state, snapshot, theme, body.width.into(), body.height.into())
+        }
     };
     frame.render_widget(Text::from(lines), body);
     frame.render_widget(footer, foot);
@@ -113,20 +124,29 @@ fn footer(state: &State, room: Room, theme: &Theme, width: usize) -> Line<'stati
             Span::raw("  Enter keeps, Esc drops"),
         ]);
     }
-    let keys = match state.pane {
-        Pane::Table => "q quit  h help  / filter  <> sort  r reverse  p pause  Enter detail",
-        Pane::Detail => "Esc back  j k PgUp PgDn scroll  w who charges  q quit",
-        Pane::Help => "Esc back  j k PgUp PgDn scroll  q quit",
+    let keys = match (state.pane, state.tab) {
+        (Pane::Table, tab) => {
+            format!("q quit  h help  Tab {}  / filter  <> sort  Enter detail", tab.next().title())
+        }
+        (Pane::Detail, Tab::Memory) => String::from("Esc back  j k PgUp PgDn scroll  w who charges  q quit"),
+        (Pane::Detail | Pane::Help, _) => String::from("Esc back  j k PgUp PgDn scroll  q quit"),
     };
-    let more = state.rows.len().saturating_sub(state.offset);
+    let (cursor, entries) = match state.tab {
+        Tab::Memory => (state.rows.cursor, state.rows.len()),
+        Tab::Logs => (state.streams.cursor, state.streams.len()),
+    };
     let count = match state.pane {
-        Pane::Table if more > 0 => format!("row {} of {}", state.cursor + 1, state.rows.len()),
+        Pane::Table if entries > 0 => format!("  row {} of {entries}", cursor + 1),
         Pane::Table => String::new(),
         Pane::Detail | Pane::Help => scrolled(state.scroll, room, theme),
     };
     let left = width.saturating_sub(text::width(&count));
+    // What else there is, where there is room.
+    let all = format!("{keys}  r reverse  p pause");
+    let roomy = state.pane == Pane::Table && text::width(&all) <= left;
+    let keys = if roomy { all } else { keys };
     let more = state.pane != Pane::Table && state.scroll + room.page < room.lines;
-    let keys = Span::styled(text::left(keys, left, theme.charset), theme.dim());
+    let keys = Span::styled(text::left(&keys, left, theme.charset), theme.dim());
     Line::from(vec![keys, Span::styled(count, if more { theme.title() } else { theme.dim() })])
 }
 

@@ -73,6 +73,18 @@ fn state_with_a_past() -> State {
     state
 }
 
+/// On the tab of log lines, as `top` counts them: without lengths.
+fn state_of_logs() -> State {
+    let mut logs = example::logs();
+    for stream in &mut logs.streams {
+        Arc::make_mut(stream).lengths = None;
+    }
+    let mut state = State::new(Options::default());
+    state.update(Arc::new(Snapshot { logs: Some(Arc::new(logs)), ..example::snapshot() }));
+    state.apply(Action::NextTab);
+    state
+}
+
 fn theme() -> Theme {
     Theme::new(Charset::Unicode, true)
 }
@@ -112,24 +124,54 @@ fn golden_detail_and_help() {
     assert!(ascii.is_ascii(), "{ascii}");
     example::golden("tui_detail_ascii", &ascii);
     state.apply(Action::Help);
-    example::golden("tui_help", &drawn(&mut state, &theme(), 100, 80));
+    example::golden("tui_help", &drawn(&mut state, &theme(), 100, 110));
+}
+
+#[test]
+fn golden_logs() {
+    let mut state = state_of_logs();
+    example::golden("tui_logs_80x24", &drawn(&mut state, &theme(), 80, 24));
+    example::golden("tui_logs_200x50", &drawn(&mut state, &theme(), 200, 50));
+    state.apply(Action::Open);
+    example::golden("tui_logs_detail", &drawn(&mut state, &theme(), 100, 40));
+    example::golden("tui_logs_detail_80x24", &drawn(&mut state, &theme(), 80, 24));
+    let ascii = drawn(&mut state, &Theme::new(Charset::Ascii, false), 100, 40);
+    assert!(ascii.is_ascii(), "{ascii}");
+    state.apply(Action::Back);
+    let ascii = drawn(&mut state, &Theme::new(Charset::Ascii, false), 100, 24);
+    assert!(ascii.is_ascii(), "{ascii}");
+    example::golden("tui_logs_ascii", &ascii);
+}
+
+#[test]
+fn without_the_probe_the_tab_says_why() {
+    let mut state = state();
+    state.apply(Action::Show(Tab::Logs));
+    for width in [40, 80] {
+        let text = drawn(&mut state, &theme(), width, 24);
+        assert!(text.contains("log lines are not counted:"), "{text}");
+        assert!(text.lines().all(|line| text::width(line) <= width.into()), "{text}");
+    }
+    state.apply(Action::Open);
+    assert_eq!(state.pane, Pane::Table, "nothing to open");
 }
 
 /// Whatever the width: a line of the pane that is longer than the screen would be cut without a sign.
 #[test]
 fn no_line_of_a_pane_is_wider_than_the_screen() {
-    let mut state = state();
-    for _ in 0..state.rows.len() {
-        state.apply(Action::Open);
-        let snapshot = state.shown().unwrap();
-        for width in 40..220 {
-            let screen = Screen::new(Rect::new(0, 0, width, 24), &state, &snapshot, &theme());
-            for line in screen.pane.unwrap() {
-                assert!(line.width() <= width.into(), "{width}: {line}");
+    for mut state in [state(), state_of_logs()] {
+        for _ in 0..state.rows.len().max(state.streams.len()) {
+            state.apply(Action::Open);
+            let snapshot = state.shown().unwrap();
+            for width in 40..220 {
+                let screen = Screen::new(Rect::new(0, 0, width, 24), &state, &snapshot, &theme());
+                for line in screen.pane.unwrap() {
+                    assert!(line.width() <= width.into(), "{width}: {line}");
+                }
             }
+            state.apply(Action::Back);
+            state.apply(Action::Down);
         }
-        state.apply(Action::Back);
-        state.apply(Action::Down);
     }
 }
 
@@ -148,7 +190,7 @@ fn a_pane_tells_that_there_is_more() {
 }
 
 /// One state for each pane, the table with rows scrolled away.
-fn panes() -> [State; 4] {
+fn panes() -> [State; 6] {
     let mut table = state();
     table.apply(Action::End);
     let mut typing = state();
@@ -160,7 +202,11 @@ fn panes() -> [State; 4] {
     detail.apply(Action::Open);
     let mut help = state();
     help.apply(Action::Help);
-    [table, typing, detail, help]
+    let mut streams = state_of_logs();
+    streams.apply(Action::End);
+    let mut stream = state_of_logs();
+    stream.apply(Action::Open);
+    [table, typing, detail, help, streams, stream]
 }
 
 fn draw_all(sizes: impl Iterator<Item = (u16, u16)>) {
@@ -187,6 +233,18 @@ fn nothing_hostile_reaches_the_screen() {
     let text = drawn(&mut state(), &theme(), 200, 50);
     assert!(!text.chars().any(|c| c != '\n' && text::is_hostile(c)));
     assert!(text.contains(r"\x1b[31mweb\u{202e}gpj.exe"));
+    let mut state = state_of_logs();
+    for _ in 0..2 {
+        for place in 0..state.streams.len() {
+            let text = drawn(&mut state, &theme(), 200, 50);
+            assert!(!text.chars().any(|c| c != '\n' && text::is_hostile(c)), "{place}: {text}");
+            state.apply(Action::Down);
+        }
+        state.apply(Action::Home);
+        state.apply(Action::Open);
+    }
+    let text = drawn(&mut state_of_logs(), &theme(), 200, 50);
+    assert!(text.contains(r"\x1b]0;owned\x07[31]"), "{text}");
 }
 
 #[test]

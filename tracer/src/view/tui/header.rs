@@ -13,7 +13,7 @@ use crate::{
         host,
         severity::Level,
         text,
-        tui::{history::LastRemoved, state::State, theme::Theme},
+        tui::{history::LastRemoved, state::State, tab::Tab, theme::Theme},
         unit,
     },
 };
@@ -26,6 +26,8 @@ const WARNING_AVAILABLE: f64 = 0.10;
 const FORECAST_S: f64 = 3600.0;
 const BAR_LEAST: usize = 8;
 const BAR_MOST: usize = 72;
+/// Narrower screens need the room for filters.
+const TABBED: usize = 72;
 
 /// All lines, or on a low screen those that nobody can do without.
 pub fn lines(
@@ -173,13 +175,20 @@ fn losses(state: &State, theme: &Theme) -> Option<Line<'static>> {
 
 /// How many rows, by what order and filter, how many need a look, what is gone.
 fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Line<'static> {
-    let mut spans = vec![Span::raw(format!(
-        "{} of {} rows by {}{}",
-        state.rows.len(),
-        snapshot.rows.len(),
-        state.order.key.word(),
-        if state.order.reverse { ", reversed" } else { "" }
-    ))];
+    let mut spans = if width >= TABBED { tabs(state.tab, theme) } else { Vec::new() };
+    let (shown, of, order, reverse) = match state.tab {
+        Tab::Memory => {
+            let order = state.order;
+            (state.rows.len(), format!("{} rows", snapshot.rows.len()), order.key.word(), order.reverse)
+        }
+        Tab::Logs => {
+            let all = snapshot.logs.as_ref().map_or(0, |logs| logs.streams.len());
+            let order = state.stream_order;
+            (state.streams.len(), format!("{all} streams"), order.key.word(), order.reverse)
+        }
+    };
+    let reversed = if reverse { ", reversed" } else { "" };
+    spans.push(Span::raw(format!("{shown} of {of} by {order}{reversed}")));
     let patterns = [("  -c ", state.pattern()), ("  filter ", state.typed.pattern())];
     for (word, pattern) in patterns.into_iter().filter(|(_, pattern)| !pattern.is_empty()) {
         spans.push(Span::raw(word));
@@ -189,7 +198,7 @@ fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Li
     for (level, count) in alarms.into_iter().filter(|(_, count)| *count > 0) {
         spans.push(Span::styled(format!("  {count} {}", level.mark()), theme.level(Some(level))));
     }
-    if let Some(last) = &state.history.last_removed {
+    if let Some(last) = state.history.last_removed.as_ref().filter(|_| state.tab == Tab::Memory) {
         let taken: usize = spans.iter().map(Span::width).sum();
         spans.push(Span::styled(
             removed(state.history.removed, last, width.saturating_sub(taken), theme),
@@ -197,6 +206,20 @@ fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Li
         ));
     }
     Line::from(spans)
+}
+
+/// The one that is shown in brackets.
+fn tabs(shown: Tab, theme: &Theme) -> Vec<Span<'static>> {
+    let mut spans = Vec::new();
+    for tab in Tab::ALL {
+        match tab == shown {
+            true => spans.push(Span::styled(format!("[{}]", tab.title()), theme.title())),
+            false => spans.push(Span::styled(tab.title(), theme.dim())),
+        }
+        spans.push(Span::raw(" "));
+    }
+    spans.push(Span::raw(" "));
+    spans
 }
 
 /// As much as there is room for, the count first, then the name.

@@ -5,11 +5,15 @@ use ratatui::text::{Line, Span};
 use crate::view::{
     severity,
     text::{self, Charset},
-    tui::{column, input, theme::Theme},
+    tui::{
+        input,
+        tab::{logs, memory::column},
+        theme::Theme,
+    },
 };
 
 /// What a newcomer asks about the screen itself.
-fn screen(theme: &Theme) -> [(&'static str, String); 6] {
+fn screen(theme: &Theme) -> [(&'static str, String); 7] {
     let [in_rows, outside, free] = theme.bar();
     [
         (
@@ -27,6 +31,10 @@ fn screen(theme: &Theme) -> [(&'static str, String); 6] {
             String::from(
                 "events that memtrace lost since attach: numbers may be short of them; the line below says which",
             ),
+        ),
+        (
+            "urgent",
+            String::from("the order of streams: lines over 1 MiB that still grow first, then the busiest"),
         ),
         ("-", String::from("not known here; never stands for 0")),
         ("~", String::from("inferred or sampled, not simply measured; >= at least")),
@@ -55,11 +63,18 @@ pub fn lines(theme: &Theme, width: usize) -> Vec<Line<'static>> {
         entries.iter().map(|(head, what)| ((*head).to_owned(), (*what).to_owned())).collect::<Vec<_>>()
     };
     section("Keys", owned(input::HELP));
-    section("Marks before a name, worst first", owned(severity::RULES));
+    section("Marks before a row, worst first", owned(severity::RULES));
+    section("Marks before a stream, worst first", owned(severity::STREAM_RULES));
     section("The screen", screen(theme).into_iter().map(|(head, what)| (head.to_owned(), what)).collect());
     section(
-        "Columns, as many as fit",
+        "Columns of rows, as many as fit",
         column::all().map(|column| (column.title().to_owned(), column.help().replace('`', ""))).collect(),
+    );
+    section(
+        "Columns of streams, as many as fit",
+        logs::columns()
+            .map(|column| (column.title(false).to_owned(), column.help().replace('`', "")))
+            .collect(),
     );
     lines
 }

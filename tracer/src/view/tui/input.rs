@@ -13,7 +13,10 @@ use std::{
 use crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use tokio::sync::mpsc;
 
-use crate::view::tui::state::{Action, State};
+use crate::view::tui::{
+    state::{Action, State},
+    tab::Tab,
+};
 
 /// How soon the thread sees that nobody listens any more.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -85,13 +88,14 @@ pub fn handle(state: &mut State, event: Event) {
 /// The keys, for the help; their meaning is in `action`.
 pub const HELP: &[(&str, &str)] = &[
     ("up down, k j, PgUp PgDn, Home End", "move; a row chosen so is followed wherever it goes; Home lets go"),
-    ("Enter", "everything known about the chosen row; again, or Esc, back"),
+    ("Tab or m l", "the next tab; memory of rows, log lines of containers"),
+    ("Enter", "everything known about the chosen row or stream; again, or Esc, back"),
     ("> < or s S", "sort by the next or the previous column"),
     ("r", "reverse the order"),
     ("/", "filter: a glob, or a part of a name, an id, a cgroup path, a pod or namespace/pod/container"),
     ("p or space", "pause the picture; counting goes on"),
     ("c", "count charges for 30 s even where that costs every page fault (65-190 ns)"),
-    ("w", "in the detail: who charges memory there, and through which kernel functions, for 30 s"),
+    ("w", "in the detail of a row: who charges memory there, and through which kernel functions, for 30 s"),
     ("h or ?", "this help"),
     ("Esc", "close, else drop the filter, else quit"),
     ("q or ctrl-c", "quit"),
@@ -133,6 +137,9 @@ fn action(key: KeyEvent, typing: bool) -> Option<Action> {
         KeyCode::Char('c') => Action::CountCharges,
         KeyCode::Char('w') => Action::FollowSites,
         KeyCode::Char('h' | '?') => Action::Help,
+        KeyCode::Tab => Action::NextTab,
+        KeyCode::Char('m') => Action::Show(Tab::Memory),
+        KeyCode::Char('l') => Action::Show(Tab::Logs),
         _ => return None,
     })
 }

@@ -3,17 +3,18 @@
 //!
 //! - `term` takes the terminal and gives it back; `input` turns keys into actions.
 //! - `state` is what the reader chose; `history` what only several snapshots together tell, `trail` how rows went.
-//! - `draw` is one screen: `header`, `table` (its `column`s, the `trend`), `detail`, `help`; `theme` the colours.
+//! - `draw` is one screen: `header`, a `tab` with its table and details, `help`; `list` the entries of a table, `page` the
+//!   lines of a detail, `trend` a line of blocks, `theme` the colours.
 
-pub mod column;
-pub mod detail;
 pub mod draw;
 pub mod header;
 pub mod help;
 pub mod history;
 pub mod input;
+pub mod list;
+pub mod page;
 pub mod state;
-pub mod table;
+pub mod tab;
 pub mod term;
 pub mod theme;
 pub mod trail;

@@ -4,13 +4,23 @@
 use std::sync::Arc;
 
 use crate::{
-    aggregator::row::Row,
+    aggregator::{row::Row, stream::Stream},
     snapshot::{Loss, Snapshot},
     view::{
         demand::{CHARGES, Demand, SITES},
+        lines,
         select::{self, Filter, Key, Order},
-        severity::Level,
-        tui::{Options, column, history::History, table, trail::Trails},
+        severity::{self, Level},
+        tui::{
+            Options,
+            history::History,
+            list::{Entry, List},
+            tab::{
+                Tab, logs,
+                memory::{self, column},
+            },
+            trail::Trails,
+        },
     },
 };
 
@@ -34,6 +44,8 @@ pub enum Action {
     CountCharges,
     FollowSites,
     Help,
+    NextTab,
+    Show(Tab),
     Type(char),
     Erase,
     EraseAll,
@@ -60,7 +72,9 @@ pub struct Room {
 #[derive(Debug, Clone, Default)]
 pub struct State {
     options: Options,
+    pub tab: Tab,
     pub order: Order,
+    pub stream_order: lines::select::Order,
     /// Typed into the screen, on top of the command line's.
     pub typed: Filter,
     /// While typing: the filter to go back to.
@@ -76,15 +90,13 @@ pub struct State {
     trails: Trails,
     /// While paused: the ways as they were then.
     paused_trails: Option<Trails>,
-    /// What passes the filters, in order.
-    pub rows: Vec<Arc<Row>>,
-    /// Index of the chosen row, and the memory cgroup it is followed by. Without one the top row is chosen,
-    /// whatever comes there.
-    pub cursor: usize,
-    followed: Option<u64>,
+    /// What passes the filters, in order; only those of the tab are up to date.
+    pub rows: List<Row>,
+    pub streams: List<Stream>,
     /// Of the detail: the row as last seen, also after it is gone.
     pub detail: Option<Arc<Row>>,
-    pub offset: usize,
+    /// The same of the tab of log lines.
+    pub stream: Option<Arc<Stream>>,
     pub scroll: usize,
     room: Room,
 }
@@ -117,13 +129,15 @@ impl State {
         self.before_typing.is_some()
     }
 
-    /// Whether the row of the detail is no longer in the picture.
+    /// Whether the row or stream of the detail is no longer in the picture.
     pub fn detail_is_gone(&self) -> bool {
-        let Some(detail) = &self.detail else {
-            return false;
-        };
-        let id = detail.container.cgroup.id;
-        !self.shown.iter().any(|shown| shown.rows.iter().any(|row| row.container.cgroup.id == id))
+        let Some(shown) = self.shown.as_deref() else { return false };
+        match self.tab {
+            Tab::Memory => self.detail.as_ref().is_some_and(|row| again(&shown.rows, row).is_none()),
+            Tab::Logs => self.stream.as_ref().is_some_and(|stream| {
+                shown.logs.as_ref().is_none_or(|logs| again(&logs.streams, stream).is_none())
+            }),
+        }
     }
 
     /// How each row went until the picture shown.
@@ -158,26 +172,32 @@ impl State {
         });
         let levels = now.rows.iter().enumerate().map(|(place, row)| match same {
             Some(before) if Arc::ptr_eq(&before.rows[place], row) => self.levels[place],
-            _ => table::severity(row, self, now).map(|severity| severity.level),
+            _ => memory::severity(row, self, now).map(|severity| severity.level),
         });
         self.levels = levels.collect();
     }
 
-    /// How many rows are of a level, whatever the filter shows.
+    /// How many rows or streams are of a level, whatever the filter shows.
     pub fn alarms(&self, level: Level) -> usize {
-        self.levels.iter().filter(|found| **found == Some(level)).count()
+        let logs =
+            self.shown.as_ref().and_then(|shown| shown.logs.as_deref()).filter(|_| self.tab == Tab::Logs);
+        match logs {
+            None if self.tab == Tab::Logs => 0,
+            None => self.levels.iter().filter(|found| **found == Some(level)).count(),
+            Some(logs) => {
+                let severity = |stream: &Stream| severity::stream(stream, lines::reader(logs, stream));
+                let found = logs.streams.iter().filter_map(|stream| severity(stream));
+                found.filter(|severity| severity.level == level).count()
+            }
+        }
     }
 
     /// What the screen has room for, before each draw.
     pub fn fit(&mut self, room: Room) {
         self.room = room;
         self.scroll = self.scroll.min(room.lines.saturating_sub(room.page));
-        self.offset = self.offset.min(self.rows.len().saturating_sub(room.page));
-        if self.cursor < self.offset {
-            self.offset = self.cursor;
-        } else if room.page > 0 && self.cursor >= self.offset + room.page {
-            self.offset = self.cursor + 1 - room.page;
-        }
+        self.rows.fit(room.page);
+        self.streams.fit(room.page);
     }
 
     pub fn apply(&mut self, action: Action) {
@@ -194,9 +214,14 @@ impl State {
             Action::SortNext => self.sort(1),
             Action::SortPrevious => self.sort(-1),
             Action::Reverse => {
-                self.order.reverse = !self.order.reverse;
+                match self.tab {
+                    Tab::Memory => self.order.reverse = !self.order.reverse,
+                    Tab::Logs => self.stream_order.reverse = !self.stream_order.reverse,
+                }
                 self.arrange();
             }
+            Action::NextTab => self.show(self.tab.next()),
+            Action::Show(tab) => self.show(tab),
             Action::Filter => {
                 self.pane = Pane::Table;
                 self.before_typing = Some(self.typed.clone());
@@ -209,8 +234,8 @@ impl State {
                 }
             }
             Action::FollowSites => {
-                if let (Pane::Detail, Some(detail), Some(demands)) =
-                    (self.pane, &self.detail, &self.options.demands)
+                if let (Tab::Memory, Pane::Detail, Some(detail), Some(demands)) =
+                    (self.tab, self.pane, &self.detail, &self.options.demands)
                 {
                     let _ = demands.send(Demand::Sites(detail.container.cgroup.id, SITES));
                 }
@@ -246,15 +271,30 @@ impl State {
         if self.before_typing.take().is_some() {
             return;
         }
-        match (self.pane, self.rows.get(self.cursor)) {
-            (Pane::Table, Some(row)) => {
-                self.followed = Some(row.container.cgroup.id);
-                self.detail = Some(Arc::clone(row));
-                self.pane = Pane::Detail;
-                self.scroll = 0;
-            }
-            _ => self.pane = Pane::Table,
+        if self.pane != Pane::Table {
+            self.pane = Pane::Table;
+            return;
         }
+        let opened = match self.tab {
+            Tab::Memory => {
+                self.detail = self.rows.open();
+                self.detail.is_some()
+            }
+            Tab::Logs => {
+                self.stream = self.streams.open();
+                self.stream.is_some()
+            }
+        };
+        if opened {
+            self.pane = Pane::Detail;
+            self.scroll = 0;
+        }
+    }
+
+    fn show(&mut self, tab: Tab) {
+        self.tab = tab;
+        self.pane = Pane::Table;
+        self.arrange();
     }
 
     fn pause(&mut self) {
@@ -274,36 +314,39 @@ impl State {
     }
 
     fn go(&mut self, by: isize) {
-        if self.pane == Pane::Table {
-            self.cursor = self.cursor.saturating_add_signed(by).min(self.rows.len().saturating_sub(1));
-            self.followed = self.rows.get(self.cursor).map(|row| row.container.cgroup.id);
-        } else {
-            let last = self.room.lines.saturating_sub(self.room.page);
-            self.scroll = self.scroll.saturating_add_signed(by).min(last);
+        match (self.pane, self.tab) {
+            (Pane::Table, Tab::Memory) => self.rows.go(by),
+            (Pane::Table, Tab::Logs) => self.streams.go(by),
+            (Pane::Detail | Pane::Help, _) => {
+                let last = self.room.lines.saturating_sub(self.room.page);
+                self.scroll = self.scroll.saturating_add_signed(by).min(last);
+            }
         }
     }
 
     fn home(&mut self) {
-        if self.pane == Pane::Table {
-            self.cursor = 0;
-            self.followed = None;
-        } else {
-            self.scroll = 0;
+        match (self.pane, self.tab) {
+            (Pane::Table, Tab::Memory) => self.rows.home(),
+            (Pane::Table, Tab::Logs) => self.streams.home(),
+            (Pane::Detail | Pane::Help, _) => self.scroll = 0,
         }
     }
 
     fn sort(&mut self, by: isize) {
-        let words = column::SORTED;
-        let now = words.iter().position(|word| *word == self.order.key.word());
-        let next = match now {
-            Some(now) => (now as isize + by).rem_euclid(words.len() as isize) as usize,
-            // Sorted by the command line by what is no column.
-            None => 0,
-        };
-        if let Some(key) = Key::find(words[next]) {
-            self.order = Order { key, reverse: false };
-            self.arrange();
+        match self.tab {
+            Tab::Memory => {
+                if let Some(key) = Key::find(turned(column::SORTED, self.order.key.word(), by)) {
+                    self.order = Order { key, reverse: false };
+                }
+            }
+            Tab::Logs => {
+                let word = turned(logs::SORTED, self.stream_order.key.word(), by);
+                if let Some(key) = lines::select::Key::find(word) {
+                    self.stream_order = lines::select::Order { key, reverse: false };
+                }
+            }
         }
+        self.arrange();
     }
 
     fn filter(&mut self, text: String) {
@@ -311,28 +354,45 @@ impl State {
         self.arrange();
     }
 
-    /// Chooses and sorts the rows anew; the cursor goes with its row, or stays in its place when that is gone.
+    /// Chooses and sorts the tab's entries anew.
     fn arrange(&mut self) {
         let Some(shown) = &self.shown else {
             return;
         };
-        let filters = [&self.options.filter, &self.typed];
-        let rows = select::select(shown, &filters, self.order, self.options.limit);
-        self.rows = rows.into_iter().map(Arc::clone).collect();
-        let place = |id: u64| self.rows.iter().position(|row| row.container.cgroup.id == id);
-        self.cursor = match self.followed.map(place) {
-            None => 0,
-            Some(Some(place)) => place,
-            Some(None) => self.cursor.min(self.rows.len().saturating_sub(1)),
-        };
-        if let Some(detail) = &mut self.detail {
-            let id = detail.container.cgroup.id;
-            // From the whole picture: a filter does not close the detail.
-            if let Some(row) = shown.rows.iter().find(|row| row.container.cgroup.id == id) {
-                *detail = Arc::clone(row);
+        let (filters, limit) = ([&self.options.filter, &self.typed], self.options.limit);
+        match self.tab {
+            Tab::Memory => {
+                let rows = select::select(shown, &filters, self.order, limit);
+                self.rows.set(rows.into_iter().map(Arc::clone).collect());
+            }
+            Tab::Logs => {
+                let streams = shown.logs.as_deref().map_or_else(Vec::new, |logs| {
+                    let streams = lines::select::select(logs, &filters, self.stream_order, limit);
+                    streams.into_iter().map(Arc::clone).collect()
+                });
+                self.streams.set(streams);
             }
         }
+        // From the whole picture: a filter does not close the detail.
+        if let Some(row) = self.detail.as_ref().and_then(|row| again(&shown.rows, row)) {
+            self.detail = Some(row);
+        }
+        let streams = shown.logs.as_ref().map_or(&[][..], |logs| &logs.streams);
+        if let Some(stream) = self.stream.as_ref().and_then(|stream| again(streams, stream)) {
+            self.stream = Some(stream);
+        }
     }
+}
+
+/// The same entry in another picture.
+fn again<T: Entry>(entries: &[Arc<T>], entry: &T) -> Option<Arc<T>> {
+    entries.iter().find(|other| other.id() == entry.id()).cloned()
+}
+
+/// The word so many places on; the first where it was none of them, as one that the command line chose.
+fn turned(words: &'static [&'static str], word: &str, by: isize) -> &'static str {
+    let now = words.iter().position(|known| *known == word);
+    words[now.map_or(0, |now| (now as isize + by).rem_euclid(words.len() as isize) as usize)]
 }
 
 /// The rows that are not the same as before: those at rest are.

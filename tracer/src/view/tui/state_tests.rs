@@ -13,7 +13,7 @@ fn state() -> State {
 }
 
 fn chosen(state: &State) -> String {
-    label::label(&state.rows[state.cursor].container)
+    label::label(&state.rows[state.rows.cursor].container)
 }
 
 /// The same picture with the growth of one row changed.
@@ -40,9 +40,9 @@ fn the_cursor_follows_its_row() {
     assert_eq!(chosen(&state), "qemu-img");
     state.update(with_growth(1, -1e9));
     assert_eq!(chosen(&state), "qemu-img");
-    assert!(state.cursor > 2);
+    assert!(state.rows.cursor > 2);
     state.fit(Room { page: 2, lines: 0 });
-    assert!((state.offset..state.offset + 2).contains(&state.cursor));
+    assert!((state.rows.offset..state.rows.offset + 2).contains(&state.rows.cursor));
     state.apply(Action::Reverse);
     assert_eq!(chosen(&state), "qemu-img");
     state.apply(Action::Home);
@@ -54,15 +54,15 @@ fn the_cursor_follows_its_row() {
 fn the_cursor_stays_in_its_place_when_its_row_goes() {
     let mut state = state();
     state.apply(Action::End);
-    assert_eq!(state.cursor, state.rows.len() - 1);
+    assert_eq!(state.rows.cursor, state.rows.len() - 1);
     let mut snapshot = example::snapshot();
     snapshot.rows.truncate(3);
     state.update(Arc::new(snapshot));
-    assert_eq!(state.cursor, 2);
+    assert_eq!(state.rows.cursor, 2);
     let mut snapshot = example::snapshot();
     snapshot.rows.clear();
     state.update(Arc::new(snapshot));
-    assert_eq!((state.cursor, state.rows.len()), (0, 0));
+    assert_eq!((state.rows.cursor, state.rows.len()), (0, 0));
     for action in [Action::Down, Action::End, Action::PageUp, Action::Open, Action::Home] {
         state.apply(action);
     }
@@ -167,7 +167,32 @@ fn charges_are_followed_for_the_row_of_the_detail() {
     assert!(demands.try_recv().is_err(), "a table of rows asks for none of them");
     state.apply(Action::Down);
     state.apply(Action::Open);
-    let id = state.rows[state.cursor].container.cgroup.id;
+    let id = state.rows[state.rows.cursor].container.cgroup.id;
     state.apply(Action::FollowSites);
     assert_eq!(demands.try_recv(), Ok(Demand::Sites(id, SITES)));
+}
+
+#[test]
+fn each_tab_has_its_own_order_and_cursor() {
+    let mut state = State::new(Options::default());
+    let snapshot = || Snapshot { logs: Some(Arc::new(example::logs())), ..example::snapshot() };
+    state.update(Arc::new(snapshot()));
+    state.apply(Action::Down);
+    state.apply(Action::NextTab);
+    assert_eq!((state.tab, state.streams.len(), state.streams.cursor), (Tab::Logs, 9, 0));
+    for _ in 1..logs::SORTED.len() {
+        state.apply(Action::SortNext);
+    }
+    assert_eq!((state.stream_order.key.word(), state.order.key.word()), ("name", "growth"));
+    state.apply(Action::SortNext);
+    state.apply(Action::Down);
+    let id = state.streams[state.streams.cursor].id;
+    state.apply(Action::Reverse);
+    assert_eq!(state.streams[state.streams.cursor].id, id, "the cursor follows its stream");
+    state.apply(Action::Open);
+    assert!(!state.detail_is_gone());
+    state.update(Arc::new(Snapshot { logs: None, ..snapshot() }));
+    assert!(state.detail_is_gone() && state.stream.is_some());
+    state.apply(Action::Show(Tab::Memory));
+    assert_eq!((state.pane, chosen(&state)), (Pane::Table, String::from("qemu-img")));
 }

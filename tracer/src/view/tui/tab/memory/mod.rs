@@ -1,4 +1,7 @@
-//! The table: one line of titles, one line a row.
+//! Rows: one line of titles, one line a row; `column` says which columns fit, `detail` is everything about one row.
+
+pub mod column;
+pub mod detail;
 
 use ratatui::{
     style::Modifier,
@@ -15,8 +18,8 @@ use crate::{
         severity::{self, Level, Severity},
         text,
         tui::{
-            column::{self, Cell, Column, Layout},
             state::State,
+            tab::memory::column::{Cell, Column, Layout},
             theme::Theme,
             trend,
         },
@@ -40,10 +43,10 @@ pub fn lines(
 ) -> Vec<Line<'static>> {
     let layout = column::layout(width, state.order);
     let mut lines = vec![titles(state, theme, &layout)];
-    let rows = state.rows.iter().enumerate().skip(state.offset).take(height.saturating_sub(1));
+    let rows = state.rows.iter().enumerate().skip(state.rows.offset).take(height.saturating_sub(1));
     lines.extend(rows.map(|(index, row)| {
         let level = severity(row, state, snapshot).map(|severity| severity.level);
-        line(row, level, index == state.cursor, theme, &layout)
+        line(row, level, index == state.rows.cursor, theme, &layout)
     }));
     if state.rows.is_empty() {
         let why = if snapshot.rows.is_empty() { "no rows yet" } else { "no row passes the filter" };

@@ -35,6 +35,8 @@ const SHOWN: &[&str] = &[
     "shmem",
     "kernel",
     "tasks",
+    "open_line",
+    "log_bytes",
     RUNTIME,
     "writeback",
     "slab",
@@ -45,6 +47,7 @@ const SHOWN: &[&str] = &[
     "limit",
     "charged",
     "uncharged",
+    "log_lines",
 ];
 
 /// What the sort keys go through, in the order shown.
@@ -60,6 +63,8 @@ pub const SORTED: &[&str] = &[
     "shmem",
     "kernel",
     "tasks",
+    "open_line",
+    "log_bytes",
     "writeback",
     "slab",
     "sock",
@@ -69,6 +74,7 @@ pub const SORTED: &[&str] = &[
     "limit",
     "charged",
     "uncharged",
+    "log_lines",
     metric::NAME,
 ];
 

@@ -8,14 +8,14 @@ use ratatui::{
 use super::Subject;
 use crate::{
     metric::Unit,
-    view::{host, label, text, unit},
+    view::{host, label, text, tui::page::Page, unit},
 };
 
 /// Less of a name is no name: then the words stand in lines of their own.
 const NAME_LEAST: usize = 24;
 
 pub(super) fn lines(subject: &Subject<'_>) -> Vec<Line<'static>> {
-    let Subject { row, gone, severity, theme, width, .. } = *subject;
+    let Subject { row, gone, severity, page: Page { theme, width }, .. } = *subject;
     let mut words: Vec<(String, Style)> = Vec::new();
     if gone || row.removed.is_some() {
         words.push((String::from("GONE, as last seen"), theme.flag()));

@@ -13,15 +13,19 @@ mod probes;
 mod sites;
 mod title;
 
-use ratatui::text::{Line, Span};
+use std::ops::Deref;
+
+use ratatui::text::Line;
 
 use crate::{
     aggregator::row::{Memory, Row},
     snapshot::Snapshot,
     view::{
         severity::Severity,
-        text,
-        tui::{theme::Theme, trail::Trails},
+        tui::{
+            page::{self, HEAD, Page},
+            trail::Trails,
+        },
     },
 };
 
@@ -33,9 +37,15 @@ pub struct Subject<'a> {
     pub severity: Option<&'a Severity>,
     pub snapshot: &'a Snapshot,
     pub trails: &'a Trails,
-    pub theme: &'a Theme,
-    /// Columns of the screen.
-    pub width: usize,
+    pub page: Page<'a>,
+}
+
+impl<'a> Deref for Subject<'a> {
+    type Target = Page<'a>;
+
+    fn deref(&self) -> &Page<'a> {
+        &self.page
+    }
 }
 
 type Section = fn(&Subject<'_>) -> Vec<Line<'static>>;
@@ -54,41 +64,10 @@ const SECTIONS: &[Section] = &[
 
 /// The pane's lines.
 pub fn lines(subject: &Subject<'_>) -> Vec<Line<'static>> {
-    let mut lines = Vec::new();
-    for section in SECTIONS {
-        let section = section(subject);
-        if !section.is_empty() && !lines.is_empty() {
-            lines.push(Line::default());
-        }
-        lines.extend(section);
-    }
-    lines
+    page::joined(SECTIONS.iter().map(|section| section(subject)))
 }
 
-/// Columns of the word that a line begins with.
-const HEAD: usize = 12;
-
 impl Subject<'_> {
-    fn head(&self, head: &str) -> Span<'static> {
-        Span::styled(text::left(head, HEAD, self.theme.charset), self.theme.title())
-    }
-
-    /// Columns beside the head.
-    fn room(&self) -> usize {
-        self.width.saturating_sub(HEAD).max(8)
-    }
-
-    /// Lines beside a head, which only the first of them has.
-    fn beside(&self, head: &str, lines: Vec<String>) -> Vec<Line<'static>> {
-        let heads = std::iter::once(head).chain(std::iter::repeat(""));
-        heads.zip(lines).map(|(head, line)| Line::from(vec![self.head(head), Span::raw(line)])).collect()
-    }
-
-    /// A sentence beside a head, over as many lines as it takes.
-    fn say(&self, head: &str, what: &str) -> Vec<Line<'static>> {
-        self.beside(head, text::wrap(what, self.room(), self.theme.charset))
-    }
-
     /// What the row holds; of a removed one what it held when it held most.
     fn memory(&self) -> &Memory {
         self.row.removed.as_ref().map_or(&self.row.memory, |removed| &removed.most)

@@ -1,0 +1,104 @@
+//! Evidence of a finding: numbers in order, each with what it is, its unit, and how it is known.
+
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+
+use crate::aggregator::{row::How, stream::Process};
+
+/// A value with its unit; `None` is "not known here".
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    Word(&'static str),
+    Bytes(Option<u64>),
+    /// Bytes, signed.
+    Growth(Option<i64>),
+    /// Bytes a second.
+    Rate(Option<f64>),
+    PerSecond(Option<f64>),
+    Seconds(Option<f64>),
+    Count(Option<u64>),
+    Processes(Vec<Process>),
+}
+
+impl Value {
+    pub fn is_known(&self) -> bool {
+        match self {
+            Value::Word(_) | Value::Processes(_) => true,
+            Value::Bytes(number) | Value::Count(number) => number.is_some(),
+            Value::Growth(number) => number.is_some(),
+            Value::Rate(number) | Value::PerSecond(number) | Value::Seconds(number) => {
+                number.is_some_and(f64::is_finite)
+            }
+        }
+    }
+}
+
+/// One piece of evidence.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fact {
+    /// Its key in JSON.
+    pub key: &'static str,
+    /// The same in a few words, for people.
+    pub says: &'static str,
+    pub value: Value,
+    /// `None`: measured.
+    pub how: Option<How>,
+}
+
+/// What a finding rests on, in the order in which it is told.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Evidence(Vec<Fact>);
+
+impl Evidence {
+    /// With one more measured fact.
+    pub fn with(self, key: &'static str, says: &'static str, value: Value) -> Evidence {
+        self.with_how(key, says, value, None)
+    }
+
+    pub fn with_how(
+        mut self,
+        key: &'static str,
+        says: &'static str,
+        value: Value,
+        how: Option<How>,
+    ) -> Evidence {
+        self.0.push(Fact { key, says, value, how });
+        self
+    }
+
+    pub fn facts(&self) -> &[Fact] {
+        &self.0
+    }
+}
+
+impl Serialize for Evidence {
+    /// An object: a number that is not simply measured has its sibling `<key>_how` behind it.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for fact in &self.0 {
+            map.serialize_entry(fact.key, &fact.value)?;
+            if let Some(how) = fact.how.filter(|_| fact.value.is_known()) {
+                map.serialize_entry(&format!("{}_how", fact.key), &how)?;
+            }
+        }
+        map.end()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_in_order_with_marks_and_nulls() {
+        let evidence = Evidence::default()
+            .with("stream", "stream", Value::Word("stdout"))
+            .with_how("held_bytes", "held", Value::Bytes(Some(7)), Some(How::Inferred))
+            .with_how("daemon_rss", "anonymous memory", Value::Bytes(None), Some(How::Sampled))
+            .with("bytes_per_s", "rate", Value::Rate(Some(f64::NAN)));
+        assert_eq!(
+            serde_json::to_string(&evidence).unwrap(),
+            r#"{"stream":"stdout","held_bytes":7,"held_bytes_how":"inferred","daemon_rss":null,"bytes_per_s":null}"#
+        );
+    }
+}

@@ -1,0 +1,52 @@
+//! Advice that several kinds give.
+
+use crate::resolve::{Container, Runtime, label};
+
+/// How the container is stopped: a command to be pasted, where there is a sure one.
+pub(super) fn stop(container: &Container) -> Option<String> {
+    if let Some(pod) = &container.pod
+        && let Some(namespace) = &container.namespace
+    {
+        return command(&["kubectl", "-n", namespace, "delete", "pod", pod]);
+    }
+    let id = label::short_id(&container.id);
+    match container.runtime {
+        Runtime::Docker => command(&["docker", "stop", id]),
+        Runtime::Podman => command(&["podman", "stop", id]),
+        Runtime::CriO => command(&["crictl", "stop", id]),
+        Runtime::Systemd => command(&["systemctl", "stop", container.cgroup.path.rsplit('/').next()?]),
+        // `ctr` and `nerdctl` want the namespace too; a plain cgroup has nobody who stops it.
+        Runtime::Containerd | Runtime::Cgroup => None,
+    }
+}
+
+/// Words that a shell takes as they are; names are whatever somebody chose, so any other makes no command.
+fn command(words: &[&str]) -> Option<String> {
+    let plain = |word: &str| {
+        !word.is_empty()
+            && !word.starts_with('-')
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:@".contains(&byte))
+    };
+    // The options among the words are our own.
+    words.iter().all(|word| plain(word) || *word == "-n").then(|| format!("$ {}", words.join(" ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::finding::example::container;
+
+    #[test]
+    fn only_names_that_a_shell_takes_as_they_are_make_a_command() {
+        assert_eq!(
+            stop(&container("shop", "web-7", "app")).as_deref(),
+            Some("$ kubectl -n shop delete pod web-7")
+        );
+        for pod in ["$(reboot)", "a b", "--all", "a;b", "a'b", "\u{202e}x", ""] {
+            assert_eq!(stop(&container("shop", pod, "app")), None, "{pod:?}");
+        }
+        let docker = Container { runtime: Runtime::Docker, pod: None, ..container("", "", "web") };
+        let command = stop(&docker).unwrap();
+        assert_eq!(command, format!("$ docker stop {}", &docker.id[..12]));
+    }
+}

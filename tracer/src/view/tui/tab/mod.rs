@@ -1,0 +1,30 @@
+//! What the screen shows one of at a time, each with its table and the detail of an entry.
+
+pub mod logs;
+pub mod memory;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tab {
+    /// Rows by what they hold.
+    #[default]
+    Memory,
+    /// Streams of log lines.
+    Logs,
+}
+
+impl Tab {
+    /// In the order that the key goes through.
+    pub const ALL: [Tab; 2] = [Tab::Memory, Tab::Logs];
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Tab::Memory => "memory",
+            Tab::Logs => "logs",
+        }
+    }
+
+    pub fn next(self) -> Tab {
+        let place = Tab::ALL.iter().position(|tab| *tab == self).unwrap_or(0);
+        Tab::ALL[(place + 1) % Tab::ALL.len()]
+    }
+}
