@@ -153,13 +153,14 @@ impl Scan {
         self.run_slot = self.next_slot;
         self.flush();
         self.flush_small();
-        let used = self.used;
-        if used > 0 && used <= CHUNK as u64 {
-            // A read that fails clears its buffer: what was written does not stay here.
-            // SAFETY: the buffer is as large as a chunk.
-            unsafe {
-                bpf_probe_read_kernel((&raw mut self.buffer).cast(), used as u32, core::ptr::null());
-            }
+        let mut used = self.used;
+        if used > CHUNK as u64 {
+            used = CHUNK as u64;
+        }
+        // A read that fails clears its buffer: what was written does not stay here.
+        // SAFETY: the buffer is as large as a chunk.
+        unsafe {
+            bpf_probe_read_kernel((&raw mut self.buffer).cast(), used as u32, core::ptr::null());
         }
     }
 

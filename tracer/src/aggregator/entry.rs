@@ -7,7 +7,7 @@ use tracer_ebpf::abi::counter::CgroupCount;
 use super::{
     Served,
     kinds::{self, Hierarchical, KINDS, Kind, Part, Sum},
-    row::{How, Memory, Removed, Row, Tasks},
+    row::{How, Log, Memory, Removed, Row, Tasks},
 };
 use crate::{
     event::{More, Stat, page_size},
@@ -80,6 +80,7 @@ pub struct Entry {
     removal: Option<Removal>,
     /// It could not be read: its directory is going away, or gone.
     vanished: bool,
+    pub log: Option<Log>,
     /// The last row, good for as long as nothing moves.
     pub row: Option<Arc<Row>>,
     pub at_rest: bool,
@@ -108,6 +109,7 @@ impl Entry {
             closed: 0,
             removal: None,
             vanished: false,
+            log: None,
             row: None,
             at_rest: false,
         }
@@ -117,6 +119,11 @@ impl Entry {
         self.at_rest &= *self.container == container;
         self.container = Arc::new(container);
         self.provenance = provenance;
+    }
+
+    /// Whether it was made after attach.
+    pub fn born(&self) -> bool {
+        self.born.is_some()
     }
 
     pub fn removed(&self) -> bool {
@@ -212,7 +219,7 @@ impl Entry {
             seconds_to_limit_how: seconds_to_limit.map(|_| How::Inferred),
             charged_per_s: bytes_per_second(count.charged, before.charged),
             uncharged_per_s: bytes_per_second(count.uncharged, before.uncharged),
-            log: None,
+            log: self.log.filter(|_| with.served.logs),
             tasks: Tasks {
                 total: share[Kind::Tasks as usize],
                 blocked: None,

@@ -4,6 +4,7 @@
 mod entry;
 pub mod host;
 mod kinds;
+pub mod log;
 pub mod row;
 pub mod site;
 pub mod stream;
@@ -20,7 +21,7 @@ use self::{
     entry::{Closing, Entry, Limits},
     host::HostState,
     kinds::{KINDS, Kind, Sum},
-    row::Row,
+    row::{Log, Row},
 };
 use crate::{event::Event, resolve::Container};
 
@@ -29,6 +30,7 @@ use crate::{event::Event, resolve::Container};
 pub struct Served {
     pub charges: bool,
     pub tasks: bool,
+    pub logs: bool,
 }
 
 /// All rows, the host, the losses.
@@ -97,6 +99,26 @@ impl Aggregator {
         }
     }
 
+    /// A row's container, to be kept.
+    pub fn shared(&self, id: u64) -> Option<Arc<Container>> {
+        self.entries.get(&id).map(|entry| Arc::clone(&entry.container))
+    }
+
+    /// Whether the row was made after attach.
+    pub fn born(&self, id: u64) -> bool {
+        self.entries.get(&id).is_some_and(Entry::born)
+    }
+
+    /// What the rows logged in this interval; the others logged nothing.
+    pub fn logged(&mut self, rows: &HashMap<u64, Log>) {
+        for (id, entry) in &mut self.entries {
+            let log = rows.get(id).copied().unwrap_or(log::NOTHING);
+            if entry.log.replace(log) != Some(log) {
+                self.awake.insert(*id);
+            }
+        }
+    }
+
     pub fn container(&self, id: u64) -> Option<&Container> {
         self.entries.get(&id).map(|entry| &*entry.container)
     }
@@ -129,12 +151,15 @@ impl Aggregator {
             Event::Lost { what, count } => {
                 self.losses.insert(what, *count);
             }
-            // These concern the tree, the names and the sites.
+            // These concern the tree, the names, the sites and the streams.
             Event::Charged { .. }
             | Event::CgroupMade { .. }
             | Event::CgroupRenamed { .. }
             | Event::CgroupReleased { .. }
             | Event::StreamWritten { .. }
+            | Event::Stream { .. }
+            | Event::Lengths { .. }
+            | Event::Process { .. }
             | Event::TaskMoved { .. } => {}
         }
     }

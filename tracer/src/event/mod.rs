@@ -7,8 +7,12 @@ pub mod counters;
 pub mod decode;
 pub mod procfs;
 pub mod sites;
+pub mod streams;
 
-use tracer_ebpf::abi::counter::CgroupCount;
+use tracer_ebpf::abi::{
+    counter::CgroupCount,
+    line::{Counts, Stream},
+};
 
 /// The kernel's page size that counters are in.
 pub fn page_size() -> u64 {
@@ -45,6 +49,22 @@ pub enum Event {
         id: u64,
         key: u64,
         pid: u32,
+    },
+    /// Totals of one stream since it was first written to.
+    Stream {
+        key: u64,
+        stream: Box<Stream>,
+    },
+    /// Lines of a group of lengths of one stream, likewise.
+    Lengths {
+        key: u64,
+        group: u32,
+        counts: Box<Counts>,
+    },
+    /// What a process that reads streams is and has done.
+    Process {
+        pid: u32,
+        usage: Box<ProcessUsage>,
     },
     /// Totals since attach of one memory cgroup, summed over CPUs.
     Counted {
@@ -110,6 +130,19 @@ pub struct More {
     pub kills_are_local: bool,
     /// CPU periods and throttled periods since the cgroup was made; `None` without a quota.
     pub throttled: Option<(u64, u64)>,
+}
+
+/// One thread group.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProcessUsage {
+    /// Its leader's.
+    pub comm: String,
+    /// `RssAnon`.
+    pub anon: Option<u64>,
+    /// `wchar` of `/proc/PID/io`: bytes that its system calls wrote to anything, but by sendmsg and splice.
+    pub written: Option<u64>,
+    /// Free bytes of the file system that it appends to files of; only when it was asked this time.
+    pub disk_free: Option<u64>,
 }
 
 /// `/proc/meminfo`, and how many memory cgroups the kernel has.

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use super::{DeadCgroups, HostMemory, page_size};
+use super::{DeadCgroups, HostMemory, ProcessUsage, page_size};
 use crate::kernel::cgroup::Layout;
 
 /// `live` is how many memory cgroups have a directory now, the root included.
@@ -53,6 +53,47 @@ fn dead_cgroups(layout: &Layout, live: u64) -> Option<DeadCgroups> {
     let count: u64 =
         all.lines().find_map(|line| line.strip_prefix("memory\t")?.split('\t').nth(1)?.parse().ok())?;
     Some(DeadCgroups::Inferred(count.saturating_sub(live)))
+}
+
+/// What a process is and has done; `None` when it is gone.
+pub fn process(pid: u32) -> Option<ProcessUsage> {
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let number = |text: &str, key: &str| -> Option<u64> {
+        text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
+    };
+    Some(ProcessUsage {
+        comm: comm.trim_end_matches('\n').to_owned(),
+        anon: number(&status, "RssAnon:").and_then(|kib| kib.checked_mul(1024)),
+        written: number(&io, "wchar:"),
+        disk_free: None,
+    })
+}
+
+/// Free bytes of the file system that holds the files which a process appends to, as a logger does: of that with the least.
+/// Only of file systems that no server has to answer for.
+pub fn disk_free(pid: u32) -> Option<u64> {
+    const DESCRIPTORS: usize = 512;
+    const REMOTE: [&str; 9] = ["nfs", "cifs", "smb", "fuse", "ceph", "9p", "gluster", "afs", "virtiofs"];
+    let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).ok()?;
+    let local = |mount: &str| {
+        let line = mounts.lines().find(|line| line.split(' ').next() == Some(mount));
+        let kind = line.and_then(|line| line.split_once(" - "))?.1;
+        Some(!REMOTE.iter().any(|remote| kind.starts_with(remote)))
+    };
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok()?;
+    let appended = entries.flatten().take(DESCRIPTORS).filter_map(|entry| {
+        let name = entry.file_name();
+        let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{}", name.to_str()?)).ok()?;
+        let field = |key: &str| info.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        let flags = u32::from_str_radix(field("flags:")?, 8).ok()?;
+        let link = fs::read_link(entry.path()).ok()?;
+        let is_file = link.starts_with("/") && !link.starts_with("/dev") && !link.starts_with("/proc");
+        (is_file && flags & libc::O_APPEND as u32 != 0 && local(field("mnt_id:")?)?).then(|| entry.path())
+    });
+    let free = appended.filter_map(|path| rustix::fs::statfs(&path).ok());
+    free.map(|stat| stat.f_bavail.saturating_mul(stat.f_bsize as u64)).min()
 }
 
 /// CPU time of this process so far, and its resident set.

@@ -1,9 +1,10 @@
 //! The whole line, and the only place that sees it all: takes in events, lets each part do its share at each
 //! tick, and hands a snapshot to whoever views it.
 //!
-//! `probes` is what is attached, `sites` what is attached for chosen containers only, `rows` what is known of
+//! `probes` is what is attached, `logs` what comes of log lines, `sites` what is attached for chosen containers only, `rows` what is known of
 //! cgroups, `own` what memtrace costs.
 
+mod logs;
 mod own;
 mod probes;
 mod rows;
@@ -18,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tracer_ebpf::abi::failure::Failure;
 
 pub use self::sites::{Chosen, SiteWish};
-use self::{own::Meter, probes::Probes, rows::Rows, sites::Sampler};
+use self::{logs::LogLines, own::Meter, probes::Probes, rows::Rows, sites::Sampler};
 use crate::{
     event::{Event, procfs},
     finding,
@@ -48,7 +49,6 @@ pub struct Options {
 /// How much of log lines is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogWish {
-    Off,
     /// Lines, bytes, the open line, readers.
     Counts,
     /// These, and the length of every line.
@@ -81,6 +81,7 @@ pub struct Pipeline {
     facts: Facts,
     probes: Probes,
     rows: Rows,
+    logs: LogLines,
     sites: Sampler,
     watch: finding::Watch,
     meter: Meter,
@@ -108,11 +109,13 @@ impl Pipeline {
             sites.start(wish, &facts, &options.force, Instant::now())?;
             probes.recount();
         }
+        let logs = LogLines::new(options.logs == LogWish::Lengths);
         Ok(Pipeline {
             options,
             facts,
             probes,
             rows,
+            logs,
             sites,
             watch: finding::Watch::default(),
             meter: Meter::new()?,
@@ -166,7 +169,9 @@ impl Pipeline {
 
     fn drain(&mut self) {
         let events = self.probes.drain();
+        let at = self.started.elapsed();
         for event in &events {
+            self.logs.take_in(event, &mut self.probes, &self.rows, at);
             self.rows.take_in(event);
         }
         if !events.is_empty() {
@@ -225,9 +230,9 @@ impl Pipeline {
             self.rows.forget_departed(now);
             self.probes.retain(|id| self.rows.knows(id));
         }
+        let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
         let tick = self.rows.aggregator.tick(at);
         self.sequence += 1;
-        let logs = None;
         let findings = self.watch.tick(at, logs.as_deref(), &tick.rows);
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.

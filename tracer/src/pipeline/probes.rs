@@ -10,15 +10,15 @@ use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
-use super::Options;
+use super::{LogWish, Options};
 use crate::{
     aggregator::Served,
-    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode},
+    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode, streams::Streams},
     kernel::Facts,
     probe::{
         attach::{Loader, Outcome, Sizes},
         plan::{Wishes, plan},
-        registry::Cost,
+        registry::{Cost, Kind},
     },
 };
 
@@ -29,6 +29,8 @@ const COSTS_AGE: Duration = Duration::from_secs(5);
 pub struct Probes {
     loader: Option<Loader>,
     counters: Option<Counters>,
+    /// Streams of log lines.
+    pub streams: Option<Streams>,
     ring: Option<AsyncFd<RingBuf<MapData>>>,
     log: Option<EbpfLogger<ProbeLog>>,
     outcomes: Vec<Outcome>,
@@ -50,11 +52,13 @@ impl Probes {
         let wishes =
             Wishes { force: options.force.clone(), per_page: options.charges.is_some(), ..Wishes::default() };
         let planned = plan(&facts, &wishes);
-        let sizes = Sizes::new(cgroups, &facts);
+        let lengths = options.logs == LogWish::Lengths;
+        let sizes = Sizes::new(cgroups, &facts).with_logs(lengths);
         let loaded = Loader::load(&facts, sizes, options.probe_log);
         let mut probes = Probes {
             loader: None,
             counters: None,
+            streams: None,
             ring: None,
             log: None,
             outcomes: Vec::new(),
@@ -85,6 +89,10 @@ impl Probes {
                         Some(_) => Outcome::at_rest(planned),
                     });
                 }
+                if probes.serves("log_write") {
+                    let streams = Streams::take(&mut loader.ebpf, lengths);
+                    probes.streams = Some(streams.context("cannot open the maps of log streams")?);
+                }
                 probes.loader = Some(loader);
             }
             // Named by the user, it must be there; else cgroupfs alone still tells who grows.
@@ -103,7 +111,11 @@ impl Probes {
         if let Some(loader) = &mut self.loader {
             loader.rest();
         }
-        self.served = Served { charges: self.serves("charge"), tasks: self.serves("task_life") };
+        self.served = Served {
+            charges: self.serves("charge"),
+            tasks: self.serves("task_life"),
+            logs: self.serves("log_write"),
+        };
         let lost = self.facts.cgroup.blind().map(|lost| format!("cgroups: {lost}"));
         self.lines = lost.into_iter().chain(self.outcomes.iter().map(Outcome::line)).collect();
         self.recount();
@@ -117,6 +129,13 @@ impl Probes {
 
     fn serves(&self, name: &str) -> bool {
         self.outcomes.iter().any(|outcome| outcome.probe.name == name && outcome.chosen.is_some())
+    }
+
+    /// Whether reads are looked at only of processes that were named: where the probe sees every system call.
+    pub fn readers_are_named(&self) -> bool {
+        let chosen = self.outcomes.iter().find(|outcome| outcome.probe.name == "log_write");
+        let kind = chosen.and_then(|outcome| outcome.chosen).map(|alternative| alternative.kind);
+        matches!(kind, Some(Kind::TpBtf | Kind::RawTp | Kind::Tracepoint))
     }
 
     /// Whether new cgroups are told by a probe.

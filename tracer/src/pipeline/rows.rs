@@ -123,6 +123,11 @@ impl Rows {
         departed.row.filter(|row| self.aggregator.container(*row).is_some()).or(departed.above)
     }
 
+    /// Processes directly in a row's cgroup.
+    pub fn processes(&self, row: u64, limit: usize) -> Vec<u32> {
+        self.cgroupfs.processes(row, limit)
+    }
+
     /// Every row that lives, and whose it is.
     pub fn containers(&self) -> impl Iterator<Item = (u64, &Container)> {
         self.tree.rows().filter_map(|id| Some((id, self.aggregator.container(id)?)))

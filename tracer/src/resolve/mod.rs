@@ -5,6 +5,7 @@ pub mod container;
 pub mod label;
 pub mod metadata;
 pub mod stack;
+pub mod stream;
 pub mod tree;
 
 use serde::Serialize;

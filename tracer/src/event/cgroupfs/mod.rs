@@ -159,7 +159,7 @@ impl Cgroupfs {
     }
 
     /// Processes of a cgroup, at most `limit`.
-    pub fn processes(&mut self, id: u64, limit: usize) -> Vec<u32> {
+    pub fn processes(&self, id: u64, limit: usize) -> Vec<u32> {
         let Some(watched) = self.places.get(&id).map(|place| &self.watched[*place]) else {
             return Vec::new();
         };
@@ -168,7 +168,8 @@ impl Cgroupfs {
         else {
             return Vec::new();
         };
-        let text = read(dir, "cgroup.procs", &mut self.buffer).unwrap_or_default();
+        let mut buffer = vec![0; FILE_LIMIT];
+        let text = read(dir, "cgroup.procs", &mut buffer).unwrap_or_default();
         text.lines().filter_map(|line| line.parse().ok()).take(limit).collect()
     }
 
