@@ -111,12 +111,18 @@ fn counts_exactly(way: &Alternative) {
             if stream["first_line_partial"] != false {
                 return Err(format!("it began while memtrace watched: {stream}"));
             }
-            flows(stream, &[], std::process::id())
+            // At the exit of system calls only the reads of known readers are looked at: whom a short stream had may be
+            // found too late.
+            let unseen = way.target.contains("sys_exit") && stream["reader"].is_null();
+            if unseen { Ok(()) } else { flows(stream, &[], std::process::id()) }
         });
         wrong.extend(right.err().map(|why| format!("{}: {why}", cgroup.path)));
     }
     assert!(wrong.is_empty(), "{}:\n{}", way.word(), wrong.join("\n"));
 }
+
+/// At 50 KiB a second it takes four, in which its reader is found wherever memtrace is attached.
+const LASTING: &str = "200k";
 
 #[test]
 fn before_attach_and_afterwards() {
@@ -125,10 +131,13 @@ fn before_attach_and_afterwards() {
         ["midline", "silent", "handed", "named", "inner"].map(|name| top.child(name));
     let known = [&midline, &silent, &handed, &named];
     let writers = [
-        Writer::with(&midline, Job::waiting(&["log-normal", "--writes", "500", "--before", "5000"])),
-        Writer::with(&silent, Job::waiting(&["bimodal", "--writes", "50"])),
-        Writer::with(&handed, Job::waiting(&["blocks", "--length", "64k", "--writes", "5", "--child"])),
-        Writer::by_name(&named, Job::waiting(&["bytes", "--writes", "500"])),
+        Writer::with(
+            &midline,
+            Job::waiting(&["log-normal", "--before", "5000", "--rate", "50k", "--total", LASTING]),
+        ),
+        Writer::with(&silent, Job::waiting(&["bimodal", "--rate", "50k", "--total", LASTING])),
+        Writer::with(&handed, Job::waiting(&["blocks", "--child", "--rate", "50k", "--total", LASTING])),
+        Writer::by_name(&named, Job::waiting(&["bytes", "--rate", "50k", "--total", LASTING])),
     ];
     // What the first one writes at once is in the pipe, or through.
     thread::sleep(Duration::from_millis(if in_vm() { 3000 } else { 300 }));

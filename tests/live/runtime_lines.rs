@@ -103,9 +103,10 @@ fn bare(name: &str, shape: &str) -> Speaker {
     Speaker::new(&known, job, "stdout", |_| (Vec::new(), std::process::id()), container)
 }
 
-const LONG: &str = "bimodal --writes 300";
-const SHORT: &str = "log-normal --writes 2000";
-const BLOCKS: &str = "blocks --length 64k --writes 20";
+// Each takes four seconds, in which its readers are found wherever memtrace is attached.
+const LONG: &str = "bimodal --rate 500k --total 2000k";
+const SHORT: &str = "log-normal --rate 100k --total 400k";
+const BLOCKS: &str = "blocks --length 64k --rate 500k --total 2000k";
 
 #[test]
 fn streams_of_every_runtime() {
