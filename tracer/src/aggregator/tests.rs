@@ -159,7 +159,7 @@ fn counts_are_unknown_without_a_probe_and_exact_with_one() {
     aggregator.tick(Duration::from_secs(1));
     aggregator.apply(&count(150), Some(WEB), Duration::ZERO);
     assert_eq!(row(&aggregator.tick(Duration::from_secs(2)), "/docker/web").charged_per_s, None);
-    aggregator.served = Served { charges: true, tasks: false };
+    aggregator.served = Served { charges: true, ..Served::default() };
     aggregator.apply(&count(160), Some(WEB), Duration::ZERO);
     let tick = aggregator.tick(Duration::from_secs(3));
     let web = row(&tick, "/docker/web");

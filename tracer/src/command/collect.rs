@@ -204,6 +204,7 @@ mod tests {
         runtime.block_on(each(snapshots, |_| panic!("there is none"))).unwrap();
         let (sender, snapshots) = watch::channel(None);
         let snapshot = Snapshot {
+            findings: Vec::new(),
             at: std::time::SystemTime::UNIX_EPOCH,
             sequence: 1,
             interval_s: 1.0,

@@ -14,7 +14,7 @@ use crate::{
         log::{LogState, Owner, by_row},
         stream::{Logs, Role},
     },
-    event::{Event, procfs},
+    event::{Event, procfs, streams::Streams},
     resolve::stream::{Birth, Node, birth, descriptor, has_master, holds, is_namespace_init, processes},
 };
 
@@ -68,6 +68,7 @@ impl LogLines {
     pub fn take_in(&mut self, event: &Event, probes: &mut Probes, rows: &Rows, at: Duration) {
         match event {
             Event::StreamWritten { key, .. } => {
+                let named = probes.readers_are_named();
                 let Some(streams) = &mut probes.streams else { return };
                 streams.told(*key);
                 if !self.state.knows(*key)
@@ -75,6 +76,10 @@ impl LogLines {
                 {
                     self.state.stream(*key, &stream, at);
                     self.identify(*key, &stream, rows);
+                    if named {
+                        // Its readers should be seen from its first bytes on.
+                        self.look_near(streams, &[(*key, stream)]);
+                    }
                 }
             }
             Event::CgroupRemoved { id, .. } => {
@@ -232,7 +237,7 @@ impl LogLines {
     }
 
     /// Where only the reads of named processes are looked at: names those that have a stream which nobody was seen to read.
-    fn search(&mut self, streams: &mut crate::event::streams::Streams, now: Instant) {
+    fn search(&mut self, streams: &mut Streams, now: Instant) {
         let due = |key: &u64| {
             self.searched.get(key).is_none_or(|at| now.saturating_duration_since(*at) >= SEARCH_AGAIN)
         };
@@ -241,43 +246,44 @@ impl LogLines {
         if unread.is_empty() {
             return;
         }
-        let nodes: HashSet<Node> =
-            unread.iter().map(|(_, stream)| Node { dev: stream.dev, ino: stream.ino }).collect();
-        let terminals = unread.iter().any(|(_, stream)| stream.medium == Medium::Pty as u32);
-        let mut missing = nodes.clone();
-        // Those who are near, or have read others.
-        let mut near: Vec<u32> = self.watched.iter().copied().collect();
-        for (_, stream) in &unread {
+        self.look_near(streams, &unread);
+        if self.searched_all.is_some_and(|at| now.saturating_duration_since(at) < SEARCH) {
+            return;
+        }
+        // The writer itself has it, too: who is near does not say that nobody else reads.
+        self.searched_all = Some(now);
+        self.look_at(streams, &unread, processes());
+        self.searched.extend(unread.iter().map(|(key, _)| (*key, now)));
+    }
+
+    /// Those who are near a writer, or have read others.
+    fn look_near(&mut self, streams: &mut Streams, unread: &[(u64, line::Stream)]) {
+        let mut near: HashSet<u32> = self.watched.clone();
+        for (_, stream) in unread {
             let mut up = stream.writer;
             for _ in 0..ANCESTORS {
                 let Some(birth) = birth(up).filter(|birth| birth.parent > 0) else { break };
                 up = birth.parent;
-                near.push(up);
+                near.insert(up);
             }
         }
-        near.sort_unstable();
-        near.dedup();
-        let mut look = |pid: u32, missing: &mut HashSet<Node>| {
-            let held = holds(pid, &nodes);
-            if !held.is_empty() || terminals && has_master(pid) {
+        self.look_at(streams, unread, near.into_iter());
+    }
+
+    fn look_at(
+        &mut self,
+        streams: &mut Streams,
+        unread: &[(u64, line::Stream)],
+        pids: impl Iterator<Item = u32>,
+    ) {
+        let nodes: HashSet<Node> =
+            unread.iter().map(|(_, stream)| Node { dev: stream.dev, ino: stream.ino }).collect();
+        let terminals = unread.iter().any(|(_, stream)| stream.medium == Medium::Pty as u32);
+        for pid in pids {
+            if !holds(pid, &nodes).is_empty() || terminals && has_master(pid) {
                 self.watched.insert(pid);
                 streams.watch_reader(pid);
             }
-            for node in held {
-                missing.remove(&node);
-            }
-        };
-        for pid in near {
-            look(pid, &mut missing);
-        }
-        let rested = self.searched_all.is_none_or(|at| now.saturating_duration_since(at) >= SEARCH);
-        // The writer itself has it, too: who is near does not say that nobody else reads.
-        if rested {
-            self.searched_all = Some(now);
-            for pid in processes() {
-                look(pid, &mut missing);
-            }
-            self.searched.extend(unread.iter().map(|(key, _)| (*key, now)));
         }
     }
 }

@@ -213,6 +213,10 @@ mod tests {
         let bare = Force::parse("fentry").expect("a bare kind");
         let concerned: Vec<&str> =
             PROBES.iter().filter(|probe| bare.concerns(probe)).map(|probe| probe.name).collect();
-        assert_eq!(concerned, ["charge", "charge_site"], "a bare kind speaks of the probes that have it");
+        assert_eq!(
+            concerned,
+            ["charge", "charge_site", "log_write"],
+            "a bare kind speaks of the probes that have it"
+        );
     }
 }
