@@ -283,9 +283,10 @@ impl LogState {
             let kind = match &entry.owner {
                 // The note of a terminal's reader.
                 _ if entry.now.writer == 0 => Kind::Unknown,
-                _ if internal(entry) => Kind::Internal,
                 _ if rooted(entry) => Kind::Log,
+                // Also where a daemon and its shims are in one row, as they are in a unit.
                 _ if relays.contains(&entry.now.writer) => Kind::Edge,
+                _ if internal(entry) => Kind::Internal,
                 Some(owner) if is_container(&owner.container) => Kind::Log,
                 Some(_) if self.reader_row(entry).is_some() => Kind::Log,
                 _ => Kind::Unknown,
