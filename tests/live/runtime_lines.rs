@@ -95,12 +95,13 @@ fn by_ctr(id: &str, shape: &str) -> Speaker {
     Speaker::new(&known, job, "stdout", |known| (vec![known.shim()], client), started)
 }
 
-/// Of a runtime without a daemon: whoever started it reads.
+/// Of a runtime without a daemon: whoever started it reads, from the container itself or, by runc, from runc.
 fn bare(name: &str, shape: &str) -> Speaker {
     let job = contained(shape);
     let container = crun::run(&Wanted { name, words: &job.words(), ..Wanted::default() });
     let known = container.clone();
-    Speaker::new(&known, job, "stdout", |_| (Vec::new(), std::process::id()), container)
+    let relays = if in_vm() { Vec::new() } else { vec![container.client()] };
+    Speaker::new(&known, job, "stdout", |_| (relays, std::process::id()), container)
 }
 
 // Each takes four seconds, in which its readers are found wherever memtrace is attached.
