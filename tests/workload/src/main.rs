@@ -7,6 +7,7 @@ mod cgroups;
 mod cli;
 mod file;
 mod idle;
+mod lines;
 mod log;
 mod mapping;
 mod pace;
