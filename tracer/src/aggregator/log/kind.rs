@@ -41,7 +41,7 @@ impl LogState {
                 _ if rooted(entry) => Kind::Log,
                 _ if relays.contains(&entry.now.writer) => Kind::Edge,
                 _ if self.is_internal(entry) => Kind::Internal,
-                Some(owner) if is_container(&owner.container) => Kind::Log,
+                Some(owner) if owner.aside => Kind::Unknown,
                 Some(_) if self.reader_row(entry).is_some() => Kind::Log,
                 _ => Kind::Unknown,
             };
@@ -73,6 +73,6 @@ impl LogState {
     }
 }
 
-fn is_container(container: &Container) -> bool {
+pub fn is_container(container: &Container) -> bool {
     !matches!(container.runtime, Runtime::Systemd | Runtime::Cgroup)
 }
