@@ -16,7 +16,7 @@ use crate::driver::{
 };
 
 /// Name of a cgroup, words for its writer, and how often it writes.
-pub type Scene = (&'static str, &'static str, u64);
+type Scene = (&'static str, &'static str, u64);
 
 const SCENES: &[Scene] = &[
     ("fixed", "fixed --length 80", 20_000),
@@ -47,23 +47,23 @@ const WITHOUT_LOOPS: &[Scene] = &[
     ("partial", "blocks --length 200001 --by nonblocking", 8),
 ];
 
-pub fn scenes(bounded: bool) -> Vec<Scene> {
+fn scenes(bounded: bool) -> Vec<Scene> {
     let whole = if bounded { WITHOUT_LOOPS } else { WHOLE };
     SCENES.iter().chain(whole).copied().collect()
 }
 
 /// A writer in a cgroup of its own.
-pub struct Wrote {
+struct Wrote {
     // Fields go in this order, and a cgroup only without its process.
-    pub writer: Writer,
-    pub cgroup: Made,
+    writer: Writer,
+    cgroup: Made,
 }
 
 fn words<'a>(scene: &'a Scene, writes: &'a str) -> Vec<&'a str> {
     scene.1.split(' ').chain(["--writes", writes]).collect()
 }
 
-pub fn start(top: &Made, scene: &Scene) -> Wrote {
+fn start(top: &Made, scene: &Scene) -> Wrote {
     // Emulated, each takes its time; those of few writes test what a write may be.
     let writes = if in_vm() && scene.2 > 20 { scene.2 / 4 } else { scene.2 };
     let cgroup = top.child(scene.0);
@@ -220,7 +220,7 @@ fn keeps_no_word(way: &Alternative) {
     lines.stop();
 }
 
-pub fn holds(bytes: &[u8], word: &[u8]) -> bool {
+fn holds(bytes: &[u8], word: &[u8]) -> bool {
     // Most of a map is empty: an optimiser would not be needed.
     let (first, rest) = word.split_first().expect("a word");
     let mut left = bytes;

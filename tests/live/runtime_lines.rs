@@ -163,3 +163,22 @@ fn streams_without_a_daemon() {
     let wrong = [early.wrong(&told, true), late.wrong(&told, false)];
     assert_eq!(wrong, [None, None]);
 }
+
+/// What commands of a container pipe to each other, and what a runtime's own processes say before they become the
+/// container, is nobody's log.
+#[test]
+fn what_stays_inside_is_no_stream() {
+    if in_vm() {
+        return skip("what_stays_inside_is_no_stream", "the emulated machine has no docker");
+    }
+    let container = docker().run(&Wanted { name: "inside", words: &["idle"], ..Wanted::default() }, &[]);
+    container.done();
+    let mut lines = Lines::start(&[]);
+    let script = "left=20; while [ $left -gt 0 ]; do \
+                  /bin/workload lines log-normal --writes 50 2>&1 | /bin/busybox cat >/dev/null; \
+                  left=$((left - 1)); done";
+    docker().ask(&["exec", &container.id, "sh", "-c", script]);
+    let told = lines.told();
+    lines.stop();
+    assert!(told.of(&container.cgroup).is_empty(), "{:?}", told.of(&container.cgroup));
+}

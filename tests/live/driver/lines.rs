@@ -31,7 +31,7 @@ pub struct Told(Value);
 impl Lines {
     /// With its probes attached.
     pub fn start(words: &[&str]) -> Lines {
-        let mut command = memtrace::command(&["lines", "--json", "-i", "0.5"]);
+        let mut command = memtrace::command(&["lines", "--json", "-i", "0.3"]);
         let mut memtrace = Memtrace::spawn_as("lines", command.args(words));
         memtrace.next();
         Lines(memtrace)
