@@ -15,7 +15,10 @@ use crate::{
         stream::{Logs, Role},
     },
     event::{Event, procfs, streams::Streams},
-    resolve::stream::{Birth, Node, birth, descriptor, has_master, holds, is_namespace_init, processes},
+    resolve::{
+        Runtime,
+        stream::{Birth, Node, birth, descriptor, has_master, holds, is_namespace_init, processes, socket},
+    },
 };
 
 /// Processes of a row that are asked when they began.
@@ -26,6 +29,11 @@ const ANCESTORS: usize = 4;
 const SEARCH: Duration = Duration::from_secs(2);
 /// and for a stream that nobody was found to read no more often than this.
 const SEARCH_AGAIN: Duration = Duration::from_secs(15);
+/// A container has begun to run its own program by then.
+const SETTLED: Duration = Duration::from_secs(3);
+/// Between two ticks new streams are identified for so long, and at each tick; the rest waits.
+const HURRY: Duration = Duration::from_millis(50);
+const IDENTIFYING: Duration = Duration::from_millis(50);
 /// From this rate on, in bytes per second, it is asked how much room the reader's disk has.
 const FLOOD: f64 = 4e6;
 
@@ -39,6 +47,10 @@ pub struct LogLines {
     searched_all: Option<Instant>,
     /// Readers known to the kernel side.
     watched: HashSet<u32>,
+    /// Looks at a row's first process for sockets, and when the next is due.
+    looked: HashMap<u64, (u32, Instant)>,
+    /// What identifying streams between ticks took since the last.
+    hurried: Duration,
     last: Logs,
     overflowed: u64,
 }
@@ -59,6 +71,8 @@ impl LogLines {
             searched: HashMap::new(),
             searched_all: None,
             watched: HashSet::new(),
+            looked: HashMap::new(),
+            hurried: Duration::ZERO,
             last: Logs::default(),
             overflowed: 0,
         }
@@ -71,16 +85,20 @@ impl LogLines {
                 let named = probes.readers_are_named();
                 let Some(streams) = &mut probes.streams else { return };
                 streams.told(*key);
-                if !self.state.knows(*key)
-                    && let Some(stream) = streams.stream(*key)
-                {
-                    self.state.stream(*key, &stream, at);
+                if self.state.knows(*key) || self.hurried > HURRY {
+                    return;
+                }
+                let Some(stream) = streams.stream(*key) else { return };
+                let start = Instant::now();
+                self.state.stream(*key, &stream, at);
+                if !is_internal(&stream) {
                     self.identify(*key, &stream, rows);
                     if named {
                         // Its readers should be seen from its first bytes on.
                         self.look_near(streams, &[(*key, stream)]);
                     }
                 }
+                self.hurried += start.elapsed();
             }
             Event::CgroupRemoved { id, .. } => {
                 // What its last processes wrote is read before the kernel forgets it.
@@ -122,6 +140,7 @@ impl LogLines {
         at: Duration,
         now: Instant,
     ) -> Option<Logs> {
+        self.look_for_sockets(probes, rows, now);
         let named = probes.readers_are_named();
         // Where no event told of their end.
         let ended: Vec<u64> =
@@ -137,16 +156,24 @@ impl LogLines {
         let mut events = Vec::new();
         streams.read(&mut events);
         self.count(&events, at);
+        let start = Instant::now();
+        self.hurried = Duration::ZERO;
         let mut reading = HashSet::new();
         for event in &events {
             let Event::Stream { key, stream } = event else { continue };
             let row = rows.row_of(stream.writer_cgroup);
             let owned = self.state.owner(*key).map(|owner| (owner.row, owner.role.is_some()));
-            if stream.writer != 0 && owned.is_none_or(|(owned, by_role)| !by_role && Some(owned) != row) {
+            let unowned = stream.writer != 0 && !is_internal(stream);
+            if unowned
+                && start.elapsed() < IDENTIFYING
+                && owned.is_none_or(|(owned, by_role)| !by_role && Some(owned) != row)
+            {
                 self.identify(*key, stream, rows);
             }
             if stream.reader != 0 {
-                reading.insert(stream.reader);
+                if !is_internal(stream) {
+                    reading.insert(stream.reader);
+                }
                 self.state.read_in(*key, rows.row_of(stream.reader_cgroup));
             }
         }
@@ -166,6 +193,28 @@ impl LogLines {
         rows.aggregator.logged(&by_row(&logs));
         self.last = logs.clone();
         Some(logs)
+    }
+
+    /// Sockets that are a first process's output: nothing tells of writes to a socket that is no stream yet.
+    fn look_for_sockets(&mut self, probes: &mut Probes, rows: &Rows, now: Instant) {
+        let Some(streams) = &mut probes.streams else { return };
+        let mut first = false;
+        for (row, container) in rows.containers() {
+            let looks = self.looked.entry(row).or_insert((0, now));
+            // At once, and once more when it has surely begun.
+            if container.runtime == Runtime::Systemd || looks.0 > 1 || looks.1 > now {
+                continue;
+            }
+            *looks = (looks.0 + 1, now + SETTLED);
+            let Some(init) = first_of(row, None, rows) else { continue };
+            for node in [1, 2].into_iter().filter_map(|number| socket(init.pid, number)) {
+                first |= streams.add_socket(node.dev, node.ino);
+            }
+        }
+        self.looked.retain(|row, _| rows.aggregator.container(*row).is_some());
+        if first {
+            probes.attach_late();
+        }
     }
 
     /// What the readers of streams that moved are, and the last readers have done.
@@ -230,7 +279,7 @@ impl LogLines {
         if known.is_some_and(|init| init.looked.elapsed() < Duration::from_secs(1)) {
             return None;
         }
-        let init = first_of(row, stream.writer, rows)?;
+        let init = first_of(row, Some(stream.writer), rows)?;
         let role = matching(&init);
         self.inits.insert(row, init);
         role
@@ -288,24 +337,32 @@ impl LogLines {
     }
 }
 
+/// What processes of one cgroup say to each other is nobody's log: most of the pipes of a host that builds or runs scripts.
+fn is_internal(stream: &line::Stream) -> bool {
+    stream.reader != 0 && stream.reader_cgroup == stream.writer_cgroup
+}
+
 /// The first process of a row: the init of its process namespace, else the one that began first.
-fn first_of(row: u64, writer: u32, rows: &Rows) -> Option<Init> {
+fn first_of(row: u64, writer: Option<u32>, rows: &Rows) -> Option<Init> {
     let mut members = rows.processes(row, MEMBERS);
     if members.is_empty() {
-        members.push(writer);
+        members.extend(writer);
     }
     let mut top = writer;
     for _ in 0..ANCESTORS {
-        if is_namespace_init(top) {
-            members = vec![top];
+        let Some(pid) = top else { break };
+        if is_namespace_init(pid) {
+            members = vec![pid];
             break;
         }
-        match birth(top).filter(|birth| birth.parent > 1) {
-            Some(birth) => top = birth.parent,
-            None => break,
-        }
+        top = birth(pid).map(|birth| birth.parent).filter(|parent| *parent > 1);
     }
     let born = members.iter().filter_map(|pid| Some((birth(*pid)?, *pid)));
     let (birth, pid) = born.min_by_key(|(birth, pid)| (birth.start, *pid))?;
-    Some(Init { pid, birth, streams: [descriptor(pid, 1), descriptor(pid, 2)], looked: Instant::now() })
+    Some(Init {
+        pid,
+        birth,
+        streams: [1, 2].map(|number| descriptor(pid, number).or_else(|| socket(pid, number))),
+        looked: Instant::now(),
+    })
 }
