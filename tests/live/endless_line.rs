@@ -87,9 +87,17 @@ fn serious(findings: &[Value]) -> Vec<&Value> {
     findings.iter().filter(|finding| finding["severity"] != "info").collect()
 }
 
-/// One finding, of this container and this daemon, with numbers that are true.
-fn told(findings: &[Value], endless: &Endless, daemon: u32, rate: f64, written: u64, growth: u64) {
-    let serious = serious(findings);
+/// Watches one that has been at it for some time. One finding, of this container and this daemon, with numbers that are
+/// true.
+fn found(endless: &Endless, daemon: u32, seconds: f64) {
+    let (before, start) = endless.written();
+    let held = anon(daemon);
+    let findings = diagnose(&seconds.to_string());
+    let (after, end) = endless.written();
+    let (written, growth) = (after - before, anon(daemon).saturating_sub(held));
+    let rate = written as f64 / (end - start).as_secs_f64();
+    println!("{rate:.0} bytes a second, {written} written, the daemon grew by {growth}");
+    let serious = serious(&findings);
     let [finding] = serious[..] else { panic!("not one finding, but {serious:#?}") };
     println!("{finding:#}");
     assert_eq!((&finding["id"].is_string(), &finding["kind"]), (&true, &"unterminated-line".into()));
@@ -100,30 +108,18 @@ fn told(findings: &[Value], endless: &Endless, daemon: u32, rate: f64, written: 
     let number = |key: &str| evidence[key].as_f64().unwrap_or_else(|| panic!("no {key}: {evidence}"));
     assert_eq!(evidence["stream"], "stdout");
     assert!((number("bytes_per_s") / rate - 1.0).abs() < 0.05, "{rate} bytes a second: {evidence}");
-    // Seen is what was written since attach, and that is most of what was written while it ran.
+    // Seen is what was written since attach; before and after that memtrace starts and ends.
     let open = number("open_line_bytes");
-    assert!(open > 0.8 * written as f64, "{written} were written meanwhile: {evidence}");
+    assert!(open > 0.9 * rate * seconds && open <= written as f64, "{written} were written: {evidence}");
     assert!(number("held_bytes") > open / 2.0, "{evidence}");
     assert!(number("daemon_growth") > number("held_bytes") / 2.0, "{evidence}");
-    assert!((number("daemon_growth") - growth as f64).abs() < growth as f64 * 0.4, "{growth}: {evidence}");
+    assert!(number("daemon_growth") <= growth as f64 * 1.1, "it grew by {growth}: {evidence}");
     let summary = finding["summary"].as_str().expect("a sentence");
     for word in [endless.known.pod.as_deref().expect("it has one"), &comm(daemon)] {
         assert!(summary.contains(word), "{summary}");
     }
     let advice = finding["advice"].to_string();
     assert!(advice.contains("max_container_log_line_size"), "{advice}");
-}
-
-/// Watches one that has been at it for some seconds, and checks what is found.
-fn found(endless: &Endless, daemon: u32, seconds: &str) {
-    let (before, start) = endless.written();
-    let held = anon(daemon);
-    let findings = diagnose(seconds);
-    let (after, end) = endless.written();
-    let rate = (after - before) as f64 / (end - start).as_secs_f64();
-    let (written, growth) = (after - before, anon(daemon).saturating_sub(held));
-    println!("{rate:.0} bytes a second, {written} written, the daemon grew by {growth}");
-    told(&findings, endless, daemon, rate, written, growth);
 }
 
 #[test]
@@ -136,7 +132,7 @@ fn an_endless_line_is_found() {
     let innocent: Vec<Innocent> = (0..5).map(|at| Innocent::start(&containerd, at)).collect();
     let endless = Endless::start(&containerd, "50M");
     thread::sleep(Duration::from_secs(10));
-    found(&endless, containerd.pid(), "10");
+    found(&endless, containerd.pid(), 10.0);
     drop(endless);
     println!("{} pods beside it, such as {:?}", innocent.len(), innocent[0].pod.own.pod);
 }
@@ -162,6 +158,6 @@ fn what_it_is_called_does_not_matter_and_cut_lines_are_none() {
     assert_eq!(comm(crane.pid()), "crane");
     let endless = Endless::start(&crane, "40M");
     thread::sleep(Duration::from_secs(3));
-    found(&endless, crane.pid(), "5");
+    found(&endless, crane.pid(), 5.0);
     assert!(anon(crane.pid()) > 100 * MIB);
 }

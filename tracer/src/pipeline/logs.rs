@@ -11,13 +11,16 @@ use tracer_ebpf::abi::line::{self, Medium};
 use super::{probes::Probes, rows::Rows};
 use crate::{
     aggregator::{
-        log::{LogState, Owner, by_row},
+        log::{LogState, Owner, by_row, is_container},
         stream::{Logs, Role},
     },
     event::{Event, procfs, streams::Streams},
     resolve::{
         Runtime,
-        stream::{Birth, Node, birth, descriptor, has_master, holds, is_namespace_init, processes, socket},
+        stream::{
+            Birth, Node, birth, descriptor, has_master, holds, is_namespace_init, memory_cgroup, processes,
+            socket,
+        },
     },
 };
 
@@ -254,8 +257,17 @@ impl LogLines {
         let Some(container) = rows.aggregator.shared(row) else { return };
         let node = Node { dev: stream.dev, ino: stream.ino };
         let born = rows.aggregator.born(row);
-        let role = self.role(row, node, stream, rows);
-        self.state.own(key, Owner { row, container, role, born });
+        let mut role = self.role(row, node, stream, rows);
+        let mut aside = false;
+        if role.is_none() && is_container(&container) {
+            // One that is gone may have had it.
+            aside = birth(stream.writer).is_some()
+                && ![1, 2].into_iter().any(|number| descriptor(stream.writer, number) == Some(node));
+            // What its processes pipe to each other stays inside.
+            let outside = !aside && self.is_had_outside(row, &container.cgroup.path, stream);
+            role = outside.then_some(Role::Other);
+        }
+        self.state.own(key, Owner { row, container, role, aside, born });
         if !born && let Some(written) = procfs::process(stream.writer).and_then(|usage| usage.written) {
             self.state.bound_before(key, written.saturating_sub(stream.bytes));
         }
@@ -309,14 +321,25 @@ impl LogLines {
     fn look_near(&mut self, streams: &mut Streams, unread: &[(u64, line::Stream)]) {
         let mut near: HashSet<u32> = self.watched.clone();
         for (_, stream) in unread {
-            let mut up = stream.writer;
-            for _ in 0..ANCESTORS {
-                let Some(birth) = birth(up).filter(|birth| birth.parent > 0) else { break };
-                up = birth.parent;
-                near.insert(up);
-            }
+            near.extend(ancestors(stream.writer));
         }
         self.look_at(streams, unread, near.into_iter());
+    }
+
+    /// Whether somebody near who is in no cgroup below this path has the stream, or the master of its terminal.
+    fn is_had_outside(&self, row: u64, path: &str, stream: &line::Stream) -> bool {
+        let node = HashSet::from([Node { dev: stream.dev, ino: stream.ino }]);
+        let inside =
+            |at: &str| at.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        let terminal = stream.medium == Medium::Pty as u32;
+        // Of a writer that is gone no parent is known, but that of its container's first process is.
+        let first = self.inits.get(&row).map(|init| init.pid);
+        let mut near: HashSet<u32> = self.watched.clone();
+        near.extend([Some(stream.writer), first].into_iter().flatten().flat_map(ancestors));
+        near.into_iter().any(|pid| {
+            (!holds(pid, &node).is_empty() || terminal && has_master(pid))
+                && memory_cgroup(pid).is_some_and(|at| !inside(&at))
+        })
     }
 
     fn look_at(
@@ -340,6 +363,18 @@ impl LogLines {
 /// What processes of one cgroup say to each other is nobody's log: most of the pipes of a host that builds or runs scripts.
 fn is_internal(stream: &line::Stream) -> bool {
     stream.reader != 0 && stream.reader_cgroup == stream.writer_cgroup
+}
+
+/// Parents of a process, the nearest first.
+fn ancestors(pid: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut up = pid;
+    for _ in 0..ANCESTORS {
+        let Some(birth) = birth(up).filter(|birth| birth.parent > 0) else { break };
+        up = birth.parent;
+        found.push(up);
+    }
+    found
 }
 
 /// The first process of a row: the init of its process namespace, else the one that began first.

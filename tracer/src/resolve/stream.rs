@@ -67,6 +67,23 @@ pub fn processes() -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
+/// The path of the memory cgroup that a process is in.
+pub fn memory_cgroup(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let mut found = None;
+    for line in text.lines() {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        if controllers.split(',').any(|controller| controller == "memory") {
+            return Some(path.to_owned());
+        }
+        // Of version 2, which has the controller where version 1 has not.
+        if controllers.is_empty() {
+            found = Some(path.to_owned());
+        }
+    }
+    found
+}
+
 /// What `/proc/PID/stat` tells of a process's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Birth {

@@ -42,7 +42,7 @@ impl LogState {
                 // Also where a daemon and its shims are in one row, as they are in a unit.
                 _ if relays.contains(&entry.now.writer) => Kind::Edge,
                 _ if self.is_internal(entry) => Kind::Internal,
-                Some(owner) if is_container(&owner.container) => Kind::Log,
+                Some(owner) if owner.aside => Kind::Unknown,
                 Some(_) if self.reader_row(entry).is_some() => Kind::Log,
                 _ => Kind::Unknown,
             };
@@ -76,6 +76,6 @@ impl LogState {
     }
 }
 
-fn is_container(container: &Container) -> bool {
+pub fn is_container(container: &Container) -> bool {
     !matches!(container.runtime, Runtime::Systemd | Runtime::Cgroup)
 }

@@ -16,6 +16,7 @@ use std::{
 use tracer_ebpf::abi::line::{self, Counts, Medium};
 
 use self::kind::Kind;
+pub use self::kind::is_container;
 use super::{
     row::Log,
     stream::{Lengths, Logs, Role, Stream},
@@ -36,6 +37,9 @@ pub struct Owner {
     pub container: Arc<Container>,
     /// What it is to the row's first process; `None`: nothing, or that could not be asked.
     pub role: Option<Role>,
+    /// Its writer has it neither as standard output nor as standard error: what a runtime says to itself before it becomes
+    /// the container.
+    pub aside: bool,
     /// It began after attach, so that its first line was seen whole.
     pub born: bool,
 }

@@ -59,7 +59,8 @@ impl Scene {
         self.state.stream(key, &now, Duration::from_secs(self.now));
         let (row, runtime, role) = owner;
         if !self.state.knows(key) || self.state.owner(key).is_none() {
-            self.state.own(key, Owner { row, container: container(row, runtime), role, born: false });
+            self.state
+                .own(key, Owner { row, container: container(row, runtime), role, aside: false, born: false });
         }
         self.state.read_in(key, reader_row);
     }
@@ -181,10 +182,12 @@ fn a_session_beside_the_first_process_is_other() {
 }
 
 #[test]
-fn a_stream_without_a_reader_is_listed_for_a_container_only() {
+fn a_stream_without_a_reader_is_listed_where_somebody_outside_has_it() {
     let mut scene = Scene::new();
-    scene.write(1, stream(100, 0, 10, 0, 0), (CONTAINER, Runtime::Docker, None), None);
-    scene.write(2, stream(101, 0, 10, 0, 0), OF_UNIT, None);
+    scene.write(1, stream(100, 0, 10, 0, 0), (CONTAINER, Runtime::Docker, Some(Role::Other)), None);
+    // A pipe between two commands of a container, which are gone.
+    scene.write(2, stream(101, 0, 10, 0, 0), (CONTAINER, Runtime::Docker, None), None);
+    scene.write(3, stream(101, 0, 10, 0, 0), OF_UNIT, None);
     let logs = scene.tick();
     assert_eq!(logs.streams.iter().map(|stream| stream.id).collect::<Vec<_>>(), [1]);
     assert!(logs.streams[0].hops.is_empty());
