@@ -120,6 +120,16 @@ impl Streams {
         }
     }
 
+    /// Of these alone: bits of those that are gone are others' soon.
+    pub fn watch_only(&mut self, pids: &HashSet<u32>) {
+        self.bits = [0; READER_WORDS];
+        for pid in pids {
+            let bit = *pid as usize % (READER_WORDS * 64);
+            self.bits[bit / 64] |= 1 << (bit % 64);
+        }
+        let _ = self.readers.set(0, self.bits, 0);
+    }
+
     /// Reads of this thread group matter, where every read of the host comes by.
     pub fn watch_reader(&mut self, pid: u32) {
         let bit = pid as usize % (READER_WORDS * 64);
