@@ -26,6 +26,7 @@ const MODE_AGE: u64 = 64;
 pub enum Place {
     Pipe = 0,
     Terminal = 1,
+    Socket = 2,
 }
 
 /// How a program does what kernels do differently.
@@ -54,6 +55,8 @@ pub fn written<K: Kernel>(node: Node) -> Option<(u64, *mut Stream)> {
     let key = key(node.dev, node.ino, cgroup);
     let stream = match STREAMS.get_ptr_mut(key) {
         Some(stream) => stream,
+        // User space says which sockets are.
+        None if node.medium == Medium::Socket => return None,
         None => made(key, node)?,
     };
     // SAFETY: a valid map value; who wrote last is for the last writer to say.

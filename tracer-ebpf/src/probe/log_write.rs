@@ -10,7 +10,7 @@ use core::marker::PhantomData;
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel, bpf_probe_read_user},
     macros::{btf_tracepoint, fexit, kprobe, kretprobe, raw_tracepoint, tracepoint},
     maps::ProgramArray,
     programs::{
@@ -24,7 +24,7 @@ use crate::{
     access::{Access, Direct, Probed},
     atomic::{Fetching, Plain},
     emit::lose,
-    file::{Current, Node, Typed, Untyped, node},
+    file::{Current, Node, Typed, Untyped, node, sockets},
     globals::{has, number, syscall},
     line::{self, Kernel, Place, commit, passed, place, scans, unseen, written},
     maps::{GO_ON_BTF, GO_ON_FEXIT, GO_ON_KPROBE, GO_ON_RAW, GO_ON_TP, LOG_FLIGHT, LOG_READERS, STREAMS},
@@ -222,7 +222,10 @@ fn exited<K: Kernel>(registers: impl Registers, result: i64) -> Option<Work> {
     let bytes = result as u64;
     let call = registers.number();
     let is = |one| call == syscall(one);
-    let writes = is(Call::Write) || is(Call::Writev) || is(Call::Pwritev2);
+    let writes = is(Call::Write)
+        || is(Call::Writev)
+        || is(Call::Pwritev2)
+        || (is(Call::Sendto) || is(Call::Sendmsg)) && sockets();
     let reads = is(Call::Read) || is(Call::Readv) || is(Call::Preadv2);
     let moves = is(Call::Splice) || is(Call::Tee) || is(Call::Sendfile) || is(Call::Vmsplice);
     if !(writes || moves || reads && watched()) || compat::<K::Current>() {
@@ -232,11 +235,15 @@ fn exited<K: Kernel>(registers: impl Registers, result: i64) -> Option<Work> {
     if writes {
         let node = K::Current::node(first & DESCRIPTOR, false)?;
         return wrote::<K>(node, bytes, || {
-            Some(if is(Call::Write) {
-                At::Buffer(second)
-            } else {
-                At::Segments { at: second, user: 1, skip: 0 }
-            })
+            if is(Call::Write) || is(Call::Sendto) {
+                return Some(At::Buffer(second));
+            }
+            let mut at = second;
+            if is(Call::Sendmsg) {
+                // SAFETY: `msg_iov` of the task's `struct msghdr`, whose layout is the system's interface.
+                at = unsafe { bpf_probe_read_user((second + MSG_IOV) as *const u64) }.ok()?;
+            }
+            Some(At::Segments { at, user: 1, skip: 0 })
         });
     }
     if reads {
@@ -263,6 +270,9 @@ fn exited<K: Kernel>(registers: impl Registers, result: i64) -> Option<Work> {
     }
     None
 }
+
+/// Offset of `msg_iov` in the `struct msghdr` of 64-bit tasks.
+const MSG_IOV: u64 = 16;
 
 /// A descriptor is an `int`.
 const DESCRIPTOR: u64 = 0xffff_ffff;
@@ -319,6 +329,7 @@ fn entered(ctx: &TracePointContext) {
         let moves = is(Call::Write)
             || is(Call::Writev)
             || is(Call::Pwritev2)
+            || (is(Call::Sendto) || is(Call::Sendmsg)) && sockets()
             || is(Call::Splice)
             || is(Call::Tee)
             || is(Call::Sendfile)
@@ -343,6 +354,7 @@ enum Flight {
     Terminal = 2,
     Read = 3,
     Splice = 4,
+    Socket = 5,
 }
 
 #[inline(always)]
@@ -417,6 +429,19 @@ fn file_written<K: Kernel, A: Access>(kiocb: u64, iterator: u64, result: i64) ->
     wrote::<K>(node::<A>(file, false)?, bytes, || gone_over(iterator, bytes))
 }
 
+/// `int unix_stream_sendmsg(struct socket *, struct msghdr *, size_t)` has returned.
+#[inline(always)]
+fn socket_written<K: Kernel, A: Access>(socket: u64, message: u64, result: i64) -> Option<Work> {
+    if result <= 0 || !sockets() {
+        return None;
+    }
+    // SAFETY: a field of `socket`.
+    let file = unsafe { A::word(socket + u64::from(number(Symbol::SocketFile))) };
+    let bytes = result as u64;
+    let iterator = message + u64::from(number(Symbol::MsghdrIter));
+    wrote::<K>(node::<A>(file, false)?, bytes, || gone_over(iterator, bytes))
+}
+
 #[inline(always)]
 fn file_read<K: Kernel, A: Access>(kiocb: u64, result: i64) {
     if result > 0 {
@@ -458,7 +483,7 @@ fn descriptor_moved<K: Kernel>(descriptor: u64, result: i64) {
 }
 
 macro_rules! returns {
-    ($($kernel:ident: $pipe:ident $tty:ident $pipe_read:ident $tty_read:ident $tty_read_4:ident $splice:ident $tee:ident $sendfile:ident $vmsplice:ident;)+) => {
+    ($($kernel:ident: $pipe:ident $tty:ident $pipe_read:ident $tty_read:ident $tty_read_4:ident $splice:ident $tee:ident $sendfile:ident $vmsplice:ident $socket:ident;)+) => {
         $(
             #[fexit]
             #[inline(always)]
@@ -507,6 +532,14 @@ macro_rules! returns {
                 descriptor_moved::<$kernel>(ctx.arg(0), ctx.arg(5));
                 0
             }
+            #[fexit]
+            #[inline(always)]
+            pub fn $socket(ctx: FExitContext) -> i32 {
+                let program = Program { ctx: &ctx, place: Place::Socket, go_on: &GO_ON_FEXIT };
+                // An `int`: the upper half of the slot says nothing.
+                let result = i64::from(ctx.arg::<u64>(3) as i32);
+                program.run::<$kernel>(|| socket_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), result))
+            }
             /// The system call itself, of one argument: its registers.
             #[fexit]
             pub fn $vmsplice(ctx: FExitContext) -> i32 {
@@ -519,12 +552,12 @@ macro_rules! returns {
 }
 
 returns! {
-    Looping: lw_pipe_fx lw_tty_fx lr_pipe_fx lr_tty_fx lr_tty4_fx lw_splice_fx lw_tee_fx lw_sendfile_fx lw_vmsplice_fx;
-    Bounded: lw_pipe_fxb lw_tty_fxb lr_pipe_fxb lr_tty_fxb lr_tty4_fxb lw_splice_fxb lw_tee_fxb lw_sendfil_fxb lw_vmsplic_fxb;
+    Looping: lw_pipe_fx lw_tty_fx lr_pipe_fx lr_tty_fx lr_tty4_fx lw_splice_fx lw_tee_fx lw_sendfile_fx lw_vmsplice_fx lw_sock_fx;
+    Bounded: lw_pipe_fxb lw_tty_fxb lr_pipe_fxb lr_tty_fxb lr_tty4_fxb lw_splice_fxb lw_tee_fxb lw_sendfil_fxb lw_vmsplic_fxb lw_sock_fxb;
 }
 
 macro_rules! probes {
-    ($($kernel:ident: $pipe_k:ident $pipe_r:ident $tty_k:ident $tty_r:ident $read_k:ident $read_r:ident $tread_k:ident $tread_r:ident $splice_k:ident $splice_r:ident $tee_k:ident $tee_r:ident $send_k:ident $send_r:ident $vms_k:ident $vms_r:ident;)+) => {
+    ($($kernel:ident: $pipe_k:ident $pipe_r:ident $tty_k:ident $tty_r:ident $read_k:ident $read_r:ident $tread_k:ident $tread_r:ident $splice_k:ident $splice_r:ident $tee_k:ident $tee_r:ident $send_k:ident $send_r:ident $vms_k:ident $vms_r:ident $sock_k:ident $sock_r:ident;)+) => {
         $(
             #[kprobe]
             pub fn $pipe_k(ctx: ProbeContext) -> u32 {
@@ -603,6 +636,20 @@ macro_rules! probes {
                 0
             }
             #[kprobe]
+            pub fn $sock_k(ctx: ProbeContext) -> u32 {
+                enter(Flight::Socket, [ctx.arg(0).unwrap_or(0), ctx.arg(1).unwrap_or(0), 0, 0]);
+                0
+            }
+            #[kretprobe]
+            #[inline(always)]
+            pub fn $sock_r(ctx: RetProbeContext) -> u32 {
+                let program = Program { ctx: &ctx, place: Place::Socket, go_on: &GO_ON_KPROBE };
+                program.run::<$kernel>(|| {
+                    let [socket, message, ..] = leave(Flight::Socket)?;
+                    socket_written::<$kernel, Probed>(socket, message, i64::from(ctx.ret::<u64>() as i32))
+                }) as u32
+            }
+            #[kprobe]
             pub fn $vms_k(ctx: ProbeContext) -> u32 {
                 let registers = Saved::<Probed>(ctx.arg(0).unwrap_or(0), PhantomData);
                 enter(Flight::Splice, [registers.at(Symbol::SyscallArg0), 0, 0, 0]);
@@ -633,6 +680,6 @@ macro_rules! probes {
 }
 
 probes! {
-    Looping: lw_pipe_kp lw_pipe_kr lw_tty_kp lw_tty_kr lr_pipe_kp lr_pipe_kr lr_tty_kp lr_tty_kr lw_splice_kp lw_splice_kr lw_tee_kp lw_tee_kr lw_send_kp lw_send_kr lw_vms_kp lw_vms_kr;
-    Bounded: lw_pipe_kpb lw_pipe_krb lw_tty_kpb lw_tty_krb lr_pipe_kpb lr_pipe_krb lr_tty_kpb lr_tty_krb lw_splice_kpb lw_splice_krb lw_tee_kpb lw_tee_krb lw_send_kpb lw_send_krb lw_vms_kpb lw_vms_krb;
+    Looping: lw_pipe_kp lw_pipe_kr lw_tty_kp lw_tty_kr lr_pipe_kp lr_pipe_kr lr_tty_kp lr_tty_kr lw_splice_kp lw_splice_kr lw_tee_kp lw_tee_kr lw_send_kp lw_send_kr lw_vms_kp lw_vms_kr lw_sock_kp lw_sock_kr;
+    Bounded: lw_pipe_kpb lw_pipe_krb lw_tty_kpb lw_tty_krb lr_pipe_kpb lr_pipe_krb lr_tty_kpb lr_tty_krb lw_splice_kpb lw_splice_krb lw_tee_kpb lw_tee_krb lw_send_kpb lw_send_krb lw_vms_kpb lw_vms_krb lw_sock_kpb lw_sock_krb;
 }

@@ -85,6 +85,8 @@ fn syscall(call: Call) -> u32 {
         Call::Write => libc::SYS_write,
         Call::Writev => libc::SYS_writev,
         Call::Pwritev2 => libc::SYS_pwritev2,
+        Call::Sendto => libc::SYS_sendto,
+        Call::Sendmsg => libc::SYS_sendmsg,
         Call::Read => libc::SYS_read,
         Call::Readv => libc::SYS_readv,
         Call::Preadv2 => libc::SYS_preadv2,
@@ -293,7 +295,7 @@ impl Loader {
     /// All links of an alternative, or none; returns what that took, the kernel's verifier included.
     pub fn attach(&mut self, alternative: &'static Alternative) -> Result<Duration, String> {
         let start = Instant::now();
-        for link in alternative.links {
+        for link in alternative.links.iter().filter(|link| !link.late) {
             if let Err(why) = self.attach_link(alternative.kind, link)
                 && !link.optional
             {
@@ -310,6 +312,17 @@ impl Loader {
         Ok(start.elapsed())
     }
 
+    /// The links that wait until they are needed.
+    pub fn attach_late(&mut self, alternative: &'static Alternative) -> Result<(), String> {
+        for link in alternative.links.iter().filter(|link| link.late) {
+            self.attach_link(alternative.kind, link)?;
+        }
+        match &alternative.goes_on {
+            Some(goes_on) => self.lead_on(goes_on).map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+
     /// Programs that go on by tail calls find themselves in a map.
     fn lead_on(&mut self, goes_on: &GoesOn) -> anyhow::Result<()> {
         let mut programs = Vec::new();
@@ -324,10 +337,14 @@ impl Loader {
                 Program::KProbe(program) => program.fd(),
                 _ => Err(ProgramError::UnexpectedProgramType),
             };
-            programs.push((*number, fd?.try_clone()?));
+            // One that waits to be needed is not loaded yet.
+            if let Ok(fd) = fd {
+                programs.push((*number, fd.try_clone()?));
+            }
         }
         let map = self.ebpf.map_mut(goes_on.map);
         let map = map.with_context(|| format!("the object has no map {}", goes_on.map))?;
+        anyhow::ensure!(!programs.is_empty(), "none of its programs is loaded");
         let mut array = ProgramArray::try_from(map)?;
         for (number, fd) in programs {
             array.set(number, &fd, 0)?;

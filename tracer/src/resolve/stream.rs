@@ -17,17 +17,26 @@ const DESCRIPTORS: usize = 4096;
 
 /// What a descriptor is, if it is a pipe, FIFO or terminal.
 pub fn descriptor(pid: u32, number: u32) -> Option<Node> {
-    let path = format!("/proc/{pid}/fd/{number}");
-    let link = fs::read_link(&path).ok()?;
     // Most are told by their link alone; only FIFOs and terminals have a path.
-    let link = link.to_str()?;
-    if !link.starts_with("pipe:") && !link.starts_with('/') {
-        return None;
-    }
+    let at = linked(pid, number, |link| link.starts_with("pipe:") || link.starts_with('/'))?;
+    node(&at, &[FileType::Fifo, FileType::CharacterDevice])
+}
+
+/// The same of a socket.
+pub fn socket(pid: u32, number: u32) -> Option<Node> {
+    node(&linked(pid, number, |link| link.starts_with("socket:"))?, &[FileType::Socket])
+}
+
+fn linked(pid: u32, number: u32, fits: impl Fn(&str) -> bool) -> Option<String> {
+    let path = format!("/proc/{pid}/fd/{number}");
+    fits(fs::read_link(&path).ok()?.to_str()?).then_some(path)
+}
+
+fn node(path: &str, kinds: &[FileType]) -> Option<Node> {
     let stat = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE | StatxFlags::INO).ok()?;
-    let kind = FileType::from_raw_mode(u32::from(stat.stx_mode) as _);
-    matches!(kind, FileType::Fifo | FileType::CharacterDevice)
-        .then(|| Node { dev: stat.stx_dev_major << 20 | stat.stx_dev_minor, ino: stat.stx_ino })
+    kinds
+        .contains(&FileType::from_raw_mode(u32::from(stat.stx_mode) as _))
+        .then_some(Node { dev: stat.stx_dev_major << 20 | stat.stx_dev_minor, ino: stat.stx_ino })
 }
 
 /// Whether the process has any of these, with every one that it has.

@@ -39,6 +39,7 @@ impl LogState {
                 // The note of a terminal's reader.
                 _ if entry.now.writer == 0 => Kind::Unknown,
                 _ if rooted(entry) => Kind::Log,
+                // Also where a daemon and its shims are in one row, as they are in a unit.
                 _ if relays.contains(&entry.now.writer) => Kind::Edge,
                 _ if self.is_internal(entry) => Kind::Internal,
                 Some(owner) if owner.aside => Kind::Unknown,
@@ -67,7 +68,9 @@ impl LogState {
     }
 
     fn is_internal(&self, entry: &Entry) -> bool {
-        let Some(owner) = &entry.owner else { return false };
+        let Some(owner) = &entry.owner else {
+            return entry.now.reader != 0 && entry.now.reader_cgroup == entry.now.writer_cgroup;
+        };
         let person = entry.now.medium == Medium::Pty as u32 && !is_container(&owner.container);
         person || self.reader_row(entry) == Some(owner.row)
     }

@@ -147,6 +147,10 @@ impl LogState {
         self.entries.get(&key)?.owner.as_ref()
     }
 
+    pub fn totals(&self, key: u64) -> Option<line::Stream> {
+        self.entries.get(&key).map(|entry| entry.now)
+    }
+
     /// Where its reader runs.
     pub fn read_in(&mut self, key: u64, row: Option<u64>) {
         if let Some(entry) = self.entries.get_mut(&key) {
@@ -239,7 +243,15 @@ impl LogState {
 
     /// Streams that are somebody's log, or may be, and of which no reader was seen: writer and node of each.
     pub fn unread(&self) -> impl Iterator<Item = (u64, &line::Stream)> {
-        let open = self.entries.iter().filter(|(_, entry)| entry.gone.is_none() && entry.now.writer != 0);
+        let wanted = |entry: &Entry| {
+            let own = entry.owner.as_ref();
+            // What readers write leads on; most other pipes of a host are nobody's log.
+            own.is_some_and(|owner| owner.role.is_some()) || self.processes.contains_key(&entry.now.writer)
+        };
+        let open = self
+            .entries
+            .iter()
+            .filter(move |(_, entry)| entry.gone.is_none() && entry.now.writer != 0 && wanted(entry));
         open.filter(|(_, entry)| self.reader_of(entry).0 == 0).map(|(key, entry)| (*key, &entry.now))
     }
 

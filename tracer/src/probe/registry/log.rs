@@ -2,13 +2,14 @@
 
 use tracer_ebpf::abi::offsets::Symbol;
 
-use super::{ALTERNATIVE, Alternative, Cost, GoesOn, Kind, Probe, entry, event, exit, optional};
+use super::{ALTERNATIVE, Alternative, Cost, GoesOn, Kind, Probe, entry, event, exit, late, optional};
 
 // 6.16 gave the functions of anonymous pipes their own name (c22a5cbbd9ee); FIFOs call them.
 const PIPE_WRITE: &[&str] = &["anon_pipe_write", "pipe_write"];
 const PIPE_READ: &[&str] = &["anon_pipe_read", "pipe_read"];
 const TTY_WRITE: &[&str] = &["tty_write"];
 const TTY_READ: &[&str] = &["tty_read"];
+const SOCKET_WRITE: &[&str] = &["unix_stream_sendmsg"];
 const SPLICE: &[&str] = &["do_splice"];
 const TEE: &[&str] = &["do_tee"];
 const SENDFILE: &[&str] = &["do_sendfile"];
@@ -27,6 +28,8 @@ const FILE: &[Symbol] = &[
     Symbol::IterIov,
     Symbol::IterIovec,
     Symbol::IovecLen,
+    Symbol::SocketFile,
+    Symbol::MsghdrIter,
     Symbol::TaskFiles,
     Symbol::FilesFdt,
     Symbol::FilesArray,
@@ -124,6 +127,7 @@ pub(super) const LOG_WRITE: Probe = Probe {
                 optional(exit("lw_tee_fx", TEE, 4)),
                 optional(exit("lw_sendfile_fx", SENDFILE, 5)),
                 optional(exit("lw_vmsplice_fx", VMSPLICE, 1)),
+                late(exit("lw_sock_fx", SOCKET_WRITE, 3)),
             ],
             needs: FILE,
             needs_any: ITERATOR,
@@ -143,13 +147,17 @@ pub(super) const LOG_WRITE: Probe = Probe {
                 optional(exit("lw_tee_fxb", TEE, 4)),
                 optional(exit("lw_sendfil_fxb", SENDFILE, 5)),
                 optional(exit("lw_vmsplic_fxb", VMSPLICE, 1)),
+                late(exit("lw_sock_fxb", SOCKET_WRITE, 3)),
             ],
             needs: bounded(FILE),
             needs_any: ITERATOR,
             cost: Cost::Call,
             precision: ALMOST,
             variant: BOUNDED,
-            goes_on: Some(GoesOn { map: "GO_ON_FEXIT", programs: &[(0, "lw_pipe_fxb"), (1, "lw_tty_fxb")] }),
+            goes_on: Some(GoesOn {
+                map: "GO_ON_FEXIT",
+                programs: &[(0, "lw_pipe_fxb"), (1, "lw_tty_fxb"), (2, "lw_sock_fxb")],
+            }),
         },
         Alternative {
             kind: Kind::Kprobe,
@@ -171,6 +179,8 @@ pub(super) const LOG_WRITE: Probe = Probe {
                 optional(exit("lw_send_kr", SENDFILE, 5)),
                 optional(entry("lw_vms_kp", VMSPLICE, 1)),
                 optional(exit("lw_vms_kr", VMSPLICE, 1)),
+                late(entry("lw_sock_kp", SOCKET_WRITE, 3)),
+                late(exit("lw_sock_kr", SOCKET_WRITE, 3)),
             ],
             needs: FILE,
             needs_any: ITERATOR,
@@ -197,13 +207,18 @@ pub(super) const LOG_WRITE: Probe = Probe {
                 optional(exit("lw_send_krb", SENDFILE, 5)),
                 optional(entry("lw_vms_kpb", VMSPLICE, 1)),
                 optional(exit("lw_vms_krb", VMSPLICE, 1)),
+                late(entry("lw_sock_kpb", SOCKET_WRITE, 3)),
+                late(exit("lw_sock_krb", SOCKET_WRITE, 3)),
             ],
             needs: bounded(FILE),
             needs_any: ITERATOR,
             cost: Cost::Call,
             precision: ALMOST,
             variant: BOUNDED,
-            goes_on: Some(GoesOn { map: "GO_ON_KPROBE", programs: &[(0, "lw_pipe_krb"), (1, "lw_tty_krb")] }),
+            goes_on: Some(GoesOn {
+                map: "GO_ON_KPROBE",
+                programs: &[(0, "lw_pipe_krb"), (1, "lw_tty_krb"), (2, "lw_sock_krb")],
+            }),
         },
         Alternative {
             kind: Kind::TpBtf,

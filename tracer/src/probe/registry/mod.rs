@@ -64,6 +64,8 @@ pub struct Link {
     pub hook: Hook,
     /// The alternative is of use without it; its precision says how.
     pub optional: bool,
+    /// It is attached only when there is something for it to see: others would pay for it.
+    pub late: bool,
 }
 
 /// How often the programs of an alternative run.
@@ -150,17 +152,21 @@ pub struct Probe {
 }
 
 const fn event(program: &'static str, group: &'static str, name: &'static str, args: u32) -> Link {
-    Link { program, hook: Hook::Event(group, name, args), optional: false }
+    Link { program, hook: Hook::Event(group, name, args), optional: false, late: false }
 }
 const fn entry(program: &'static str, names: &'static [&'static str], args: u32) -> Link {
-    Link { program, hook: Hook::Entry(names, args), optional: false }
+    Link { program, hook: Hook::Entry(names, args), optional: false, late: false }
 }
 const fn exit(program: &'static str, names: &'static [&'static str], args: u32) -> Link {
-    Link { program, hook: Hook::Return(names, args), optional: false }
+    Link { program, hook: Hook::Return(names, args), optional: false, late: false }
 }
 
 const fn optional(link: Link) -> Link {
     Link { optional: true, ..link }
+}
+
+const fn late(link: Link) -> Link {
+    Link { late: true, ..optional(link) }
 }
 
 /// All probes, in the order in which they are attached: lifecycle first, so that no cgroup is missed between.
