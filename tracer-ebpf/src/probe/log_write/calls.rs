@@ -68,7 +68,7 @@ impl Registers for Kept {
 #[inline(always)]
 fn watched() -> bool {
     let group = (bpf_get_current_pid_tgid() >> 32) as u32;
-    let word = group as usize / 64 & (READER_WORDS - 1);
+    let word = (group as usize / 64) & (READER_WORDS - 1);
     LOG_READERS.get(0).is_some_and(|bits| bits[word] >> (group % 64) & 1 != 0)
 }
 

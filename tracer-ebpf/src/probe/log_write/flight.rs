@@ -25,7 +25,7 @@ fn flight_key(flight: Flight) -> u64 {
 
 #[inline(always)]
 pub(super) fn enter(flight: Flight, kept: [u64; 4]) {
-    if LOG_FLIGHT.insert(&flight_key(flight), &kept, 0).is_err() {
+    if LOG_FLIGHT.insert(flight_key(flight), kept, 0).is_err() {
         lose(Failure::WriteUnpaired);
     }
 }

@@ -14,11 +14,7 @@ use super::{
     flight::{Flight, enter, leave},
     returns::{descriptor_moved, file_read, file_written, socket_written, spliced},
 };
-use crate::{
-    access::Probed,
-    line::Place,
-    maps::GO_ON_KPROBE,
-};
+use crate::{access::Probed, line::Place, maps::GO_ON_KPROBE};
 
 macro_rules! probes {
     ($($kernel:ident: $pipe_k:ident $pipe_r:ident $tty_k:ident $tty_r:ident $read_k:ident $read_r:ident $tread_k:ident $tread_r:ident $splice_k:ident $splice_r:ident $tee_k:ident $tee_r:ident $send_k:ident $send_r:ident $vms_k:ident $vms_r:ident $sock_k:ident $sock_r:ident;)+) => {
