@@ -185,6 +185,6 @@ macro_rules! returns {
 }
 
 returns! {
-    Looping: lw_pipe_fx lw_tty_fx lr_pipe_fx lr_tty_fx lr_tty4_fx lw_splice_fx lw_tee_fx lw_sendfile_fx lw_vmsplice_fx lw_sock_fx;
-    Bounded: lw_pipe_fxb lw_tty_fxb lr_pipe_fxb lr_tty_fxb lr_tty4_fxb lw_splice_fxb lw_tee_fxb lw_sendfil_fxb lw_vmsplic_fxb lw_sock_fxb;
+    Looping: lw_pipe_fx lw_tty_fx lr_pipe_fx lr_tty_fx lr_tty4_fx lw_splice_fx lw_tee_fx lw_send_fx lw_vms_fx lw_sock_fx;
+    Bounded: lw_pipe_fxb lw_tty_fxb lr_pipe_fxb lr_tty_fxb lr_tty4_fxb lw_splice_fxb lw_tee_fxb lw_send_fxb lw_vms_fxb lw_sock_fxb;
 }
