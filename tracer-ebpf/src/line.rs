@@ -76,6 +76,10 @@ pub fn written<K: Kernel>(node: Node) -> Option<(u64, *mut Stream)> {
 }
 
 #[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value the stream would be on the small stack twice"
+)]
 fn made(key: u64, node: Node) -> Option<*mut Stream> {
     let new = Stream {
         bytes: 0,
@@ -97,7 +101,7 @@ fn made(key: u64, node: Node) -> Option<*mut Stream> {
         mode: Mode::Scan as u32,
     };
     // BPF_NOEXIST: another CPU may have made it meanwhile.
-    let _ = STREAMS.insert(&key, &new, 1);
+    let _ = STREAMS.insert(key, &new, 1);
     let found = STREAMS.get_ptr_mut(key);
     if found.is_none() {
         lose(Failure::StreamsFull);

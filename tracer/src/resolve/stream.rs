@@ -39,17 +39,22 @@ fn node(path: &str, kinds: &[FileType]) -> Option<Node> {
         .then_some(Node { dev: stat.stx_dev_major << 20 | stat.stx_dev_minor, ino: stat.stx_ino })
 }
 
-/// Whether the process has any of these, with every one that it has.
-pub fn holds(pid: u32, wanted: &HashSet<Node>) -> Vec<Node> {
+/// Which of these the process has, and whether it can only read them.
+pub fn holds(pid: u32, wanted: &HashSet<Node>) -> Vec<(Node, bool)> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut found: Vec<Node> = numbers
+    numbers
         .take(DESCRIPTORS)
-        .filter_map(|number| descriptor(pid, number))
-        .filter(|node| wanted.contains(node))
-        .collect();
-    found.dedup();
-    found
+        .filter_map(|number| Some((descriptor(pid, number).filter(|node| wanted.contains(node))?, number)))
+        .map(|(node, number)| (node, only_reads(pid, number)))
+        .collect()
+}
+
+fn only_reads(pid: u32, number: u32) -> bool {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    flags.is_some_and(|flags| flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32)
 }
 
 /// Whether the process has a terminal's master, through which its slave is read: the node alone does not tell of which.
@@ -116,11 +121,13 @@ mod tests {
 
     #[test]
     fn a_pipe_is_found_by_its_inode() {
-        let (reader, _writer) = std::io::pipe().expect("a pipe can be made");
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
         let own = std::process::id();
         let node = descriptor(own, reader.as_raw_fd() as u32).expect("it is a pipe");
-        assert!(holds(own, &HashSet::from([node])).contains(&node));
+        let both: HashSet<_> = holds(own, &HashSet::from([node])).into_iter().collect();
+        assert_eq!(both, HashSet::from([(node, true), (node, false)]), "one end each");
         assert_eq!(holds(own, &HashSet::new()), []);
+        drop(writer);
         let null = fs::File::open("/dev/zero").expect("there is one");
         assert!(descriptor(own, null.as_raw_fd() as u32).is_some_and(|other| other != node));
     }

@@ -49,6 +49,8 @@ struct Entry {
     before: line::Stream,
     owner: Option<Owner>,
     reader_row: Option<u64>,
+    /// Who alone can read it, until somebody is seen to.
+    presumed: Option<u32>,
     lengths: Lengths,
     shown_lengths: Option<Arc<Lengths>>,
     trend: Vec<Option<u64>>,
@@ -110,6 +112,7 @@ impl LogState {
             before: line::Stream::default(),
             owner: None,
             reader_row: None,
+            presumed: None,
             lengths: Lengths::default(),
             shown_lengths: None,
             trend: Vec::new(),
@@ -207,6 +210,16 @@ impl LogState {
         keys
     }
 
+    /// Nobody was seen to read a stream, and only this one can.
+    pub fn presume(&mut self, key: u64, reader: u32, usage: Option<&ProcessUsage>) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.presumed = Some(reader);
+        }
+        if !self.processes.contains_key(&reader) {
+            self.process(reader, usage, None);
+        }
+    }
+
     /// What a reader is and has done; `None`: it is gone.
     pub fn process(&mut self, pid: u32, usage: Option<&ProcessUsage>, row: Option<u64>) {
         let Some(usage) = usage else {
@@ -258,7 +271,10 @@ impl LogState {
     /// The reader of a stream and what it took. A terminal's is noted apart, for all its streams.
     fn reader_of(&self, entry: &Entry) -> (u32, u64) {
         if entry.now.medium != Medium::Pty as u32 {
-            return (entry.now.reader, entry.now.read);
+            return match (entry.now.reader, entry.presumed) {
+                (0, Some(presumed)) => (presumed, 0),
+                seen => (seen.0, entry.now.read),
+            };
         }
         let noted = self.entries.get(&line::key(entry.now.dev, entry.now.ino, 0));
         noted.map_or((0, 0), |noted| (noted.now.reader, entry.now.bytes.min(noted.now.read)))

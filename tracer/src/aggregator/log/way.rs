@@ -71,7 +71,7 @@ impl LogState {
                 (share.unwrap_or(0) as u64).min(stream.open_line)
             });
             // Other things than log lines may be among what it wrote, and it may add to each line.
-            stream.held_how = stream.held.map(|_| How::AtLeast);
+            stream.held_how = stream.held.map(|held| if held > 0 { How::AtLeast } else { How::Inferred });
         }
         let mut explained: Vec<(u64, Arc<Container>)> = places
             .iter()

@@ -33,8 +33,8 @@ pub struct LogLines {
     state: LogState,
     /// First process of a row and its first three descriptors.
     inits: HashMap<u64, Init>,
-    /// When a reader of a stream was last looked for.
-    searched: HashMap<u64, Instant>,
+    /// When a reader of a stream was last looked for, and how often in vain before.
+    searched: HashMap<u64, (Instant, u32)>,
     searched_all: Option<Instant>,
     /// Readers known to the kernel side.
     watched: HashSet<u32>,

@@ -16,7 +16,7 @@ use crate::{
 
 /// All processes are looked through for readers no more often than this,
 const SEARCH: Duration = Duration::from_secs(2);
-/// and for a stream that nobody was found to read no more often than this.
+/// and for a stream that nobody was found to read no more often than this, then ever less often.
 const SEARCH_AGAIN: Duration = Duration::from_secs(15);
 /// From this rate on, in bytes per second, it is asked how much room the reader's disk has.
 const FLOOD: f64 = 4e6;
@@ -55,7 +55,9 @@ impl LogLines {
     /// Where only the reads of named processes are looked at: names those that have a stream which nobody was seen to read.
     pub(super) fn search(&mut self, streams: &mut Streams, now: Instant) {
         let due = |key: &u64| {
-            self.searched.get(key).is_none_or(|at| now.saturating_duration_since(*at) >= SEARCH_AGAIN)
+            self.searched.get(key).is_none_or(|(at, times)| {
+                now.saturating_duration_since(*at) >= SEARCH_AGAIN * 2_u32.pow((*times).min(5))
+            })
         };
         let unread: Vec<(u64, line::Stream)> =
             self.state.unread().filter(|(key, _)| due(key)).map(|(key, stream)| (key, *stream)).collect();
@@ -71,7 +73,10 @@ impl LogLines {
         self.watched.retain(|pid| birth(*pid).is_some());
         streams.watch_only(&self.watched);
         self.look_at(streams, &unread, processes());
-        self.searched.extend(unread.iter().map(|(key, _)| (*key, now)));
+        for (key, _) in &unread {
+            let times = self.searched.get(key).map_or(0, |(_, times)| times + 1);
+            self.searched.insert(*key, (now, times));
+        }
     }
 
     /// Those who are near a writer, or have read others.
@@ -97,10 +102,24 @@ impl LogLines {
         let nodes: HashSet<Node> =
             unread.iter().map(|(_, stream)| Node { dev: stream.dev, ino: stream.ino }).collect();
         let terminals = unread.iter().any(|(_, stream)| stream.medium == Medium::Pty as u32);
+        let mut ends: HashMap<Node, HashSet<u32>> = HashMap::new();
         for pid in pids {
-            if !holds(pid, &nodes).is_empty() || terminals && has_master(pid) {
+            let held = holds(pid, &nodes);
+            if !held.is_empty() || terminals && has_master(pid) {
                 self.watched.insert(pid);
                 streams.watch_reader(pid);
+            }
+            for (node, _) in held.into_iter().filter(|(_, only_reads)| *only_reads) {
+                ends.entry(node).or_default().insert(pid);
+            }
+        }
+        for (key, stream) in unread {
+            let readers = ends.get(&Node { dev: stream.dev, ino: stream.ino });
+            // Who alone can read it is its reader, even if it has not read since attach.
+            if let Some([reader]) =
+                readers.map(|readers| readers.iter().copied().collect::<Vec<_>>()).as_deref()
+            {
+                self.state.presume(*key, *reader, procfs::process(*reader).as_ref());
             }
         }
     }
