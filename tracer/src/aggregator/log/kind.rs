@@ -67,6 +67,13 @@ impl LogState {
         kinds
     }
 
+    /// Readers of logs: what they write is the next step, also to somebody in their own row.
+    pub fn relays(&self) -> HashSet<u32> {
+        let logs = self.kinds().into_iter().filter(|(_, kind)| *kind == Kind::Log);
+        let readers = logs.filter_map(|(key, _)| Some(self.reader_of(self.entries.get(&key)?).0));
+        readers.filter(|pid| *pid != 0).collect()
+    }
+
     fn is_internal(&self, entry: &Entry) -> bool {
         let Some(owner) = &entry.owner else {
             return entry.now.reader != 0 && entry.now.reader_cgroup == entry.now.writer_cgroup;

@@ -146,9 +146,6 @@ impl LogLines {
         for event in &events {
             let Event::Stream { key, stream } = event else { continue };
             if stream.reader != 0 {
-                if !is_internal(stream) {
-                    reading.insert(stream.reader);
-                }
                 self.state.read_in(*key, rows.row_of(stream.reader_cgroup));
             }
             let owned = self.state.owner(*key).map(|owner| (owner.row, owner.role.is_some()));
@@ -158,6 +155,13 @@ impl LogLines {
             }
         }
         self.identify_pending(rows);
+        let relays = self.state.relays();
+        for event in &events {
+            let Event::Stream { stream, .. } = event else { continue };
+            if stream.reader != 0 && (!is_internal(stream) || relays.contains(&stream.writer)) {
+                reading.insert(stream.reader);
+            }
+        }
         self.ask(&reading, &events, rows);
         if named {
             self.search(streams, now);
