@@ -113,6 +113,15 @@ fn the_way_leads_through_the_shim_to_the_daemon() {
 }
 
 #[test]
+fn a_pipe_with_other_things_is_no_next_step() {
+    let mut scene = Scene::new();
+    endless(&mut scene, 1, 0);
+    scene.write(3, stream(DAEMON, 400, 512, 512, 0), OF_UNIT, Some(UNIT));
+    scene.process(400, "sh", 0, 0);
+    assert_eq!(scene.tick().streams[0].reader().map(|reader| reader.pid), Some(DAEMON));
+}
+
+#[test]
 fn a_reader_that_writes_on_holds_nothing() {
     let mut scene = Scene::new();
     for second in 1..4 {
