@@ -115,10 +115,10 @@ impl LogLines {
         }
         for (key, stream) in unread {
             let readers = ends.get(&Node { dev: stream.dev, ino: stream.ino });
-            // Who alone can read it is its reader, even if it has not read since attach.
-            if let Some([reader]) =
-                readers.map(|readers| readers.iter().copied().collect::<Vec<_>>()).as_deref()
-            {
+            // Who alone can read it is its reader, even if it has not read since attach. A shim keeps the reading end of what
+            // it writes, so that nothing is lost while its daemon is away: it is none.
+            let readers = readers.into_iter().flatten().copied().filter(|pid| *pid != stream.writer);
+            if let [reader] = &readers.collect::<Vec<u32>>()[..] {
                 self.state.presume(*key, *reader, procfs::process(*reader).as_ref());
             }
         }
