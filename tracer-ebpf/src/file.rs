@@ -42,20 +42,20 @@ fn at(base: u64, symbol: Symbol) -> u64 {
 pub fn node<A: Access>(file: u64, masters: bool) -> Option<Node> {
     // SAFETY: fields of `file`, `inode` and `super_block`; see `Access`.
     unsafe {
-        let inode = A::word(at(file, Symbol::FileInode));
-        let mode = A::quarter(at(inode, Symbol::InodeMode)) & FORMAT;
+        let inode = A::beginning(A::word(at(file, Symbol::FileInode)));
+        let mode = A::quarter_of(&inode, number(Symbol::InodeMode)) & FORMAT;
         if mode == FIFO {
-            return Some(of::<A>(inode, Medium::Pipe));
+            return Some(of::<A>(&inode, Medium::Pipe));
         }
         if mode == SOCKET && !masters && sockets() {
-            return Some(of::<A>(inode, Medium::Socket));
+            return Some(of::<A>(&inode, Medium::Socket));
         }
         if mode != CHARACTER {
             return None;
         }
-        let device = A::half(at(inode, Symbol::InodeRdev));
+        let device = A::half_of(&inode, number(Symbol::InodeRdev));
         if PTS.contains(&(device >> MINOR_BITS)) {
-            return (!masters).then(|| of::<A>(inode, Medium::Pty));
+            return (!masters).then(|| of::<A>(&inode, Medium::Pty));
         }
         if masters && device == PTMX {
             let private = Probed::word(at(file, Symbol::FilePrivate));
@@ -63,7 +63,7 @@ pub fn node<A: Access>(file: u64, masters: bool) -> Option<Node> {
             let slave = Probed::word(at(tty, Symbol::TtyLink));
             let dentry = Probed::word(at(slave, Symbol::TtyDriverData));
             let inode = Probed::word(at(dentry, Symbol::DentryInode));
-            return (inode != 0).then(|| of::<Probed>(inode, Medium::Pty));
+            return (inode != 0).then(|| of::<Probed>(&Probed::beginning(inode), Medium::Pty));
         }
     }
     None
@@ -72,11 +72,11 @@ pub fn node<A: Access>(file: u64, masters: bool) -> Option<Node> {
 /// # Safety
 /// `inode` must be what `A` asks for.
 #[inline(always)]
-unsafe fn of<A: Access>(inode: u64, medium: Medium) -> Node {
+unsafe fn of<A: Access>(inode: &A::Beginning, medium: Medium) -> Node {
     // SAFETY: fields of `inode` and `super_block`.
     unsafe {
-        let sb = A::word(at(inode, Symbol::InodeSb));
-        Node { dev: A::half(at(sb, Symbol::SbDev)), ino: A::word(at(inode, Symbol::InodeIno)), medium }
+        let sb = A::word_of(inode, number(Symbol::InodeSb));
+        Node { dev: A::half(at(sb, Symbol::SbDev)), ino: A::word_of(inode, number(Symbol::InodeIno)), medium }
     }
 }
 
@@ -128,27 +128,39 @@ impl Current for Typed {
             let table = Direct::word(at(files, Symbol::FilesFdt));
             let first = at(files, Symbol::FilesArray);
             // The first 64 descriptors of a process with no more stand in `files_struct` itself, where each is a
-            // typed pointer at a constant offset: for the usual ones no read through a helper is needed.
-            if descriptor <= 2 && Direct::word(at(table, Symbol::FdtFd)) == first {
-                return match descriptor {
-                    1 => node::<Direct>(slot::<8>(first), masters),
-                    2 => node::<Direct>(slot::<16>(first), masters),
-                    _ => node::<Direct>(slot::<0>(first), masters),
-                };
+            // typed pointer at a constant offset: no read through a helper is needed.
+            if descriptor < EMBEDDED && Direct::word(at(table, Symbol::FdtFd)) == first {
+                let file = slot(first, descriptor);
+                return if file == 0 { None } else { node::<Direct>(file, masters) };
             }
             node::<Probed>(entry::<Direct>(table, descriptor)?, masters)
         }
     }
 }
 
+/// `NR_OPEN_DEFAULT` of 64-bit kernels, or less.
+const EMBEDDED: u64 = 64;
+
 /// A load of its own for each constant: merged into one, its offset would be no constant any more.
 #[inline(always)]
-unsafe fn slot<const OFFSET: i32>(first: u64) -> u64 {
+unsafe fn slot(first: u64, descriptor: u64) -> u64 {
     let file: u64;
-    // SAFETY: a load through a typed pointer.
-    unsafe {
-        core::arch::asm!("{file} = *(u64 *)({first} + {offset})", first = in(reg) first, offset = const OFFSET, file = out(reg) file);
+    macro_rules! slots {
+        ($($number:literal)+) => {
+            match descriptor {
+                $(
+                    // SAFETY: a load through a typed pointer.
+                    $number => unsafe {
+                        core::arch::asm!("{file} = *(u64 *)({first} + {offset})", first = in(reg) first,
+                                         offset = const 8 * $number, file = out(reg) file);
+                    }
+                )+
+                _ => return 0,
+            }
+        };
     }
+    slots!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31
+           32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 60 61 62 63);
     file
 }
 
@@ -156,10 +168,11 @@ unsafe fn slot<const OFFSET: i32>(first: u64) -> u64 {
 fn entry<A: Access>(table: u64, descriptor: u64) -> Option<u64> {
     // SAFETY: fields of `fdtable`; the array behind it is probed.
     unsafe {
-        if descriptor >= u64::from(A::half(at(table, Symbol::FdtMax))) {
+        let table = A::beginning(table);
+        if descriptor >= u64::from(A::half_of(&table, number(Symbol::FdtMax))) {
             return None;
         }
-        let file = Probed::word(A::word(at(table, Symbol::FdtFd)) + 8 * descriptor);
+        let file = Probed::word(A::word_of(&table, number(Symbol::FdtFd)) + 8 * descriptor);
         (file != 0).then_some(file)
     }
 }

@@ -24,6 +24,8 @@ const STEPS: u32 = 200_000;
 const STEPS_BOUNDED: u32 = 256;
 /// Lengths of lines that lie within 64 bytes.
 const SMALL: usize = 64;
+/// Longest write that is first taken for one line.
+const SHORT: u64 = 256;
 
 /// One write being looked at.
 #[repr(C)]
@@ -112,29 +114,92 @@ unsafe fn load<const OFFSET: i32>(base: u64) -> u64 {
     word
 }
 
+/// The compiler makes of assignments side by side a call of `memset`, which goes byte by byte.
+#[inline(always)]
+fn clear(value: &mut u64) {
+    // SAFETY: a reference.
+    unsafe { core::ptr::write_volatile(value, 0) }
+}
+
 impl Scan {
     /// Begins with a write of so many bytes to a stream; where they are is for the caller to say.
     #[inline(always)]
     pub fn begin(&mut self, stream: u64, written: u64) {
         self.stream = stream;
-        self.segments = 0;
-        self.user_segments = 0;
-        self.at = 0;
-        self.in_segment = 0;
-        self.skip = 0;
         self.written = written;
         self.left = if written > MOST { MOST } else { written };
         self.unscanned = written - self.left;
-        self.filled = 0;
-        self.place = 0;
+        clear(&mut self.segments);
+        clear(&mut self.user_segments);
+        clear(&mut self.at);
+        clear(&mut self.in_segment);
+        clear(&mut self.skip);
+        clear(&mut self.filled);
+        clear(&mut self.place);
+        clear(&mut self.before);
+        clear(&mut self.start);
+        clear(&mut self.lines);
+        clear(&mut self.first);
+        clear(&mut self.max);
+        clear(&mut self.run);
+        clear(&mut self.next);
+        clear(&mut self.used);
+    }
+
+    /// Begins and ends with a write without a newline but at its end, as that of most programs that log: no loop, no
+    /// helper but the one that copies. `false` if it is another, and nothing has happened.
+    #[inline(always)]
+    pub fn short(&mut self, stream: u64, written: u64, at: u64) -> bool {
+        if written == 0 || written > SHORT {
+            return false;
+        }
+        let buffer = &raw mut self.buffer;
+        let mut size = written;
+        // Changes nothing: the verifier may have lost what it knew of the number.
+        // SAFETY: arithmetic.
+        unsafe {
+            asm!("{size} &= {mask}", size = inout(reg) size, mask = const 2 * SHORT - 1, options(pure, nomem))
+        }
+        // SAFETY: the buffer has room for all of it; the address is the task's, and the helper fails on a bad one.
+        let failed = unsafe { bpf_probe_read_user(buffer.cast(), size as u32, at as *const c_void) };
+        // What a failed read left is zeros.
+        if failed != 0 {
+            return false;
+        }
+        // SAFETY: within the buffer.
+        let (last, base) = unsafe {
+            let last = buffer.cast::<u8>().add((written - 1) as usize & (SHORT as usize - 1));
+            let byte = last.read_volatile();
+            last.write_volatile(0);
+            (byte, buffer as u64)
+        };
+        // Behind what was copied are zeros, which each look leaves behind it.
+        // SAFETY: `SHORT` bytes are four windows.
+        let found = unsafe {
+            let mut found = taken::<0>(base);
+            if written > 64 {
+                found |= taken::<64>(base);
+            }
+            if written > 128 {
+                found |= taken::<128>(base);
+                found |= taken::<192>(base);
+            }
+            found
+        };
+        if found & HIGHS != 0 {
+            return false;
+        }
+        let ended = last == b'\n';
+        self.stream = stream;
+        self.written = written;
+        self.unscanned = 0;
         self.before = 0;
         self.start = 0;
-        self.lines = 0;
-        self.first = 0;
+        self.place = if ended { 0 } else { written };
+        self.lines = u64::from(ended);
+        self.first = written - 1;
         self.max = 0;
-        self.run = 0;
-        self.next = 0;
-        self.used = 0;
+        true
     }
 
     /// Bytes after the last newline, or all that were looked at.
@@ -281,8 +346,8 @@ impl Scan {
     #[inline(always)]
     fn refill(&mut self) -> bool {
         self.before += self.filled;
-        self.filled = 0;
-        self.place = 0;
+        clear(&mut self.filled);
+        clear(&mut self.place);
         if self.left == 0 {
             return true;
         }
@@ -443,6 +508,21 @@ unsafe fn window<const AT: i32>(base: u64) -> u64 {
             | zeros(load::<48>(base) ^ NEWLINES)
             | zeros(load::<56>(base) ^ NEWLINES)
     }
+}
+
+/// The same, and wipes them.
+#[inline(always)]
+unsafe fn taken<const AT: i32>(base: u64) -> u64 {
+    macro_rules! wipe {
+        ($($word:literal)+) => {
+            // SAFETY: as the caller's.
+            unsafe { $(((base + AT as u64 + 8 * $word) as *mut u64).write_volatile(0);)+ }
+        };
+    }
+    // SAFETY: as the caller's.
+    let found = unsafe { window::<AT>(base) };
+    wipe!(0 1 2 3 4 5 6 7);
+    found
 }
 
 /// A bit for each newline of 64 bytes. Without a branch: the verifier would follow each way.

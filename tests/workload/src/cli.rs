@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{anon, cgroups, file, idle, lines, log, page_tables, report, slab, sock, storm};
+use crate::{anon, calls, cgroups, file, idle, lines, log, page_tables, report, slab, sock, storm};
 
 /// Uses memory in a known way, of a known amount, at a known rate.
 #[derive(Parser)]

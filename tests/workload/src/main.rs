@@ -3,6 +3,7 @@
 
 mod amount;
 mod anon;
+mod calls;
 mod cgroups;
 mod cli;
 mod file;

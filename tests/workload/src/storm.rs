@@ -95,7 +95,7 @@ fn storm(seconds: f64, mut round: impl FnMut() -> Result<u64>) -> Result<(u64, f
     }
 }
 
-fn cpu_seconds() -> f64 {
+pub(crate) fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }

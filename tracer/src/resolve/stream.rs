@@ -1,7 +1,7 @@
 //! Which process has which pipe or terminal: from `/proc`, by device and inode. Never waits for a file system: nothing
 //! is asked of a server (`AT_STATX_DONT_SYNC`).
 
-use std::{collections::HashSet, fs};
+use std::{collections::HashSet, fs, os::unix::fs::MetadataExt as _};
 
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
@@ -39,22 +39,26 @@ fn node(path: &str, kinds: &[FileType]) -> Option<Node> {
         .then_some(Node { dev: stat.stx_dev_major << 20 | stat.stx_dev_minor, ino: stat.stx_ino })
 }
 
-/// Which of these the process has, and whether it can only read them.
-pub fn holds(pid: u32, wanted: &HashSet<Node>) -> Vec<(Node, bool)> {
+/// How a process has a stream. The link's own mode tells how the file behind it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Held {
+    pub node: Node,
+    pub reads: bool,
+    pub writes: bool,
+}
+
+/// Which of these the process has, and which end.
+pub fn holds(pid: u32, wanted: &HashSet<Node>) -> Vec<Held> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     numbers
         .take(DESCRIPTORS)
-        .filter_map(|number| Some((descriptor(pid, number).filter(|node| wanted.contains(node))?, number)))
-        .map(|(node, number)| (node, only_reads(pid, number)))
+        .filter_map(|number| {
+            let node = descriptor(pid, number).filter(|node| wanted.contains(node))?;
+            let mode = fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).ok()?.mode();
+            Some(Held { node, reads: mode & 0o400 != 0, writes: mode & 0o200 != 0 })
+        })
         .collect()
-}
-
-fn only_reads(pid: u32, number: u32) -> bool {
-    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).unwrap_or_default();
-    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
-    let flags = flags.and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
-    flags.is_some_and(|flags| flags & libc::O_ACCMODE as u32 == libc::O_RDONLY as u32)
 }
 
 /// Whether the process has a terminal's master, through which its slave is read: the node alone does not tell of which.
@@ -125,7 +129,8 @@ mod tests {
         let own = std::process::id();
         let node = descriptor(own, reader.as_raw_fd() as u32).expect("it is a pipe");
         let both: HashSet<_> = holds(own, &HashSet::from([node])).into_iter().collect();
-        assert_eq!(both, HashSet::from([(node, true), (node, false)]), "one end each");
+        let ends = [(true, false), (false, true)].map(|(reads, writes)| Held { node, reads, writes });
+        assert_eq!(both, HashSet::from(ends), "one end each");
         assert_eq!(holds(own, &HashSet::new()), []);
         drop(writer);
         let null = fs::File::open("/dev/zero").expect("there is one");

@@ -1,9 +1,12 @@
 //! `cargo xtask bench`: what memtrace costs, beside what a user would otherwise run. Every figure is a ratio or a
 //! difference taken within one run; what was set up for it is undone on every way out. Never part of a test.
 
+mod calls;
 mod containers;
 mod cost;
 mod docker;
+mod empty;
+mod lines;
 mod member;
 mod netdata;
 mod peers;
@@ -62,6 +65,8 @@ enum Name {
     Faults,
     /// Writes into the page cache, with and without memtrace
     Writes,
+    /// Log lines: writes to a pipe and other calls, with and without memtrace
+    Lines,
     /// From exec to the first screen
     Start,
     /// CPU and memory of memtrace itself beside many cgroups
@@ -123,6 +128,7 @@ impl Name {
         match self {
             Self::Faults => storm::faults(bed, report),
             Self::Writes => storm::writes(bed, report),
+            Self::Lines => lines::lines(bed, report),
             Self::Start => terminal::start(bed, report),
             Self::Cost => cost::cost(bed, report),
             Self::Containers => containers::containers(bed, report),

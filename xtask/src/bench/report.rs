@@ -14,6 +14,8 @@ pub(super) enum Unit {
     /// Of one core.
     Share,
     Bytes,
+    /// Bytes a second.
+    Rate,
 }
 
 /// What a comparison says about the two values.
@@ -24,6 +26,10 @@ pub(super) enum Aim {
     Slowdown(f64),
     /// `with` is at most so much.
     AtMost(f64),
+    /// `with` is at least so much.
+    AtLeast(f64),
+    /// `with` is at most so many times `without`.
+    Ratio(f64),
 }
 
 /// Lowest, highest and percentiles of what was measured in each round.
@@ -134,6 +140,8 @@ impl Line {
     pub(super) fn aim(mut self, aim: Aim) -> Self {
         self.met = Some(match aim {
             Aim::AtMost(most) => self.with <= most,
+            Aim::AtLeast(least) => self.with >= least,
+            Aim::Ratio(most) => self.ratio.is_some_and(|ratio| ratio <= most),
             Aim::Slowdown(most) => self.ratio.is_some_and(|ratio| ratio - 1.0 <= most),
         });
         self.aim = Some(aim);
@@ -250,6 +258,8 @@ fn cells(line: &Line) -> [String; 8] {
         line.aim.map_or_else(none, |aim| match aim {
             Aim::Slowdown(most) => format!("<= +{:.1} %", most * 100.0),
             Aim::AtMost(most) => format!("<= {}", shown(line.unit, most)),
+            Aim::AtLeast(least) => format!(">= {}", shown(line.unit, least)),
+            Aim::Ratio(most) => format!("<= x {most:.2}"),
         }),
         match (&line.failed, line.met) {
             (Some(why), _) => why.clone(),
@@ -279,6 +289,7 @@ fn shown(unit: Unit, value: f64) -> String {
         Unit::Seconds => format!("{:.0} ms", value * 1000.0),
         Unit::Share => format!("{:.2} %", value * 100.0),
         Unit::Bytes => format!("{:.1} MiB", value / f64::from(1 << 20)),
+        Unit::Rate => format!("{:.2} GB/s", value / 1e9),
     }
 }
 

@@ -1,6 +1,10 @@
 //! The two storms, each in a cgroup of its own: alone, beside memtrace, beside bpftrace counting the same.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -41,13 +45,13 @@ struct Storm {
 
 /// Nanoseconds an operation: of CPU time, which other programs on the machine move least, and of time.
 #[derive(Clone, Copy)]
-struct Took {
-    cpu: f64,
-    wall: f64,
+pub(super) struct Took {
+    pub(super) cpu: f64,
+    pub(super) wall: f64,
 }
 
 /// A cgroup that is removed on every way out.
-struct OwnCgroup(PathBuf);
+pub(super) struct OwnCgroup(PathBuf);
 
 pub(super) fn faults(bed: &Bed, report: &mut Report) -> Result<()> {
     let args = ["fault-storm", "--seconds", SECONDS].map(str::to_owned).to_vec();
@@ -86,8 +90,7 @@ fn run(bed: &Bed, report: &mut Report, storm: &Storm) -> Result<()> {
             drop(beside);
         }
         for (all, two) in took.iter_mut().zip(round) {
-            let mean = |of: fn(&Took) -> f64| two.iter().map(of).sum::<f64>() / two.len() as f64;
-            all.push(Took { cpu: mean(|took| took.cpu), wall: mean(|took| took.wall) });
+            all.push(Took::mean(&two));
         }
     }
     let alone = &took[0];
@@ -167,10 +170,21 @@ impl Storm {
     }
 }
 
+impl Took {
+    pub(super) fn mean(all: &[Took]) -> Took {
+        let mean = |of: fn(&Took) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
+        Took { cpu: mean(|took| took.cpu), wall: mean(|took| took.wall) }
+    }
+}
+
 impl OwnCgroup {
-    fn make(path: PathBuf) -> Result<Self> {
+    pub(super) fn make(path: PathBuf) -> Result<Self> {
         fs::create_dir(&path).with_context(|| format!("cannot make the cgroup {}", path.display()))?;
         Ok(Self(path))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
     }
 }
 

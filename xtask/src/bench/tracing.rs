@@ -19,6 +19,29 @@ pub(super) const STACKS: &str =
     "tracepoint:memcg:mod_memcg_lruvec_state { @[args->id, pid, kstack] = sum(args->val); }";
 /// The floor: a program that does nothing, on the same hook.
 pub(super) const EMPTY: &str = "tracepoint:memcg:mod_memcg_lruvec_state { }";
+/// How large writes are, by the writer's cgroup: less than what memtrace tells of them.
+pub(super) const SIZES: &str = "tracepoint:syscalls:sys_exit_write { @[cgroup] = hist(args->ret); }";
+/// The floor of a hook on the function that writes to pipes.
+pub(super) const FUNCTION: &str = "kretfunc:anon_pipe_write { }";
+
+/// Nothing at each call that memtrace looks at, from its own tracepoint: the other way of seeing them.
+pub(super) fn each_call() -> String {
+    let calls = [
+        "write",
+        "writev",
+        "pwritev2",
+        "read",
+        "readv",
+        "preadv2",
+        "splice",
+        "tee",
+        "sendfile64",
+        "vmsplice",
+    ];
+    let probes: Vec<String> =
+        calls.iter().map(|call| format!("tracepoint:syscalls:sys_exit_{call}")).collect();
+    probes.join(", ") + " { }"
+}
 
 /// bpftrace looks for tracefs in its usual place. Where it is not mounted there (in a container, on a bare machine) it
 /// is for us and our children only, in a mount namespace that ends with us.

@@ -63,6 +63,8 @@ const PACKAGES: &[Package] = &[
         Some("bpftrace"),
         "its time to the first output is compared with ours",
     ),
+    package(Purpose::Bench, "strace", Some("strace"), "what it adds to a write is compared with ours"),
+    package(Purpose::Bench, "linux-perf", Some("perf"), "what it adds to a write is compared with ours"),
     package(Purpose::Bench, "atop", Some("atop"), "its cost is compared with ours"),
     package(Purpose::Bench, "netdata-core", Some("netdata"), "its cost is compared with ours"),
 ];

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     access::{Access, Direct, Probed},
-    file::{Current, sockets},
+    file::{Current, Untyped, sockets},
     globals::{has, number, syscall},
     line::{self, Kernel, Place},
     maps::{GO_ON_BTF, GO_ON_RAW, GO_ON_TP, LOG_READERS},
@@ -100,25 +100,7 @@ fn exited<K: Kernel>(registers: impl Registers, result: i64) -> Option<Work> {
         return None;
     }
     let [first, second, third] = registers.arguments();
-    if writes {
-        let node = K::Current::node(first & DESCRIPTOR, false)?;
-        return wrote::<K>(node, bytes, || {
-            if is(Call::Write) || is(Call::Sendto) {
-                return Some(At::Buffer(second));
-            }
-            let mut at = second;
-            if is(Call::Sendmsg) {
-                // SAFETY: `msg_iov` of the task's `struct msghdr`, whose layout is the system's interface.
-                at = unsafe { bpf_probe_read_user((second + MSG_IOV) as *const u64) }.ok()?;
-            }
-            Some(At::Segments { at, user: 1, skip: 0 })
-        });
-    }
-    if reads {
-        if let Some(node) = K::Current::node(first & DESCRIPTOR, true) {
-            line::read::<K>(node, bytes);
-        }
-    } else {
+    if moves {
         // splice(in, _, out), tee(in, out), sendfile(out, in), vmsplice(out)
         let to = if is(Call::Splice) {
             third
@@ -127,16 +109,32 @@ fn exited<K: Kernel>(registers: impl Registers, result: i64) -> Option<Work> {
         } else {
             first
         };
-        if let Some(node) = K::Current::node(to & DESCRIPTOR, false) {
+        if let Some(node) = Untyped::node(to & DESCRIPTOR, false) {
             moved::<K>(node, bytes);
         }
         if is(Call::Splice)
-            && let Some(node) = K::Current::node(first & DESCRIPTOR, true)
+            && let Some(node) = Untyped::node(first & DESCRIPTOR, true)
         {
             line::read::<K>(node, bytes);
         }
+        return None;
     }
-    None
+    let node = K::Current::node(first & DESCRIPTOR, reads)?;
+    if reads {
+        line::read::<K>(node, bytes);
+        return None;
+    }
+    wrote::<K>(node, bytes, || {
+        if is(Call::Write) || is(Call::Sendto) {
+            return Some(At::Buffer(second));
+        }
+        let mut at = second;
+        if is(Call::Sendmsg) {
+            // SAFETY: `msg_iov` of the task's `struct msghdr`, whose layout is the system's interface.
+            at = unsafe { bpf_probe_read_user((second + MSG_IOV) as *const u64) }.ok()?;
+        }
+        Some(At::Segments { at, user: 1, skip: 0 })
+    })
 }
 
 /// Offset of `msg_iov` in the `struct msghdr` of 64-bit tasks.

@@ -61,7 +61,9 @@ impl<C: EbpfContext> Program<'_, C> {
     #[inline(always)]
     pub fn run<K: Kernel>(&self, begin: impl FnOnce() -> Option<Work>) -> i32 {
         let mut scan = None;
-        let mut stream = None;
+        // Null, not an option: the verifier would not know that where there is one there is a pointer.
+        let mut stream = core::ptr::null_mut();
+        let mut whole = false;
         if K::RESUMES {
             let Some(own) = place(self.place) else { return 0 };
             if own.resumed != 0 {
@@ -72,32 +74,40 @@ impl<C: EbpfContext> Program<'_, C> {
         if scan.is_none() {
             let Some(work) = begin() else { return 0 };
             let Some(own) = place(self.place) else { return 0 };
-            own.begin(work.key, work.bytes);
             match work.bytes_at {
                 At::Buffer(at) => {
-                    own.at = at;
-                    own.in_segment = own.left;
+                    whole = own.short(work.key, work.bytes, at);
+                    if !whole {
+                        own.begin(work.key, work.bytes);
+                        own.at = at;
+                        own.in_segment = own.left;
+                    }
                 }
                 At::Segments { at, user, skip } => {
+                    own.begin(work.key, work.bytes);
                     own.segments = at;
                     own.user_segments = user;
                     own.skip = skip;
                 }
             }
-            stream = Some(work.stream);
+            stream = work.stream;
             scan = Some(own);
         }
         let Some(scan) = scan else { return 0 };
-        if !K::scan(scan) {
-            scan.resumed = 1;
-            // SAFETY: nothing is held; the array has programs of this kind only. It returns only where it failed.
-            unsafe { self.go_on.tail_call(self.ctx, self.place as u32) }
-            scan.resumed = 0;
+        if !whole {
+            if !K::scan(scan) {
+                scan.resumed = 1;
+                // SAFETY: nothing is held; the array has programs of this kind only. It returns only where it failed.
+                unsafe { self.go_on.tail_call(self.ctx, self.place as u32) }
+                scan.resumed = 0;
+            }
+            scan.end();
         }
-        scan.end();
-        // A program that was entered again has lost its pointer.
-        let stream = if K::RESUMES { STREAMS.get_ptr_mut(scan.stream) } else { stream };
-        if let Some(stream) = stream {
+        if K::RESUMES && stream.is_null() {
+            // A program that was entered again has lost its pointer.
+            stream = STREAMS.get_ptr_mut(scan.stream).unwrap_or(core::ptr::null_mut());
+        }
+        if !stream.is_null() {
             commit::<K::Atomics>(scan, stream);
         }
         0

@@ -105,12 +105,13 @@ impl LogLines {
         let mut ends: HashMap<Node, HashSet<u32>> = HashMap::new();
         for pid in pids {
             let held = holds(pid, &nodes);
-            if !held.is_empty() || terminals && has_master(pid) {
+            // Who can only write has nothing to read: each of its reads would be looked at.
+            if held.iter().any(|held| held.reads) || terminals && has_master(pid) {
                 self.watched.insert(pid);
                 streams.watch_reader(pid);
             }
-            for (node, _) in held.into_iter().filter(|(_, only_reads)| *only_reads) {
-                ends.entry(node).or_default().insert(pid);
+            for held in held.into_iter().filter(|held| held.reads && !held.writes) {
+                ends.entry(held.node).or_default().insert(pid);
             }
         }
         for (key, stream) in unread {

@@ -1,0 +1,307 @@
+//! What looking at log lines adds to the writes that carry them, and to system calls that do not, beside other ways of
+//! looking at writes. One process makes all calls; the reader of its pipe takes its turn outside what is measured.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::{
+    Bed,
+    calls::{Call, Calls},
+    empty::Empty,
+    member, peers,
+    process::Running,
+    report::{Aim, Line, Report, Spread, Unit},
+    storm::{OwnCgroup, Took, median},
+    terminal::bpftrace,
+    tracing,
+};
+use crate::command::find;
+
+const NAME: &str = "lines";
+const OTHERS: &str = "other calls";
+const ADDED: &str = "lines, added";
+
+/// At most this share of what bpftrace adds for less.
+const AIM_ADDED: f64 = 0.5;
+const AIM_SCANNED: f64 = 4e9;
+const AIM_LINE: f64 = 100.0;
+/// Of the floor: what can still be told from it.
+const AIM_OTHERS: f64 = 1.1;
+
+const fn pipe(what: &'static str, bytes: u32, line: u32) -> Call {
+    Call { what, word: "pipe", bytes, line }
+}
+const fn other(what: &'static str, word: &'static str) -> Call {
+    Call { what, word, bytes: 100, line: 0 }
+}
+
+/// Writes to a pipe first.
+const CALLS: [Call; 9] = [
+    pipe("100 B, a line", 100, 100),
+    pipe("4 KiB, lines of 80", 4096, 80),
+    pipe("4 KiB, no newline", 4096, 0),
+    pipe("64 KiB, lines of 80", 65_536, 80),
+    pipe("64 KiB, no newline", 65_536, 0),
+    pipe("64 KiB, lines of 2", 65_536, 2),
+    other("getppid", "getppid"),
+    other("write to /dev/null", "null"),
+    other("read from /dev/zero", "zero"),
+];
+const LINE_100: usize = 0;
+const LINES_80: usize = 3;
+const NO_NEWLINE: usize = 4;
+const LINES_2: usize = 5;
+const PIPES: usize = 6;
+
+/// What runs beside the calls.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Beside {
+    Nothing,
+    Lengths,
+    Counts,
+    Sizes,
+    Floor,
+    PerCall,
+    Function,
+    Strace,
+    Perf,
+}
+
+/// Ended when dropped.
+#[derive(Default)]
+struct Started {
+    program: Option<Running>,
+    _empty: Option<Empty>,
+}
+
+pub(super) fn lines(bed: &Bed, report: &mut Report) -> Result<()> {
+    let writer = OwnCgroup::make(member::parent(bed))?;
+    let reader = OwnCgroup::make(member::parent(bed).with_extension("reader"))?;
+    let mut calls = Calls::start(bed, writer.path(), reader.path())?;
+    let kinds = usable(bed, report, &calls)?;
+    let mut took: Vec<Vec<Vec<Took>>> = kinds.iter().map(|_| vec![Vec::new(); CALLS.len()]).collect();
+    // The first round brings caches and the clock's frequency to where they stay.
+    for round in 0..=bed.rounds {
+        // There and back again: a drift of the machine falls on all alike.
+        let mut both: Vec<Vec<Vec<Took>>> = kinds.iter().map(|_| vec![Vec::new(); CALLS.len()]).collect();
+        for index in (0..kinds.len()).chain((0..kinds.len()).rev()) {
+            let kind = kinds[index];
+            if round == 0 && kind != Beside::Nothing {
+                continue;
+            }
+            let started = kind.start(bed, &calls)?;
+            for (call, took) in CALLS.iter().zip(&mut both[index]).take(kind.calls()) {
+                took.push(calls.storm(bed, call)?);
+            }
+            kind.check(&started)?;
+        }
+        if round == 0 {
+            continue;
+        }
+        for (all, both) in took.iter_mut().flatten().zip(both.iter().flatten()) {
+            if !both.is_empty() {
+                all.push(Took::mean(both));
+            }
+        }
+    }
+    drop(calls);
+    Results { kinds: &kinds, took: &took }.tell(report)
+}
+
+/// What runs on this machine; why the others do not is told.
+fn usable(bed: &Bed, report: &mut Report, calls: &Calls) -> Result<Vec<Beside>> {
+    use Beside::{Counts, Floor, Function, Lengths, Nothing, PerCall, Perf, Sizes, Strace};
+    let mut kinds = Vec::new();
+    for kind in [Nothing, Lengths, Counts, Sizes, Floor, PerCall, Function, Strace, Perf] {
+        match kind.start(bed, calls) {
+            Ok(_) => kinds.push(kind),
+            // Without these there is nothing to tell.
+            Err(error) if matches!(kind, Lengths | Counts) => return Err(error),
+            Err(error) => peers::failed(bed, report, NAME, kind.name(), &error)?,
+        }
+    }
+    Ok(kinds)
+}
+
+impl Beside {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "alone",
+            Self::Lengths => "memtrace lines",
+            Self::Counts => "memtrace top",
+            Self::Sizes => "bpftrace, sizes of writes",
+            Self::Floor => "an empty program on sys_exit",
+            Self::PerCall => "bpftrace, empty programs on each call",
+            Self::Function => "bpftrace, an empty program on anon_pipe_write",
+            Self::Strace => "strace",
+            Self::Perf => "perf trace",
+        }
+    }
+
+    /// Those that stop the process, or send each call to user space, are tried with lines alone.
+    fn calls(self) -> usize {
+        match self {
+            Self::Strace | Self::Perf => 1,
+            _ => CALLS.len(),
+        }
+    }
+
+    /// Whether another process does the work, so that CPU time of the caller tells nothing.
+    fn elsewhere(self) -> bool {
+        matches!(self, Self::Strace | Self::Perf)
+    }
+
+    /// Started, and attached.
+    fn start(self, bed: &Bed, calls: &Calls) -> Result<Started> {
+        let id = calls.id().to_string();
+        let mut command = match self {
+            Self::Nothing => return Ok(Started::default()),
+            Self::Floor => {
+                return Empty::attach().map(|empty| Started { program: None, _empty: Some(empty) });
+            }
+            Self::Lengths => {
+                let mut lines = Command::new(&bed.memtrace);
+                lines.args(["lines", "--json"]);
+                lines
+            }
+            Self::Counts => bed.memtrace(&["--json"]),
+            Self::Sizes => traced(tracing::SIZES)?,
+            Self::PerCall => traced(&tracing::each_call())?,
+            Self::Function => traced(tracing::FUNCTION)?,
+            Self::Strace => {
+                ensure!(find("strace").is_some(), "strace is not installed");
+                let mut strace = Command::new("strace");
+                strace.args(["-f", "-e", "trace=write", "-o", "/dev/null", "-p", &id]);
+                strace
+            }
+            Self::Perf => {
+                ensure!(find("perf").is_some(), "perf is not installed");
+                let mut perf = Command::new("perf");
+                perf.args(["trace", "-e", "write", "-o", "/dev/null", "-p", &id]);
+                perf
+            }
+        };
+        let mut running = Running::start(&mut command)?;
+        match self {
+            Self::Strace => calls.traced(bed)?,
+            Self::Perf => {
+                // It does not say when it has begun.
+                bed.stop.sleep(std::time::Duration::from_secs(1))?;
+                ensure!(!running.ended()?, "perf trace ended: {}", running.errors().trim());
+            }
+            // bpftrace says how many probes it attaches before it does.
+            Self::Lengths | Self::Counts => drop(running.line(&bed.stop, 1)?),
+            _ => drop(running.line(&bed.stop, 2)?),
+        }
+        Ok(Started { program: Some(running), _empty: None })
+    }
+
+    /// A number of a program that saw nothing would mean nothing.
+    fn check(self, started: &Started) -> Result<()> {
+        if let (Self::Lengths, Some(running)) = (self, &started.program) {
+            let said: Value =
+                serde_json::from_str(&running.last_line()).context("cannot read what memtrace printed")?;
+            let streams = said["streams"].as_array().into_iter().flatten();
+            let lines = streams.filter_map(|stream| stream["lines"].as_u64()).max();
+            ensure!(
+                lines > Some(100_000),
+                "memtrace counted {lines:?} lines only; did its interval not end?"
+            );
+        }
+        Ok(())
+    }
+}
+
+fn traced(program: &str) -> Result<Command> {
+    ensure!(find("bpftrace").is_some(), "bpftrace is not installed");
+    let ready = "interval:ms:1 { if (!@ready) { @ready = 1; printf(\"ready\\n\"); } }";
+    Ok(bpftrace(&format!("{program} {ready}")))
+}
+
+struct Results<'a> {
+    kinds: &'a [Beside],
+    /// By kind, by call, of each round.
+    took: &'a [Vec<Vec<Took>>],
+}
+
+impl Results<'_> {
+    fn of(&self, kind: Beside, call: usize) -> Option<&[Took]> {
+        let index = self.kinds.iter().position(|one| *one == kind)?;
+        Some(&self.took[index][call]).filter(|took| !took.is_empty()).map(Vec::as_slice)
+    }
+
+    /// Nanoseconds that it adds to a call, in each round.
+    fn added(&self, kind: Beside, call: usize) -> Option<Vec<f64>> {
+        let (with, alone) = (self.of(kind, call)?, self.of(Beside::Nothing, call)?);
+        Some(with.iter().zip(alone).map(|(with, alone)| (with.cpu - alone.cpu).max(0.0)).collect())
+    }
+
+    fn tell(&self, report: &mut Report) -> Result<()> {
+        for (index, call) in CALLS.iter().enumerate() {
+            for kind in self.kinds.iter().skip(1) {
+                let (Some(with), Some(alone)) = (self.of(*kind, index), self.of(Beside::Nothing, index))
+                else {
+                    continue;
+                };
+                let of = |took: &Took| if kind.elsewhere() { took.wall } else { took.cpu };
+                let ratios: Vec<f64> =
+                    with.iter().zip(alone).map(|(with, alone)| of(with) / of(alone)).collect();
+                let clock = if kind.elsewhere() { "time" } else { "CPU" };
+                let name = if index < PIPES { NAME } else { OTHERS };
+                let what = format!("{}: {}, {clock}", call.what, kind.name());
+                let line = Line::new(name, what, Unit::Nanoseconds, median(with.iter().map(of)));
+                report.add(line.beside(median(alone.iter().map(of))).ratios(&ratios)?);
+            }
+        }
+        self.tell_added(report)?;
+        self.tell_rates(report)
+    }
+
+    /// What memtrace adds, beside what bpftrace adds to the writes and an empty program to other calls.
+    fn tell_added(&self, report: &mut Report) -> Result<()> {
+        for (index, call) in CALLS.iter().enumerate() {
+            let (than, most) =
+                if index < PIPES { (Beside::Sizes, AIM_ADDED) } else { (Beside::Floor, AIM_OTHERS) };
+            for kind in [Beside::Lengths, Beside::Counts] {
+                let Some(own) = self.added(kind, index) else { continue };
+                let what = format!("{}: {} beside {}", call.what, kind.name(), than.name());
+                let mut line = Line::new(ADDED, what, Unit::Nanoseconds, median(own.iter().copied()));
+                line = line.note(format!("added by memtrace: {}", range(&own)?));
+                if let Some(than) = self.added(than, index) {
+                    line = line.beside(median(than.iter().copied()));
+                    if index == LINE_100 || index >= PIPES {
+                        line = line.aim(Aim::Ratio(most));
+                    }
+                }
+                report.add(line);
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_rates(&self, report: &mut Report) -> Result<()> {
+        for kind in [Beside::Lengths, Beside::Counts] {
+            let mut rate = |call: usize, what: &str, unit: Unit, of: fn(&Call, f64) -> f64, aim: Aim| {
+                let Some(added) = self.added(kind, call) else { return Ok(()) };
+                let rates: Vec<f64> = added.iter().map(|added| of(&CALLS[call], added.max(1e-3))).collect();
+                let what = format!("{}, {what}", kind.name());
+                let line = Line::new(ADDED, what, unit, median(rates.iter().copied()));
+                report.add(line.spread(Spread::of(&rates)?).aim(aim));
+                anyhow::Ok(())
+            };
+            let scanned = |call: &Call, added: f64| f64::from(call.bytes) / added * 1e9;
+            let a_line = |call: &Call, added: f64| added * f64::from(call.line) / f64::from(call.bytes);
+            rate(NO_NEWLINE, "bytes scanned a second", Unit::Rate, scanned, Aim::AtLeast(AIM_SCANNED))?;
+            rate(LINES_80, "a line of 80", Unit::Nanoseconds, a_line, Aim::AtMost(AIM_LINE))?;
+            rate(LINES_2, "a line of 2", Unit::Nanoseconds, a_line, Aim::AtMost(AIM_LINE))?;
+        }
+        Ok(())
+    }
+}
+
+fn range(values: &[f64]) -> Result<String> {
+    let spread = Spread::of(values)?;
+    Ok(format!("{:.0}..{:.0} ns", spread.min, spread.max))
+}
