@@ -27,6 +27,10 @@ pub enum Place {
     Pipe = 0,
     Terminal = 1,
     Socket = 2,
+    /// Of the copies of the program for pipes.
+    Second = 3,
+    Third = 4,
+    Fourth = 5,
 }
 
 /// How a program does what kernels do differently.

@@ -77,7 +77,11 @@ pub static LOG_SOCKETS: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Writes being looked at, by `Place`.
 #[map]
-pub static SCANS: PerCpuArray<Scan> = PerCpuArray::with_max_entries(3, 0);
+pub static SCANS: PerCpuArray<Scan> = PerCpuArray::with_max_entries(6, 0);
+
+/// Tasks whose write was seen by one of the copies of a program, by the lowest bits of their id.
+#[map]
+pub static SEEN: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Writes and reads between a function's entry and its return: what the program's handler keeps.
 #[map]

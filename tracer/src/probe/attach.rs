@@ -80,6 +80,9 @@ pub const TARGETS: u32 = 1024;
 /// Tasks that can be in a write or read at once, where entry and return are paired.
 const FLIGHTS: u32 = 16384;
 
+/// Tasks told apart by the copies of a program.
+const TASKS: u32 = 1 << 16;
+
 fn syscall(call: Call) -> u32 {
     let number = match call {
         Call::Write => libc::SYS_write,
@@ -205,6 +208,7 @@ impl Loader {
             .map_max_entries("STREAMS", sizes.streams)
             .map_max_entries("STREAM_MODES", sizes.streams)
             .map_max_entries("LENGTHS", sizes.lengths)
+            .map_max_entries("SEEN", if sizes.streams > 1 && facts.preemptible { TASKS } else { 1 })
             .map_max_entries("LOG_FLIGHT", if sizes.streams > 1 { FLIGHTS } else { 1 });
         if log == 0 {
             // The smallest ring buffer is a page.

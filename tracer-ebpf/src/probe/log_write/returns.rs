@@ -2,7 +2,11 @@
 
 use core::marker::PhantomData;
 
-use aya_ebpf::{helpers::bpf_probe_read_kernel, macros::fexit, programs::FExitContext};
+use aya_ebpf::{
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel},
+    macros::{fentry, fexit},
+    programs::{FEntryContext, FExitContext},
+};
 use tracer_ebpf::abi::offsets::Symbol;
 
 use super::{At, Bounded, Looping, Program, Work, calls::Saved, moved, wrote};
@@ -11,7 +15,7 @@ use crate::{
     file::{Current, node, sockets},
     globals::{has, number},
     line::{self, Kernel, Place},
-    maps::GO_ON_FEXIT,
+    maps::{GO_ON_FEXIT, SEEN},
 };
 
 /// Segments of one write (UIO_MAXIOV).
@@ -113,6 +117,59 @@ pub(super) fn descriptor_moved<K: Kernel>(descriptor: u64, result: i64) {
     {
         moved::<K>(node, result as u64);
     }
+}
+
+// A kernel that preempts itself can do so in the middle of a program, and skips the program for every task that comes by
+// on that CPU until it has ended. Copies stand in for each other: the first that runs takes the write.
+
+/// Room of `SEEN`.
+const TASKS: u32 = 1 << 16;
+
+/// Nobody has seen the write that the current task is about to make.
+#[fentry]
+pub fn lw_pipe_fe(_: FEntryContext) -> i32 {
+    let task = bpf_get_current_pid_tgid() as u32;
+    if let Some(seen) = SEEN.get_ptr_mut(task % TASKS) {
+        // SAFETY: a valid map value; only this task's programs use it, but for one whose id ends likewise.
+        unsafe { *seen = 0 }
+    }
+    0
+}
+
+/// Whether the caller is the first copy to see the write.
+#[inline(always)]
+fn first_to_see() -> bool {
+    let task = bpf_get_current_pid_tgid() as u32;
+    let Some(seen) = SEEN.get_ptr_mut(task % TASKS) else { return true };
+    // SAFETY: as above.
+    unsafe {
+        let first = *seen != task;
+        *seen = task;
+        first
+    }
+}
+
+macro_rules! copies {
+    ($($copy:ident $place:ident;)+) => {
+        $(
+            #[fexit]
+            #[inline(always)]
+            pub fn $copy(ctx: FExitContext) -> i32 {
+                if !first_to_see() {
+                    return 0;
+                }
+                let program = Program { ctx: &ctx, place: Place::$place, go_on: &GO_ON_FEXIT };
+                program.run::<Looping>(|| file_written::<Looping, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
+            }
+        )+
+    };
+}
+
+copies! {
+    lw_pipe_fx1 Pipe;
+    lw_pipe_fx2 Second;
+    lw_pipe_fx3 Third;
+    lw_pipe_fx4 Fourth;
 }
 
 macro_rules! returns {

@@ -102,6 +102,8 @@ const ITERATOR: &[&[Symbol]] = &[&[Symbol::IterType, Symbol::IterTypeWord]];
 
 const EXACT: &str =
     "exact; of one write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen";
+const EXACT_BUT_MANY: &str = "exact as long as no more than about ten tasks wait in a pipe at once: a return probe has room for no more; of one \
+     write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen";
 const EXACT_BUT_RING: &str = "exact; of one write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen; \
      io_uring and 32-bit system calls are not seen";
 const ALMOST: &str = "of one write about 4 MiB are looked at (256 KiB of lines of 80 bytes); a line may be off by a write where two \
@@ -113,8 +115,11 @@ const ALMOST_BUT_RING: &str = "of one write about 4 MiB are looked at (256 KiB o
 /// By fexit; programs for kernels without `bpf_loop` bear a suffix.
 macro_rules! returns {
     ($suffix:literal) => {
+        returns!($suffix; exit(concat!("lw_pipe_fx", $suffix), PIPE_WRITE, 2))
+    };
+    ($suffix:literal; $($write:expr),+) => {
         &[
-            exit(concat!("lw_pipe_fx", $suffix), PIPE_WRITE, 2),
+            $($write,)+
             exit(concat!("lr_pipe_fx", $suffix), PIPE_READ, 2),
             exit(concat!("lw_tty_fx", $suffix), TTY_WRITE, 2),
             optional(exit(concat!("lr_tty_fx", $suffix), TTY_READ, 2)),
@@ -162,6 +167,22 @@ pub(super) const LOG_WRITE: Probe = Probe {
     name: "log_write",
     purpose: "lines written to pipes and terminals, how long they are, and who reads them",
     alternatives: &[
+        Alternative {
+            kind: Kind::Fentry,
+            links: returns!(
+                "";
+                entry("lw_pipe_fe", PIPE_WRITE, 2),
+                exit("lw_pipe_fx1", PIPE_WRITE, 2),
+                exit("lw_pipe_fx2", PIPE_WRITE, 2),
+                exit("lw_pipe_fx3", PIPE_WRITE, 2),
+                exit("lw_pipe_fx4", PIPE_WRITE, 2)
+            ),
+            needs: FILE,
+            needs_any: ITERATOR,
+            variant: Some("copies"),
+            for_preemption: true,
+            ..LOOPING
+        },
         Alternative { kind: Kind::Fentry, links: returns!(""), needs: FILE, needs_any: ITERATOR, ..LOOPING },
         Alternative {
             kind: Kind::Fentry,
@@ -171,18 +192,6 @@ pub(super) const LOG_WRITE: Probe = Probe {
             goes_on: Some(GoesOn {
                 map: "GO_ON_FEXIT",
                 programs: &[(0, "lw_pipe_fxb"), (1, "lw_tty_fxb"), (2, "lw_sock_fxb")],
-            }),
-            ..BOUNDED
-        },
-        Alternative { kind: Kind::Kprobe, links: pairs!(""), needs: FILE, needs_any: ITERATOR, ..LOOPING },
-        Alternative {
-            kind: Kind::Kprobe,
-            links: pairs!("b"),
-            needs: bounded(FILE),
-            needs_any: ITERATOR,
-            goes_on: Some(GoesOn {
-                map: "GO_ON_KPROBE",
-                programs: &[(0, "lw_pipe_krb"), (1, "lw_tty_krb"), (2, "lw_sock_krb")],
             }),
             ..BOUNDED
         },
@@ -236,6 +245,26 @@ pub(super) const LOG_WRITE: Probe = Probe {
             needs: bounded(RECORDS),
             precision: ALMOST_BUT_RING,
             goes_on: Some(GoesOn { map: "GO_ON_TP", programs: &[(0, "log_exit_tp_b")] }),
+            ..BOUNDED
+        },
+        // Last: a return probe has room for about ten tasks, and many wait in a pipe.
+        Alternative {
+            kind: Kind::Kprobe,
+            links: pairs!(""),
+            needs: FILE,
+            needs_any: ITERATOR,
+            precision: EXACT_BUT_MANY,
+            ..LOOPING
+        },
+        Alternative {
+            kind: Kind::Kprobe,
+            links: pairs!("b"),
+            needs: bounded(FILE),
+            needs_any: ITERATOR,
+            goes_on: Some(GoesOn {
+                map: "GO_ON_KPROBE",
+                programs: &[(0, "lw_pipe_krb"), (1, "lw_tty_krb"), (2, "lw_sock_krb")],
+            }),
             ..BOUNDED
         },
     ],
