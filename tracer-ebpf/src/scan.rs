@@ -121,6 +121,16 @@ fn clear(value: &mut u64) {
     unsafe { core::ptr::write_volatile(value, 0) }
 }
 
+/// A number that is no greater than the mask already: the verifier may have lost what the compiler knows.
+#[inline(always)]
+fn masked<const MASK: i32>(mut number: u64) -> u64 {
+    // SAFETY: arithmetic.
+    unsafe {
+        asm!("{number} &= {mask}", number = inout(reg) number, mask = const MASK, options(pure, nomem, nostack))
+    }
+    number
+}
+
 impl Scan {
     /// Begins with a write of so many bytes to a stream; where they are is for the caller to say.
     #[inline(always)]
@@ -168,7 +178,7 @@ impl Scan {
         }
         // SAFETY: within the buffer.
         let (last, base) = unsafe {
-            let last = buffer.cast::<u8>().add((written - 1) as usize & (SHORT as usize - 1));
+            let last = buffer.cast::<u8>().add(masked::<{ SHORT as i32 - 1 }>(written - 1) as usize);
             let byte = last.read_volatile();
             last.write_volatile(0);
             (byte, buffer as u64)

@@ -3,7 +3,7 @@
 //! to is its standard error, as a log is; orders should not come by a pipe, or it is a reader of a log itself.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{BufRead, Read, Write, stdin},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::PathBuf,
@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use rustix::{
     fs::{OFlags, fcntl_setfl},
-    io::{Errno, read, write},
+    io::{Errno, close, fcntl_dupfd_cloexec, read, write},
     pipe::{PipeFlags, fcntl_setpipe_size, pipe_with},
     process::getppid,
     stdio::{dup2_stderr, stderr},
@@ -28,6 +28,8 @@ use crate::{mapping::page_size, report, storm::cpu_seconds};
 const PIECE: usize = 64 << 10;
 /// What a pipe holds: what is written until the reader has its turn.
 const ROOM: usize = 1 << 20;
+/// A descriptor beyond the first 64.
+const MANY: i32 = 100;
 /// Calls between two looks at the clocks.
 const BATCH: u64 = 1000;
 
@@ -37,6 +39,12 @@ pub(crate) struct Calls {
     /// The cgroup of the process that reads the pipe
     #[arg(long, value_name = "DIR")]
     reader_cgroup: Option<PathBuf>,
+    /// Have a table of more descriptors than the kernel keeps in the process itself, as what a bash script starts
+    #[arg(long)]
+    many_descriptors: bool,
+    /// Take the orders in this process
+    #[arg(long, hide = true)]
+    here: bool,
 }
 
 /// Empties a pipe when told to
@@ -79,6 +87,13 @@ struct Pipe {
 
 impl Calls {
     pub(crate) fn run(self) -> Result<()> {
+        if !self.here {
+            // It ends when its orders do, if we are killed.
+            return again();
+        }
+        if self.many_descriptors {
+            drop(fcntl_dupfd_cloexec(rustix::stdio::stdin(), MANY).context("cannot have many descriptors")?);
+        }
         // The reader, too: what the pages of a pipe cost depends on whether both share a processor.
         stay_on_one_cpu()?;
         let mut reader = Pipe::start(&self)?;
@@ -171,6 +186,24 @@ fn fit(bytes: usize) -> u64 {
     let writes =
         if bytes < page { ROOM / page * (page / bytes) } else { ROOM / bytes.next_multiple_of(page) };
     writes as u64
+}
+
+/// The same in a process whose table of descriptors is as small as it can be: a table is made at `fork`, as large as the
+/// parent's greatest descriptor asks for, and never shrinks.
+fn again() -> Result<()> {
+    let open = fs::read_dir("/proc/self/fd").context("cannot list our descriptors; is /proc mounted?")?;
+    let numbers: Vec<i32> = open.flatten().filter_map(|fd| fd.file_name().to_str()?.parse().ok()).collect();
+    for number in numbers.into_iter().filter(|number| *number > 2) {
+        // SAFETY: what we inherited is nobody's here; the one of the list itself is closed already, which is no failure.
+        unsafe { close(number) }
+    }
+    let program =
+        std::env::current_exe().context("cannot find the path of this program; is /proc mounted?")?;
+    let mut command = Command::new(program);
+    command.args(std::env::args_os().skip(1)).arg("--here");
+    let status = command.status().context("cannot start again")?;
+    ensure!(status.success(), "what was started again failed: {status}");
+    Ok(())
 }
 
 fn stay_on_one_cpu() -> Result<()> {
