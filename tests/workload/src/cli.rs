@@ -35,6 +35,9 @@ enum Command {
     Spin(idle::Spin),
     FaultStorm(storm::FaultStorm),
     WriteStorm(storm::WriteStorm),
+    Calls(calls::Calls),
+    #[command(hide = true)]
+    CallsReader(calls::Reader),
     Cgroups(cgroups::Cgroups),
     #[command(hide = true)]
     CgroupsMember(cgroups::Member),
@@ -82,6 +85,8 @@ impl Command {
             Self::Spin(spin) => spin.run(),
             Self::FaultStorm(storm) => storm.run(),
             Self::WriteStorm(storm) => storm.run(),
+            Self::Calls(calls) => calls.run(),
+            Self::CallsReader(reader) => reader.run(),
             Self::Cgroups(cgroups) => cgroups.run(),
             Self::CgroupsMember(member) => member.run(),
         }
