@@ -70,9 +70,9 @@ const PAGED: Choice = ("charge", None, "tp_btf mod_memcg_lruvec_state");
 const SITES: Choice = ("charge_site", None, "fentry page_counter_try_charge");
 const SITES_PAGED: Choice = ("charge_site", None, "tp_btf mod_memcg_lruvec_state");
 
-/// Hooked where pipes are written to, only those pay who do; else every system call does.
+/// Hooked where pipes are written to, only those pay who do; else every system call does. kprobes would be cheaper, but
+/// have no room for all that wait in pipes.
 const LINES: Choice = ("log_write", Some("fentry anon_pipe_write"), "fentry anon_pipe_write");
-const LINES_KPROBE: Choice = ("log_write", Some("kprobe anon_pipe_write"), "kprobe anon_pipe_write");
 const LINES_BTF: Choice = ("log_write", Some("tp_btf sys_exit"), "tp_btf sys_exit");
 const NO_LINES: Choice = ("log_write", None, "");
 
@@ -143,7 +143,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
             "6.12",
             "no fentry",
             no_fentry,
-            &[LIFE, TASKS, KPROBE, ("charge_site", None, "kprobe page_counter_try_charge"), LINES_KPROBE],
+            &[LIFE, TASKS, KPROBE, ("charge_site", None, "kprobe page_counter_try_charge"), LINES_BTF],
         ),
         ("6.12", "no kprobe", no_kprobe, &[LIFE, TASKS, BATCHED, SITES, LINES]),
         ("6.12", "neither", neither, &[LIFE, TASKS, NO_CHARGE, NO_SITES, LINES_BTF]),
@@ -214,6 +214,15 @@ fn each_lack_has_its_sentence() {
 fn before_6_13_there_are_no_memcg_tracepoints() {
     for kernel in ["5.10", "6.1", "6.12"] {
         assert!(why_not(&facts(kernel), "charge", Kind::TpBtf).contains("no tracepoint memcg:"), "{kernel}");
+    }
+}
+
+/// There a program can be interrupted by another's turn: copies stand in for each other.
+#[test]
+fn where_the_kernel_preempts_itself_there_are_copies() {
+    for (kernel, copies) in [("5.10", false), ("6.12", false), ("7.2", true)] {
+        let (_, target) = choice(&facts(kernel), &Wishes::default(), "log_write").expect("it is served");
+        assert_eq!(target.ends_with(".copies"), copies, "{kernel}: {target}");
     }
 }
 
