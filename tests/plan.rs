@@ -70,14 +70,20 @@ const PAGED: Choice = ("charge", None, "tp_btf mod_memcg_lruvec_state");
 const SITES: Choice = ("charge_site", None, "fentry page_counter_try_charge");
 const SITES_PAGED: Choice = ("charge_site", None, "tp_btf mod_memcg_lruvec_state");
 
+/// Hooked where pipes are written to, only those pay who do; else every system call does. kprobes would be cheaper, but
+/// have no room for all that wait in pipes.
+const LINES: Choice = ("log_write", Some("fentry anon_pipe_write"), "fentry anon_pipe_write");
+const LINES_BTF: Choice = ("log_write", Some("tp_btf sys_exit"), "tp_btf sys_exit");
+const NO_LINES: Choice = ("log_write", None, "");
+
 /// Every recorded kernel.
 const RECORDED: &[(&str, &[Choice])] = &[
-    ("5.10", &[LIFE, TASKS, BATCHED, SITES]),
-    ("6.1", &[LIFE, TASKS, BATCHED, SITES]),
-    ("6.12", &[LIFE, TASKS, BATCHED, SITES]),
+    ("5.10", &[LIFE, TASKS, BATCHED, SITES, LINES]),
+    ("6.1", &[LIFE, TASKS, BATCHED, SITES, LINES]),
+    ("6.12", &[LIFE, TASKS, BATCHED, SITES, LINES]),
     // No kprobes, and trampolines are refused: only hooks on every page are there, and those wait to be asked for.
-    ("6.18", &[LIFE, TASKS, PAGED, SITES_PAGED]),
-    ("7.2", &[LIFE, TASKS, BATCHED, SITES]),
+    ("6.18", &[LIFE, TASKS, PAGED, SITES_PAGED, LINES_BTF]),
+    ("7.2", &[LIFE, TASKS, BATCHED, SITES, LINES]),
 ];
 
 #[test]
@@ -125,23 +131,28 @@ fn what_a_kernel_lacks_moves_the_choice() {
     const KPROBE: Choice =
         ("charge", Some("kprobe page_counter_try_charge"), "kprobe page_counter_try_charge");
     let cases: &[(&str, &str, Change, &[Choice])] = &[
-        ("6.12", "no BTF", no_btf, &[CLASSIC, NO_TASKS, NO_CHARGE, NO_SITES]),
+        ("6.12", "no BTF", no_btf, &[CLASSIC, NO_TASKS, NO_CHARGE, NO_SITES, NO_LINES]),
         (
             "7.2",
             "no BTF, where charges have tracepoints: their items are not known",
             no_btf,
-            &[CLASSIC, NO_TASKS, NO_CHARGE, NO_SITES],
+            &[CLASSIC, NO_TASKS, NO_CHARGE, NO_SITES, NO_LINES],
         ),
-        ("6.12", "no tracefs", no_tracefs, &[LIFE, TASKS, BATCHED, SITES]),
+        ("6.12", "no tracefs", no_tracefs, &[LIFE, TASKS, BATCHED, SITES, LINES]),
         (
             "6.12",
             "no fentry",
             no_fentry,
-            &[LIFE, TASKS, KPROBE, ("charge_site", None, "kprobe page_counter_try_charge")],
+            &[LIFE, TASKS, KPROBE, ("charge_site", None, "kprobe page_counter_try_charge"), LINES_BTF],
         ),
-        ("6.12", "no kprobe", no_kprobe, &[LIFE, TASKS, BATCHED, SITES]),
-        ("6.12", "neither", neither, &[LIFE, TASKS, NO_CHARGE, NO_SITES]),
-        ("7.2", "neither, where charges have tracepoints", neither, &[LIFE, TASKS, PAGED, SITES_PAGED]),
+        ("6.12", "no kprobe", no_kprobe, &[LIFE, TASKS, BATCHED, SITES, LINES]),
+        ("6.12", "neither", neither, &[LIFE, TASKS, NO_CHARGE, NO_SITES, LINES_BTF]),
+        (
+            "7.2",
+            "neither, where charges have tracepoints",
+            neither,
+            &[LIFE, TASKS, PAGED, SITES_PAGED, LINES_BTF],
+        ),
         (
             "7.2",
             "tracepoints alone",
@@ -151,19 +162,20 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("task_life", Some("tracepoint sched_process_exec"), "tracepoint sched_process_exec"),
                 ("charge", None, "tracepoint mod_memcg_lruvec_state"),
                 ("charge_site", None, "tracepoint mod_memcg_lruvec_state"),
+                ("log_write", Some("tracepoint sys_enter"), "tracepoint sys_enter"),
             ],
         ),
         (
             "6.1",
             "lockdown for confidentiality: one program needs no helper to read",
             confidentiality,
-            &[NO_LIFE, NO_TASKS, ("charge", None, "fentry try_charge_memcg"), NO_SITES],
+            &[NO_LIFE, NO_TASKS, ("charge", None, "fentry try_charge_memcg"), NO_SITES, NO_LINES],
         ),
-        ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED, SITES]),
+        ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED, SITES, LINES]),
         // The numbers that programs are given differ, the choice does not.
-        ("5.10", "v1 only", v1, &[LIFE, TASKS, BATCHED, SITES]),
-        ("6.1", "hybrid", hybrid, &[LIFE, TASKS, BATCHED, SITES]),
-        ("6.12", "v2 whose root keeps the controller", root_only, &[LIFE, TASKS, BATCHED, SITES]),
+        ("5.10", "v1 only", v1, &[LIFE, TASKS, BATCHED, SITES, LINES]),
+        ("6.1", "hybrid", hybrid, &[LIFE, TASKS, BATCHED, SITES, LINES]),
+        ("6.12", "v2 whose root keeps the controller", root_only, &[LIFE, TASKS, BATCHED, SITES, LINES]),
     ];
     for (kernel, what, change, probes) in cases {
         let mut facts = facts(kernel);
@@ -186,6 +198,7 @@ fn each_lack_has_its_sentence() {
         (no_btf, "charge", Kind::Kprobe, "no function page_counter_try_charge in this kernel's BTF"),
         (no_tracefs, "cgroup_life", Kind::Tracepoint, "tracefs cannot be read: mount it"),
         (no_fentry, "charge", Kind::Fentry, "refuses trampolines"),
+        (no_btf, "log_write", Kind::Tracepoint, "needs enum bpf_func_id.BPF_FUNC_loop"),
         (no_kprobe, "charge", Kind::Kprobe, "no kprobes (CONFIG_KPROBE_EVENTS)"),
         (confidentiality, "task_life", Kind::Tracepoint, "lockdown (confidentiality)"),
         (confidentiality, "charge", Kind::Fentry, "lockdown (confidentiality)"),
@@ -201,6 +214,26 @@ fn each_lack_has_its_sentence() {
 fn before_6_13_there_are_no_memcg_tracepoints() {
     for kernel in ["5.10", "6.1", "6.12"] {
         assert!(why_not(&facts(kernel), "charge", Kind::TpBtf).contains("no tracepoint memcg:"), "{kernel}");
+    }
+}
+
+/// There a program can be interrupted by another's turn: copies stand in for each other.
+#[test]
+fn where_the_kernel_preempts_itself_there_are_copies() {
+    for (kernel, copies) in [("5.10", false), ("6.12", false), ("7.2", true)] {
+        let (_, target) = choice(&facts(kernel), &Wishes::default(), "log_write").expect("it is served");
+        assert_eq!(target.ends_with(".copies"), copies, "{kernel}: {target}");
+    }
+}
+
+/// Before 5.17 there is no `bpf_loop`: programs of another make do without.
+#[test]
+fn without_bpf_loop_bounded_loops_serve() {
+    for (kernel, bounded) in
+        [("5.10", true), ("6.1", false), ("6.12", false), ("6.18", false), ("7.2", false)]
+    {
+        let (_, target) = choice(&facts(kernel), &Wishes::default(), "log_write").expect("it is served");
+        assert_eq!(target.ends_with(".bounded"), bounded, "{kernel}: {target}");
     }
 }
 

@@ -137,13 +137,6 @@ impl Life {
     }
 }
 
-/// Bytes of memory that memtrace has.
-fn rss(memtrace: &Memtrace) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", memtrace.pid())).expect("it runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
-}
-
 fn descriptors(memtrace: &Memtrace) -> usize {
     fs::read_dir(format!("/proc/{}/fd", memtrace.pid())).expect("it runs").count()
 }
@@ -190,7 +183,7 @@ fn every_life_of_many_is_told_as_its_own() {
             let interval = memtrace.next();
             take_in(&mut told, &interval);
             lost = interval.0["host"]["lost_events"].as_u64().expect("losses are counted");
-            seen.push((rss(&memtrace), descriptors(&memtrace)));
+            seen.push((memtrace.rss(), descriptors(&memtrace)));
         }
         over.store(true, Ordering::Relaxed);
     });

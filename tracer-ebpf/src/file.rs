@@ -6,6 +6,7 @@ use tracer_ebpf::abi::{line::Medium, offsets::Symbol};
 use crate::{
     access::{Access, Direct, Probed},
     globals::number,
+    maps::LOG_SOCKETS,
 };
 
 /// What a file is, as far as streams are concerned.
@@ -20,9 +21,16 @@ pub struct Node {
 const FORMAT: u16 = 0o170_000;
 const FIFO: u16 = 0o010_000;
 const CHARACTER: u16 = 0o020_000;
+const SOCKET: u16 = 0o140_000;
 const MINOR_BITS: u32 = 20;
 const PTS: core::ops::RangeInclusive<u32> = 136..=143;
 const PTMX: u32 = 5 << MINOR_BITS | 2;
+
+/// Whether any socket is a stream.
+#[inline(always)]
+pub fn sockets() -> bool {
+    LOG_SOCKETS.get(0).is_some_and(|count| *count > 0)
+}
 
 #[inline(always)]
 fn at(base: u64, symbol: Symbol) -> u64 {
@@ -38,6 +46,9 @@ pub fn node<A: Access>(file: u64, masters: bool) -> Option<Node> {
         let mode = A::quarter_of(&inode, number(Symbol::InodeMode)) & FORMAT;
         if mode == FIFO {
             return Some(of::<A>(&inode, Medium::Pipe));
+        }
+        if mode == SOCKET && !masters && sockets() {
+            return Some(of::<A>(&inode, Medium::Socket));
         }
         if mode != CHARACTER {
             return None;

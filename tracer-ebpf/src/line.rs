@@ -26,6 +26,11 @@ const MODE_AGE: u64 = 64;
 pub enum Place {
     Pipe = 0,
     Terminal = 1,
+    Socket = 2,
+    /// Of the copies of the program for pipes.
+    Second = 3,
+    Third = 4,
+    Fourth = 5,
 }
 
 /// How a program does what kernels do differently.
@@ -54,6 +59,8 @@ pub fn written<K: Kernel>(node: Node) -> Option<(u64, *mut Stream)> {
     let key = key(node.dev, node.ino, cgroup);
     let stream = match STREAMS.get_ptr_mut(key) {
         Some(stream) => stream,
+        // User space says which sockets are.
+        None if node.medium == Medium::Socket => return None,
         None => made(key, node)?,
     };
     // SAFETY: a valid map value; who wrote last is for the last writer to say.
@@ -74,6 +81,10 @@ pub fn written<K: Kernel>(node: Node) -> Option<(u64, *mut Stream)> {
 }
 
 #[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "by value the stream would be on the small stack twice"
+)]
 fn made(key: u64, node: Node) -> Option<*mut Stream> {
     let new = Stream {
         bytes: 0,
@@ -95,7 +106,7 @@ fn made(key: u64, node: Node) -> Option<*mut Stream> {
         mode: Mode::Scan as u32,
     };
     // BPF_NOEXIST: another CPU may have made it meanwhile.
-    let _ = STREAMS.insert(&key, &new, 1);
+    let _ = STREAMS.insert(key, &new, 1);
     let found = STREAMS.get_ptr_mut(key);
     if found.is_none() {
         lose(Failure::StreamsFull);

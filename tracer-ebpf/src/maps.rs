@@ -71,9 +71,17 @@ pub static LOG_EPOCH: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static LOG_READERS: Array<[u64; READER_WORDS]> = Array::with_max_entries(1, 0);
 
+/// How many sockets are streams: without any, none is looked at.
+#[map]
+pub static LOG_SOCKETS: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Writes being looked at, by `Place`.
 #[map]
-pub static SCANS: PerCpuArray<Scan> = PerCpuArray::with_max_entries(2, 0);
+pub static SCANS: PerCpuArray<Scan> = PerCpuArray::with_max_entries(6, 0);
+
+/// Tasks whose write was seen by one of the copies of a program, by the lowest bits of their id.
+#[map]
+pub static SEEN: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Writes and reads between a function's entry and its return: what the program's handler keeps.
 #[map]
@@ -81,12 +89,12 @@ pub static LOG_FLIGHT: HashMap<u64, [u64; 4]> = HashMap::with_max_entries(1, 0);
 
 /// The programs that go on with a scan where there is no `bpf_loop`; an array holds programs of one kind only.
 #[map]
-pub static GO_ON_FEXIT: ProgramArray = ProgramArray::with_max_entries(2, 0);
+pub static GO_ON_FEXIT: ProgramArray = ProgramArray::with_max_entries(3, 0);
 #[map]
-pub static GO_ON_BTF: ProgramArray = ProgramArray::with_max_entries(2, 0);
+pub static GO_ON_BTF: ProgramArray = ProgramArray::with_max_entries(3, 0);
 #[map]
-pub static GO_ON_RAW: ProgramArray = ProgramArray::with_max_entries(2, 0);
+pub static GO_ON_RAW: ProgramArray = ProgramArray::with_max_entries(3, 0);
 #[map]
-pub static GO_ON_TP: ProgramArray = ProgramArray::with_max_entries(2, 0);
+pub static GO_ON_TP: ProgramArray = ProgramArray::with_max_entries(3, 0);
 #[map]
-pub static GO_ON_KPROBE: ProgramArray = ProgramArray::with_max_entries(2, 0);
+pub static GO_ON_KPROBE: ProgramArray = ProgramArray::with_max_entries(3, 0);

@@ -69,6 +69,11 @@ impl Container {
         workload::done(&self.said)
     }
 
+    /// The runtime's client, or the runtime where there is no daemon.
+    pub fn client(&self) -> u32 {
+        self.client.id()
+    }
+
     /// Waits until it ended by itself.
     pub fn wait(mut self) {
         self.ended();

@@ -21,6 +21,7 @@ pub const IMAGE: &str = "docker.io/library/mtlive:1";
 
 pub struct Containerd {
     pub dir: PathBuf,
+    program: PathBuf,
     daemon: Mutex<Daemon>,
 }
 
@@ -29,12 +30,33 @@ pub fn containerd() -> &'static Containerd {
     CONTAINERD.get_or_init(|| Containerd::start("containerd"))
 }
 
+/// What one containerd may have that another has not.
+pub struct Settings {
+    pub program: PathBuf,
+    /// Its data root, below its directory.
+    pub root: &'static str,
+    /// `max_container_log_line_size`, where it is not the default.
+    pub log_line: Option<i64>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { program: "containerd".into(), root: "root", log_line: None }
+    }
+}
+
 impl Containerd {
     pub fn start(name: &str) -> Containerd {
+        Containerd::start_with(name, Settings::default())
+    }
+
+    pub fn start_with(name: &str, settings: Settings) -> Containerd {
         let dir = scratch::dir(name);
-        fs::write(dir.join("config.toml"), config(&dir)).expect("the run's directory can be written");
+        fs::write(dir.join("config.toml"), config(&dir, &settings))
+            .expect("the run's directory can be written");
         guard::at_end(&format!("end_all {}", dir.display()));
-        let containerd = Containerd { daemon: Mutex::new(daemon(&dir)), dir };
+        let program = settings.program;
+        let containerd = Containerd { daemon: Mutex::new(daemon(&program, &dir)), program, dir };
         let (dir, image) = (&containerd.dir, image::archive());
         for namespace in ["k8s.io", "default", NAMESPACE] {
             let image = image.to_string_lossy();
@@ -54,7 +76,7 @@ impl Containerd {
 
     /// After it was killed: the same again.
     pub fn restart(&self) {
-        *self.daemon.lock().expect("no holder of this lock panics") = daemon(&self.dir);
+        *self.daemon.lock().expect("no holder of this lock panics") = daemon(&self.program, &self.dir);
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -104,6 +126,11 @@ impl Started {
     pub fn done(&self) -> u64 {
         workload::done(&self.said)
     }
+
+    /// `ctr` itself, which reads what the container says.
+    pub fn client(&self) -> u32 {
+        self.client.id()
+    }
 }
 
 impl Drop for Started {
@@ -138,8 +165,8 @@ pub fn forget(path: &str) -> String {
     line
 }
 
-fn daemon(dir: &Path) -> Daemon {
-    let mut command = Command::new("containerd");
+fn daemon(program: &Path, dir: &Path) -> Daemon {
+    let mut command = Command::new(program);
     command.arg("--config").arg(dir.join("config.toml"));
     let mut daemon = Daemon::start(command, dir, "containerd");
     daemon.answers(|| ctr(dir, "k8s.io", &["version"]));
@@ -153,14 +180,17 @@ fn ctr(dir: &Path, namespace: &str, words: &[&str]) -> Command {
 }
 
 /// The network's plugins are not there, so pods have the host's; their configuration is looked for in vain.
-fn config(dir: &Path) -> String {
+fn config(dir: &Path, settings: &Settings) -> String {
     let dir = dir.display();
+    let root = settings.root;
+    let log_line =
+        settings.log_line.map_or(String::new(), |size| format!("max_container_log_line_size = {size}\n"));
     format!(
-        "version = 2\nroot = '{dir}/root'\nstate = '{dir}/state'\n\
+        "version = 2\nroot = '{dir}/{root}'\nstate = '{dir}/state'\n\
          [grpc]\naddress = '{dir}/containerd.sock'\n\
          [plugins.'io.containerd.grpc.v1.cri']\n\
          disable_tcp_service = true\nrestrict_oom_score_adj = true\nsandbox_image = '{IMAGE}'\n\
-         stream_server_port = '0'\n\
+         stream_server_port = '0'\n{log_line}\
          [plugins.'io.containerd.grpc.v1.cri'.cni]\nbin_dir = '{dir}/cni'\nconf_dir = '{dir}/cni'\n\
          [plugins.'io.containerd.internal.v1.opt']\npath = '{dir}/opt'\n"
     )

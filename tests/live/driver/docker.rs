@@ -6,7 +6,7 @@ use std::{
     env, fs,
     os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     path::PathBuf,
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
     sync::OnceLock,
 };
 
@@ -184,6 +184,20 @@ impl Docker {
         }
     }
 
+    /// The workload once more, in a session of its own in a running container.
+    pub fn exec(&self, container: &Known, words: &[&str]) -> Session {
+        let mut command = self.client.command();
+        command.args(["exec", &container.id, "/bin/workload"]).args(words);
+        let mut client = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("docker's client can be started");
+        output::drained(client.stdout.take().expect("its output is a pipe"));
+        Session(client)
+    }
+
     pub fn ask(&self, words: &[&str]) -> Output {
         self.client.ask(words)
     }
@@ -196,6 +210,16 @@ impl Docker {
     /// Where docker keeps what it knows of a container.
     pub fn records(&self, id: &str) -> PathBuf {
         self.data().join("containers").join(id)
+    }
+}
+
+/// The client of a session; its process ends with the container.
+pub struct Session(Child);
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

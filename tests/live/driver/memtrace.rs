@@ -29,9 +29,10 @@ pub fn run(words: &[&str]) -> Output {
     output::of(&mut command(words))
 }
 
-/// A running `memtrace top --json`; killed with the value.
+/// A running `memtrace top --json`, or another of its views; killed with the value.
 pub struct Memtrace {
     child: Child,
+    kind: &'static str,
     lines: Receiver<String>,
     errors: Gathered,
 }
@@ -58,11 +59,16 @@ impl Memtrace {
     }
 
     pub fn spawn(command: &mut Command) -> Memtrace {
+        Memtrace::spawn_as("top", command)
+    }
+
+    /// A view by the word that its objects have as their kind.
+    pub fn spawn_as(kind: &'static str, command: &mut Command) -> Memtrace {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("memtrace can be started");
         let lines = output::lines(child.stdout.take().expect("its output is a pipe"));
         let errors = Gathered::of(child.stderr.take().expect("its messages are a pipe"));
-        Memtrace { child, lines, errors }
+        Memtrace { child, kind, lines, errors }
     }
 
     pub fn pid(&self) -> u32 {
@@ -72,7 +78,7 @@ impl Memtrace {
     /// The next interval.
     pub fn next(&mut self) -> Interval {
         match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => parsed(&line),
+            Ok(line) => self.parsed(&line),
             Err(RecvTimeoutError::Timeout) => panic!("memtrace printed nothing; {}", self.errors.text()),
             Err(RecvTimeoutError::Disconnected) => panic!("memtrace ended: {}", self.errors.text()),
         }
@@ -107,7 +113,14 @@ impl Memtrace {
 
     /// What is printed already, without waiting.
     pub fn waiting(&mut self) -> Vec<Interval> {
-        self.lines.try_iter().map(|line| parsed(&line)).collect()
+        self.lines.try_iter().map(|line| self.parsed(&line)).collect()
+    }
+
+    /// Bytes of memory that it has.
+    pub fn rss(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
     }
 
     /// How many descriptors it has open beside those of cgroups, whose number is this machine's affair.
@@ -126,8 +139,15 @@ impl Memtrace {
 
     pub fn wait(mut self) -> Ended {
         let status = wait_for("memtrace to end", || self.child.try_wait().expect("it is our child"));
-        let intervals = self.lines.iter().map(|line| parsed(&line)).collect();
+        let intervals = self.lines.iter().map(|line| self.parsed(&line)).collect();
         Ended { status, intervals, errors: self.errors.text() }
+    }
+
+    fn parsed(&self, line: &str) -> Interval {
+        let value: Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"));
+        assert_eq!(value["kind"], self.kind);
+        Interval(value)
     }
 
     /// Ends it as its users do, and makes sure that it went well.
@@ -148,13 +168,6 @@ impl Drop for Memtrace {
             let _ = writeln!(std::io::stderr(), "memtrace said: {}", self.errors.text());
         }
     }
-}
-
-fn parsed(line: &str) -> Interval {
-    let value: Value =
-        serde_json::from_str(line).unwrap_or_else(|error| panic!("not JSON ({error}): {line}"));
-    assert_eq!(value["kind"], "top");
-    Interval(value)
 }
 
 /// Starts it with its standard output as a pipe whose reading end the caller holds.

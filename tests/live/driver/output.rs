@@ -59,6 +59,14 @@ pub fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
+/// Takes what comes as fast as it comes, and forgets it.
+pub fn drained(mut stream: impl Read + Send + 'static) {
+    thread::spawn(move || {
+        let mut piece = vec![0; 256 << 10];
+        while stream.read(&mut piece).is_ok_and(|taken| taken > 0) {}
+    });
+}
+
 /// All that came so far.
 #[derive(Clone, Default)]
 pub struct Gathered(Arc<Mutex<String>>);

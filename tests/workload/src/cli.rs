@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{anon, calls, cgroups, file, idle, log, page_tables, report, slab, sock, storm};
+use crate::{anon, calls, cgroups, file, idle, lines, log, page_tables, report, slab, sock, storm};
 
 /// Uses memory in a known way, of a known amount, at a known rate.
 #[derive(Parser)]
@@ -14,7 +14,7 @@ struct Cli {
     #[arg(long, global = true, value_name = "DIR")]
     cgroup: Option<PathBuf>,
     /// End when the parent process ends, however it does
-    #[arg(long, global = true)]
+    #[arg(long, global = true, overrides_with = "with_parent")]
     with_parent: bool,
     #[command(subcommand)]
     command: Command,
@@ -30,6 +30,7 @@ enum Command {
     Slab(slab::Slab),
     Sock(sock::Sock),
     Log(log::Log),
+    Lines(Box<lines::Lines>),
     Idle(idle::Idle),
     Spin(idle::Spin),
     FaultStorm(storm::FaultStorm),
@@ -79,6 +80,7 @@ impl Command {
             Self::Slab(slab) => slab.run(),
             Self::Sock(sock) => sock.run(),
             Self::Log(log) => log.run(),
+            Self::Lines(lines) => lines.run(),
             Self::Idle(idle) => idle.run(),
             Self::Spin(spin) => spin.run(),
             Self::FaultStorm(storm) => storm.run(),

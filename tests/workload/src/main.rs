@@ -8,6 +8,7 @@ mod cgroups;
 mod cli;
 mod file;
 mod idle;
+mod lines;
 mod log;
 mod mapping;
 mod pace;

@@ -93,6 +93,8 @@ symbols! {
     // Since 6.0 (fcb14cb1bdac).
     IterUbuf: "enum iter_type.ITER_UBUF";
     IovecLen: "iovec.iov_len";
+    SocketFile: "socket.file";
+    MsghdrIter: "msghdr.msg_iter";
     // A system call's number and arguments, still there at its exit.
     SyscallNumber: "pt_regs.orig_ax";
     SyscallArg0: "pt_regs.di";

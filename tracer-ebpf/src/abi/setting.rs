@@ -23,4 +23,4 @@ macro_rules! calls {
     };
 }
 
-calls! { Write, Writev, Pwritev2, Read, Readv, Preadv2, Splice, Tee, Vmsplice, Sendfile }
+calls! { Write, Writev, Pwritev2, Sendto, Sendmsg, Read, Readv, Preadv2, Splice, Tee, Vmsplice, Sendfile }

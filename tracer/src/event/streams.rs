@@ -6,7 +6,7 @@ use aya::{
     Ebpf,
     maps::{self, Array, MapData, MapError},
 };
-use tracer_ebpf::abi::line::{Counts, LengthKey, Mode, READER_WORDS, Stream};
+use tracer_ebpf::abi::line::{self, Counts, LengthKey, Medium, Mode, READER_WORDS, Stream};
 
 use super::Event;
 
@@ -22,6 +22,8 @@ pub struct Streams {
     epoch: Array<MapData, u32>,
     readers: Array<MapData, ReaderBits>,
     bits: ReaderBits,
+    sockets: Array<MapData, u32>,
+    socket_count: u32,
     looks: u32,
     /// Told of since the last look.
     told: HashSet<u64>,
@@ -40,6 +42,8 @@ impl Streams {
             epoch: Array::try_from(map("LOG_EPOCH")?)?,
             readers: Array::try_from(map("LOG_READERS")?)?,
             bits: [0; READER_WORDS],
+            sockets: Array::try_from(map("LOG_SOCKETS")?)?,
+            socket_count: 0,
             looks: 1,
             told: HashSet::new(),
             groups: HashMap::new(),
@@ -47,6 +51,18 @@ impl Streams {
         // A new stream has epoch 0: the first look must be another.
         streams.epoch.set(0, streams.looks, 0)?;
         Ok(streams)
+    }
+
+    /// A socket is a stream from now on; `true` if it is the first.
+    pub fn add_socket(&mut self, dev: u32, ino: u64) -> bool {
+        let new = Stream { dev, ino, medium: Medium::Socket as u32, ..Stream::default() };
+        // BPF_NOEXIST: what was counted stays.
+        if self.streams.insert(line::key(dev, ino, 0), new, 1).is_err() {
+            return false;
+        }
+        self.socket_count += 1;
+        let _ = self.sockets.set(0, self.socket_count, 0);
+        self.socket_count == 1
     }
 
     /// The kernel told of a stream.
@@ -102,6 +118,16 @@ impl Streams {
                 let _ = lengths.remove(&LengthKey { stream: key, group, padding: 0 });
             }
         }
+    }
+
+    /// Of these alone: bits of those that are gone are others' soon.
+    pub fn watch_only(&mut self, pids: &HashSet<u32>) {
+        self.bits = [0; READER_WORDS];
+        for pid in pids {
+            let bit = *pid as usize % (READER_WORDS * 64);
+            self.bits[bit / 64] |= 1 << (bit % 64);
+        }
+        let _ = self.readers.set(0, self.bits, 0);
     }
 
     /// Reads of this thread group matter, where every read of the host comes by.

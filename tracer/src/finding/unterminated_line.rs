@@ -219,7 +219,7 @@ impl Case<'_> {
         let mut evidence = Evidence::default()
             .with("stream", "stream", Value::Word(stream.role.as_str()))
             .with_how("open_line_bytes", "without a newline so far", open, exact)
-            .with_how("open_line_before", "of it before the run, at most", Value::Bytes(before), inferred)
+            .with_how("open_line_before", "besides, before the run, at most", Value::Bytes(before), inferred)
             .with("bytes_per_s", "written, over the run", Value::Rate(self.bytes_per_s()))
             .with("lines", "lines finished in the run", Value::Count(Some(stream.lines)))
             .with("max", "longest of them", Value::Bytes((stream.lines > 0).then_some(stream.max)))

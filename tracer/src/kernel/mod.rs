@@ -44,6 +44,9 @@ pub struct Facts {
     /// Maps count against RLIMIT_MEMLOCK (until 5.11, 80ee81e0403c).
     #[serde(default)]
     pub maps_are_locked: bool,
+    /// A program can be interrupted by another task.
+    #[serde(default)]
+    pub preemptible: bool,
     /// `integrity`, `confidentiality` or nothing.
     pub lockdown: Option<String>,
     pub cgroup: Layout,
@@ -95,6 +98,7 @@ impl Facts {
             tracefs: tracefs.is_some(),
             kprobe: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
             maps_are_locked,
+            preemptible: preemptible(btf.as_ref()),
             lockdown: lockdown(),
             cgroup,
             capabilities_missing: privilege::missing(maps_are_locked),
@@ -107,6 +111,22 @@ impl Facts {
 
     pub fn symbol(&self, symbol: Symbol) -> Option<u32> {
         self.symbols.get(&format!("{symbol:?}")).copied()
+    }
+}
+
+/// Whether the kernel preempts itself: for one that can choose at boot (`PREEMPT_DYNAMIC`) what it chose, if debugfs tells,
+/// else whether it can be lazy about it, which is the default where it is there (6.13, 7c70cb94d29c).
+fn preemptible(btf: Option<&KernelBtf>) -> bool {
+    let version = rustix::system::uname().version().to_string_lossy().into_owned();
+    if !version.contains("PREEMPT") {
+        return false;
+    }
+    if !version.contains("PREEMPT_DYNAMIC") {
+        return true;
+    }
+    match fs::read_to_string("/sys/kernel/debug/sched/preempt") {
+        Ok(modes) => modes.contains("(full)") || modes.contains("(lazy)"),
+        Err(_) => btf.is_some_and(|btf| btf.function_args("resched_curr_lazy").is_some()),
     }
 }
 

@@ -138,6 +138,16 @@ impl Probes {
         matches!(kind, Some(Kind::TpBtf | Kind::RawTp | Kind::Tracepoint))
     }
 
+    /// Hooks of the log probe that others would pay for are needed now.
+    pub fn attach_late(&mut self) {
+        let chosen = self.outcomes.iter().find(|outcome| outcome.probe.name == "log_write");
+        if let (Some(loader), Some(chosen)) = (&mut self.loader, chosen.and_then(|outcome| outcome.chosen)) {
+            // What cannot be had is said in the precision of those that can.
+            let _ = loader.attach_late(chosen);
+        }
+        self.settle();
+    }
+
     /// Whether new cgroups are told by a probe.
     pub fn tell_of_cgroups(&self) -> bool {
         self.serves("cgroup_life")

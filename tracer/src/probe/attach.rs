@@ -80,11 +80,16 @@ pub const TARGETS: u32 = 1024;
 /// Tasks that can be in a write or read at once, where entry and return are paired.
 const FLIGHTS: u32 = 16384;
 
+/// Tasks told apart by the copies of a program.
+const TASKS: u32 = 1 << 16;
+
 fn syscall(call: Call) -> u32 {
     let number = match call {
         Call::Write => libc::SYS_write,
         Call::Writev => libc::SYS_writev,
         Call::Pwritev2 => libc::SYS_pwritev2,
+        Call::Sendto => libc::SYS_sendto,
+        Call::Sendmsg => libc::SYS_sendmsg,
         Call::Read => libc::SYS_read,
         Call::Readv => libc::SYS_readv,
         Call::Preadv2 => libc::SYS_preadv2,
@@ -203,6 +208,7 @@ impl Loader {
             .map_max_entries("STREAMS", sizes.streams)
             .map_max_entries("STREAM_MODES", sizes.streams)
             .map_max_entries("LENGTHS", sizes.lengths)
+            .map_max_entries("SEEN", if sizes.streams > 1 && facts.preemptible { TASKS } else { 1 })
             .map_max_entries("LOG_FLIGHT", if sizes.streams > 1 { FLIGHTS } else { 1 });
         if log == 0 {
             // The smallest ring buffer is a page.
@@ -293,7 +299,7 @@ impl Loader {
     /// All links of an alternative, or none; returns what that took, the kernel's verifier included.
     pub fn attach(&mut self, alternative: &'static Alternative) -> Result<Duration, String> {
         let start = Instant::now();
-        for link in alternative.links {
+        for link in alternative.links.iter().filter(|link| !link.late) {
             if let Err(why) = self.attach_link(alternative.kind, link)
                 && !link.optional
             {
@@ -310,6 +316,17 @@ impl Loader {
         Ok(start.elapsed())
     }
 
+    /// The links that wait until they are needed.
+    pub fn attach_late(&mut self, alternative: &'static Alternative) -> Result<(), String> {
+        for link in alternative.links.iter().filter(|link| link.late) {
+            self.attach_link(alternative.kind, link)?;
+        }
+        match &alternative.goes_on {
+            Some(goes_on) => self.lead_on(goes_on).map_err(|error| error.to_string()),
+            None => Ok(()),
+        }
+    }
+
     /// Programs that go on by tail calls find themselves in a map.
     fn lead_on(&mut self, goes_on: &GoesOn) -> anyhow::Result<()> {
         let mut programs = Vec::new();
@@ -324,10 +341,14 @@ impl Loader {
                 Program::KProbe(program) => program.fd(),
                 _ => Err(ProgramError::UnexpectedProgramType),
             };
-            programs.push((*number, fd?.try_clone()?));
+            // One that waits to be needed is not loaded yet.
+            if let Ok(fd) = fd {
+                programs.push((*number, fd.try_clone()?));
+            }
         }
         let map = self.ebpf.map_mut(goes_on.map);
         let map = map.with_context(|| format!("the object has no map {}", goes_on.map))?;
+        anyhow::ensure!(!programs.is_empty(), "none of its programs is loaded");
         let mut array = ProgramArray::try_from(map)?;
         for (number, fd) in programs {
             array.set(number, &fd, 0)?;

@@ -138,6 +138,9 @@ fn hindrance(facts: &Facts, alternative: &Alternative) -> Option<String> {
     if facts.lockdown.as_deref() == Some("confidentiality") && !typed {
         return Some(LOCKED_DOWN.to_owned());
     }
+    if alternative.for_preemption && !facts.preemptible {
+        return Some("this kernel does not preempt itself, so one program of each kind is enough".to_owned());
+    }
     if alternative.kind == Kind::Kprobe && !facts.kprobe {
         return Some("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned());
     }

@@ -17,36 +17,48 @@ const DESCRIPTORS: usize = 4096;
 
 /// What a descriptor is, if it is a pipe, FIFO or terminal.
 pub fn descriptor(pid: u32, number: u32) -> Option<Node> {
-    let path = format!("/proc/{pid}/fd/{number}");
-    let link = fs::read_link(&path).ok()?;
     // Most are told by their link alone; only FIFOs and terminals have a path.
-    let link = link.to_str()?;
-    if !link.starts_with("pipe:") && !link.starts_with('/') {
-        return None;
-    }
-    let stat = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE | StatxFlags::INO).ok()?;
-    let kind = FileType::from_raw_mode(u32::from(stat.stx_mode) as _);
-    matches!(kind, FileType::Fifo | FileType::CharacterDevice)
-        .then(|| Node { dev: stat.stx_dev_major << 20 | stat.stx_dev_minor, ino: stat.stx_ino })
+    let at = linked(pid, number, |link| link.starts_with("pipe:") || link.starts_with('/'))?;
+    node(&at, &[FileType::Fifo, FileType::CharacterDevice])
 }
 
-/// Which of these the process can read: its writer has a pipe, too, but only the other end of it.
-pub fn reads(pid: u32, wanted: &HashSet<Node>) -> Vec<Node> {
+/// The same of a socket.
+pub fn socket(pid: u32, number: u32) -> Option<Node> {
+    node(&linked(pid, number, |link| link.starts_with("socket:"))?, &[FileType::Socket])
+}
+
+fn linked(pid: u32, number: u32, fits: impl Fn(&str) -> bool) -> Option<String> {
+    let path = format!("/proc/{pid}/fd/{number}");
+    fits(fs::read_link(&path).ok()?.to_str()?).then_some(path)
+}
+
+fn node(path: &str, kinds: &[FileType]) -> Option<Node> {
+    let stat = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE | StatxFlags::INO).ok()?;
+    kinds
+        .contains(&FileType::from_raw_mode(u32::from(stat.stx_mode) as _))
+        .then_some(Node { dev: stat.stx_dev_major << 20 | stat.stx_dev_minor, ino: stat.stx_ino })
+}
+
+/// How a process has a stream. The link's own mode tells how the file behind it was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Held {
+    pub node: Node,
+    pub reads: bool,
+    pub writes: bool,
+}
+
+/// Which of these the process has, and which end.
+pub fn holds(pid: u32, wanted: &HashSet<Node>) -> Vec<Held> {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut found: Vec<Node> = numbers
+    numbers
         .take(DESCRIPTORS)
-        .filter_map(|number| Some((number, descriptor(pid, number)?)))
-        .filter(|(number, node)| wanted.contains(node) && is_readable(pid, *number))
-        .map(|(_, node)| node)
-        .collect();
-    found.dedup();
-    found
-}
-
-/// The link's own mode tells how the file behind it was opened.
-fn is_readable(pid: u32, number: u32) -> bool {
-    fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).is_ok_and(|link| link.mode() & 0o400 != 0)
+        .filter_map(|number| {
+            let node = descriptor(pid, number).filter(|node| wanted.contains(node))?;
+            let mode = fs::symlink_metadata(format!("/proc/{pid}/fd/{number}")).ok()?.mode();
+            Some(Held { node, reads: mode & 0o400 != 0, writes: mode & 0o200 != 0 })
+        })
+        .collect()
 }
 
 /// Whether the process has a terminal's master, through which its slave is read: the node alone does not tell of which.
@@ -62,6 +74,23 @@ pub fn has_master(pid: u32) -> bool {
 pub fn processes() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The path of the memory cgroup that a process is in.
+pub fn memory_cgroup(pid: u32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let mut found = None;
+    for line in text.lines() {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        if controllers.split(',').any(|controller| controller == "memory") {
+            return Some(path.to_owned());
+        }
+        // Of version 2, which has the controller where version 1 has not.
+        if controllers.is_empty() {
+            found = Some(path.to_owned());
+        }
+    }
+    found
 }
 
 /// What `/proc/PID/stat` tells of a process's place.
@@ -99,11 +128,11 @@ mod tests {
         let (reader, writer) = std::io::pipe().expect("a pipe can be made");
         let own = std::process::id();
         let node = descriptor(own, reader.as_raw_fd() as u32).expect("it is a pipe");
-        assert!(reads(own, &HashSet::from([node])).contains(&node));
-        assert_eq!(reads(own, &HashSet::new()), []);
-        drop(reader);
-        assert_eq!(descriptor(own, writer.as_raw_fd() as u32), Some(node));
-        assert_eq!(reads(own, &HashSet::from([node])), [], "it can only write to it");
+        let both: HashSet<_> = holds(own, &HashSet::from([node])).into_iter().collect();
+        let ends = [(true, false), (false, true)].map(|(reads, writes)| Held { node, reads, writes });
+        assert_eq!(both, HashSet::from(ends), "one end each");
+        assert_eq!(holds(own, &HashSet::new()), []);
+        drop(writer);
         let null = fs::File::open("/dev/zero").expect("there is one");
         assert!(descriptor(own, null.as_raw_fd() as u32).is_some_and(|other| other != node));
     }

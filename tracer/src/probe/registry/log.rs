@@ -2,13 +2,14 @@
 
 use tracer_ebpf::abi::offsets::Symbol;
 
-use super::{ALTERNATIVE, Alternative, Cost, GoesOn, Kind, Probe, entry, event, exit, optional};
+use super::{ALTERNATIVE, Alternative, Cost, GoesOn, Kind, Probe, entry, event, exit, late, optional};
 
 // 6.16 gave the functions of anonymous pipes their own name (c22a5cbbd9ee); FIFOs call them.
 const PIPE_WRITE: &[&str] = &["anon_pipe_write", "pipe_write"];
 const PIPE_READ: &[&str] = &["anon_pipe_read", "pipe_read"];
 const TTY_WRITE: &[&str] = &["tty_write"];
 const TTY_READ: &[&str] = &["tty_read"];
+const SOCKET_WRITE: &[&str] = &["unix_stream_sendmsg"];
 const SPLICE: &[&str] = &["do_splice"];
 const TEE: &[&str] = &["do_tee"];
 const SENDFILE: &[&str] = &["do_sendfile"];
@@ -27,6 +28,8 @@ const FILE: &[Symbol] = &[
     Symbol::IterIov,
     Symbol::IterIovec,
     Symbol::IovecLen,
+    Symbol::SocketFile,
+    Symbol::MsghdrIter,
     Symbol::TaskFiles,
     Symbol::FilesFdt,
     Symbol::FilesArray,
@@ -97,9 +100,10 @@ const fn bounded(needs: &'static [Symbol]) -> &'static [Symbol] {
 
 const ITERATOR: &[&[Symbol]] = &[&[Symbol::IterType, Symbol::IterTypeWord]];
 
-const BOUNDED: Option<&str> = Some("bounded");
 const EXACT: &str =
     "exact; of one write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen";
+const EXACT_BUT_MANY: &str = "exact as long as no more than about ten tasks wait in a pipe at once: a return probe has room for no more; of one \
+     write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen";
 const EXACT_BUT_RING: &str = "exact; of one write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen; \
      io_uring and 32-bit system calls are not seen";
 const ALMOST: &str = "of one write about 4 MiB are looked at (256 KiB of lines of 80 bytes); a line may be off by a write where two \
@@ -108,138 +112,119 @@ const ALMOST_BUT_RING: &str = "of one write about 4 MiB are looked at (256 KiB o
      processes write to one stream at once; splice, tee, vmsplice and sendfile move bytes unseen; io_uring and 32-bit \
      system calls are not seen";
 
+/// By fexit; programs for kernels without `bpf_loop` bear a suffix.
+macro_rules! returns {
+    ($suffix:literal) => {
+        returns!($suffix; exit(concat!("lw_pipe_fx", $suffix), PIPE_WRITE, 2))
+    };
+    ($suffix:literal; $($write:expr),+) => {
+        &[
+            $($write,)+
+            exit(concat!("lr_pipe_fx", $suffix), PIPE_READ, 2),
+            exit(concat!("lw_tty_fx", $suffix), TTY_WRITE, 2),
+            optional(exit(concat!("lr_tty_fx", $suffix), TTY_READ, 2)),
+            optional(exit(concat!("lr_tty4_fx", $suffix), TTY_READ, 4)),
+            optional(exit(concat!("lw_splice_fx", $suffix), SPLICE, 6)),
+            optional(exit(concat!("lw_tee_fx", $suffix), TEE, 4)),
+            optional(exit(concat!("lw_send_fx", $suffix), SENDFILE, 5)),
+            optional(exit(concat!("lw_vms_fx", $suffix), VMSPLICE, 1)),
+            late(exit(concat!("lw_sock_fx", $suffix), SOCKET_WRITE, 3)),
+        ]
+    };
+}
+
+/// By kprobes; entry first: a return then always finds what its entry left.
+macro_rules! pairs {
+    ($suffix:literal) => {
+        &[
+            entry(concat!("lw_pipe_kp", $suffix), PIPE_WRITE, 2),
+            exit(concat!("lw_pipe_kr", $suffix), PIPE_WRITE, 2),
+            entry(concat!("lr_pipe_kp", $suffix), PIPE_READ, 2),
+            exit(concat!("lr_pipe_kr", $suffix), PIPE_READ, 2),
+            entry(concat!("lw_tty_kp", $suffix), TTY_WRITE, 2),
+            exit(concat!("lw_tty_kr", $suffix), TTY_WRITE, 2),
+            optional(entry(concat!("lr_tty_kp", $suffix), TTY_READ, 2)),
+            optional(exit(concat!("lr_tty_kr", $suffix), TTY_READ, 2)),
+            optional(entry(concat!("lw_splice_kp", $suffix), SPLICE, 6)),
+            optional(exit(concat!("lw_splice_kr", $suffix), SPLICE, 6)),
+            optional(entry(concat!("lw_tee_kp", $suffix), TEE, 4)),
+            optional(exit(concat!("lw_tee_kr", $suffix), TEE, 4)),
+            optional(entry(concat!("lw_send_kp", $suffix), SENDFILE, 5)),
+            optional(exit(concat!("lw_send_kr", $suffix), SENDFILE, 5)),
+            optional(entry(concat!("lw_vms_kp", $suffix), VMSPLICE, 1)),
+            optional(exit(concat!("lw_vms_kr", $suffix), VMSPLICE, 1)),
+            late(entry(concat!("lw_sock_kp", $suffix), SOCKET_WRITE, 3)),
+            late(exit(concat!("lw_sock_kr", $suffix), SOCKET_WRITE, 3)),
+        ]
+    };
+}
+
+const LOOPING: Alternative = Alternative { cost: Cost::Call, precision: EXACT, ..ALTERNATIVE };
+const BOUNDED: Alternative =
+    Alternative { cost: Cost::Call, precision: ALMOST, variant: Some("bounded"), ..ALTERNATIVE };
+
 pub(super) const LOG_WRITE: Probe = Probe {
     name: "log_write",
     purpose: "lines written to pipes and terminals, how long they are, and who reads them",
     alternatives: &[
         Alternative {
             kind: Kind::Fentry,
-            links: &[
-                exit("lw_pipe_fx", PIPE_WRITE, 2),
-                exit("lr_pipe_fx", PIPE_READ, 2),
-                exit("lw_tty_fx", TTY_WRITE, 2),
-                optional(exit("lr_tty_fx", TTY_READ, 2)),
-                optional(exit("lr_tty4_fx", TTY_READ, 4)),
-                optional(exit("lw_splice_fx", SPLICE, 6)),
-                optional(exit("lw_tee_fx", TEE, 4)),
-                optional(exit("lw_sendfile_fx", SENDFILE, 5)),
-                optional(exit("lw_vmsplice_fx", VMSPLICE, 1)),
-            ],
+            links: returns!(
+                "";
+                entry("lw_pipe_fe", PIPE_WRITE, 2),
+                exit("lw_pipe_fx1", PIPE_WRITE, 2),
+                exit("lw_pipe_fx2", PIPE_WRITE, 2),
+                exit("lw_pipe_fx3", PIPE_WRITE, 2),
+                exit("lw_pipe_fx4", PIPE_WRITE, 2)
+            ),
             needs: FILE,
             needs_any: ITERATOR,
-            cost: Cost::Call,
-            precision: EXACT,
-            ..ALTERNATIVE
+            variant: Some("copies"),
+            for_preemption: true,
+            ..LOOPING
         },
+        Alternative { kind: Kind::Fentry, links: returns!(""), needs: FILE, needs_any: ITERATOR, ..LOOPING },
         Alternative {
             kind: Kind::Fentry,
-            links: &[
-                exit("lw_pipe_fxb", PIPE_WRITE, 2),
-                exit("lr_pipe_fxb", PIPE_READ, 2),
-                exit("lw_tty_fxb", TTY_WRITE, 2),
-                optional(exit("lr_tty_fxb", TTY_READ, 2)),
-                optional(exit("lr_tty4_fxb", TTY_READ, 4)),
-                optional(exit("lw_splice_fxb", SPLICE, 6)),
-                optional(exit("lw_tee_fxb", TEE, 4)),
-                optional(exit("lw_sendfil_fxb", SENDFILE, 5)),
-                optional(exit("lw_vmsplic_fxb", VMSPLICE, 1)),
-            ],
+            links: returns!("b"),
             needs: bounded(FILE),
             needs_any: ITERATOR,
-            cost: Cost::Call,
-            precision: ALMOST,
-            variant: BOUNDED,
-            goes_on: Some(GoesOn { map: "GO_ON_FEXIT", programs: &[(0, "lw_pipe_fxb"), (1, "lw_tty_fxb")] }),
+            goes_on: Some(GoesOn {
+                map: "GO_ON_FEXIT",
+                programs: &[(0, "lw_pipe_fxb"), (1, "lw_tty_fxb"), (2, "lw_sock_fxb")],
+            }),
+            ..BOUNDED
         },
-        Alternative {
-            kind: Kind::Kprobe,
-            links: &[
-                // Entry first: a return then always finds what its entry left.
-                entry("lw_pipe_kp", PIPE_WRITE, 2),
-                exit("lw_pipe_kr", PIPE_WRITE, 2),
-                entry("lr_pipe_kp", PIPE_READ, 2),
-                exit("lr_pipe_kr", PIPE_READ, 2),
-                entry("lw_tty_kp", TTY_WRITE, 2),
-                exit("lw_tty_kr", TTY_WRITE, 2),
-                optional(entry("lr_tty_kp", TTY_READ, 2)),
-                optional(exit("lr_tty_kr", TTY_READ, 2)),
-                optional(entry("lw_splice_kp", SPLICE, 6)),
-                optional(exit("lw_splice_kr", SPLICE, 6)),
-                optional(entry("lw_tee_kp", TEE, 4)),
-                optional(exit("lw_tee_kr", TEE, 4)),
-                optional(entry("lw_send_kp", SENDFILE, 5)),
-                optional(exit("lw_send_kr", SENDFILE, 5)),
-                optional(entry("lw_vms_kp", VMSPLICE, 1)),
-                optional(exit("lw_vms_kr", VMSPLICE, 1)),
-            ],
-            needs: FILE,
-            needs_any: ITERATOR,
-            cost: Cost::Call,
-            precision: EXACT,
-            ..ALTERNATIVE
-        },
-        Alternative {
-            kind: Kind::Kprobe,
-            links: &[
-                entry("lw_pipe_kpb", PIPE_WRITE, 2),
-                exit("lw_pipe_krb", PIPE_WRITE, 2),
-                entry("lr_pipe_kpb", PIPE_READ, 2),
-                exit("lr_pipe_krb", PIPE_READ, 2),
-                entry("lw_tty_kpb", TTY_WRITE, 2),
-                exit("lw_tty_krb", TTY_WRITE, 2),
-                optional(entry("lr_tty_kpb", TTY_READ, 2)),
-                optional(exit("lr_tty_krb", TTY_READ, 2)),
-                optional(entry("lw_splice_kpb", SPLICE, 6)),
-                optional(exit("lw_splice_krb", SPLICE, 6)),
-                optional(entry("lw_tee_kpb", TEE, 4)),
-                optional(exit("lw_tee_krb", TEE, 4)),
-                optional(entry("lw_send_kpb", SENDFILE, 5)),
-                optional(exit("lw_send_krb", SENDFILE, 5)),
-                optional(entry("lw_vms_kpb", VMSPLICE, 1)),
-                optional(exit("lw_vms_krb", VMSPLICE, 1)),
-            ],
-            needs: bounded(FILE),
-            needs_any: ITERATOR,
-            cost: Cost::Call,
-            precision: ALMOST,
-            variant: BOUNDED,
-            goes_on: Some(GoesOn { map: "GO_ON_KPROBE", programs: &[(0, "lw_pipe_krb"), (1, "lw_tty_krb")] }),
-        },
+        // One hook on every exit costs calls that are no writes less than a tracepoint for each kind of write does.
         Alternative {
             kind: Kind::TpBtf,
             links: &[event("log_exit_btf", "raw_syscalls", "sys_exit", 2)],
             needs: REGISTERS,
-            cost: Cost::Call,
             precision: EXACT_BUT_RING,
-            ..ALTERNATIVE
+            ..LOOPING
         },
         Alternative {
             kind: Kind::TpBtf,
             links: &[event("log_exit_btf_b", "raw_syscalls", "sys_exit", 2)],
             needs: bounded(REGISTERS),
-            needs_any: &[],
-            cost: Cost::Call,
             precision: ALMOST_BUT_RING,
-            variant: BOUNDED,
             goes_on: Some(GoesOn { map: "GO_ON_BTF", programs: &[(0, "log_exit_btf_b")] }),
+            ..BOUNDED
         },
         Alternative {
             kind: Kind::RawTp,
             links: &[event("log_exit_raw", "raw_syscalls", "sys_exit", 2)],
             needs: REGISTERS,
-            cost: Cost::Call,
             precision: EXACT_BUT_RING,
-            ..ALTERNATIVE
+            ..LOOPING
         },
         Alternative {
             kind: Kind::RawTp,
             links: &[event("log_exit_raw_b", "raw_syscalls", "sys_exit", 2)],
             needs: bounded(REGISTERS),
-            needs_any: &[],
-            cost: Cost::Call,
             precision: ALMOST_BUT_RING,
-            variant: BOUNDED,
             goes_on: Some(GoesOn { map: "GO_ON_RAW", programs: &[(0, "log_exit_raw_b")] }),
+            ..BOUNDED
         },
         Alternative {
             kind: Kind::Tracepoint,
@@ -248,9 +233,8 @@ pub(super) const LOG_WRITE: Probe = Probe {
                 event("log_exit_tp", "raw_syscalls", "sys_exit", 0),
             ],
             needs: RECORDS,
-            cost: Cost::Call,
             precision: EXACT_BUT_RING,
-            ..ALTERNATIVE
+            ..LOOPING
         },
         Alternative {
             kind: Kind::Tracepoint,
@@ -259,11 +243,29 @@ pub(super) const LOG_WRITE: Probe = Probe {
                 event("log_exit_tp_b", "raw_syscalls", "sys_exit", 0),
             ],
             needs: bounded(RECORDS),
-            needs_any: &[],
-            cost: Cost::Call,
             precision: ALMOST_BUT_RING,
-            variant: BOUNDED,
             goes_on: Some(GoesOn { map: "GO_ON_TP", programs: &[(0, "log_exit_tp_b")] }),
+            ..BOUNDED
+        },
+        // Last: a return probe has room for about ten tasks, and many wait in a pipe.
+        Alternative {
+            kind: Kind::Kprobe,
+            links: pairs!(""),
+            needs: FILE,
+            needs_any: ITERATOR,
+            precision: EXACT_BUT_MANY,
+            ..LOOPING
+        },
+        Alternative {
+            kind: Kind::Kprobe,
+            links: pairs!("b"),
+            needs: bounded(FILE),
+            needs_any: ITERATOR,
+            goes_on: Some(GoesOn {
+                map: "GO_ON_KPROBE",
+                programs: &[(0, "lw_pipe_krb"), (1, "lw_tty_krb"), (2, "lw_sock_krb")],
+            }),
+            ..BOUNDED
         },
     ],
     on_demand: None,

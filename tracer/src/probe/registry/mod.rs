@@ -64,6 +64,8 @@ pub struct Link {
     pub hook: Hook,
     /// The alternative is of use without it; its precision says how.
     pub optional: bool,
+    /// It is attached only when there is something for it to see: others would pay for it.
+    pub late: bool,
 }
 
 /// How often the programs of an alternative run.
@@ -93,6 +95,8 @@ pub struct Alternative {
     pub precision: &'static str,
     /// Tells it from another alternative with the same hooks.
     pub variant: Option<&'static str>,
+    /// Of use only where the kernel preempts itself.
+    pub for_preemption: bool,
     /// Its programs go on by tail calls.
     pub goes_on: Option<GoesOn>,
 }
@@ -113,6 +117,7 @@ const ALTERNATIVE: Alternative = Alternative {
     cost: Cost::Rare,
     precision: "exact",
     variant: None,
+    for_preemption: false,
     goes_on: None,
 };
 
@@ -150,17 +155,21 @@ pub struct Probe {
 }
 
 const fn event(program: &'static str, group: &'static str, name: &'static str, args: u32) -> Link {
-    Link { program, hook: Hook::Event(group, name, args), optional: false }
+    Link { program, hook: Hook::Event(group, name, args), optional: false, late: false }
 }
 const fn entry(program: &'static str, names: &'static [&'static str], args: u32) -> Link {
-    Link { program, hook: Hook::Entry(names, args), optional: false }
+    Link { program, hook: Hook::Entry(names, args), optional: false, late: false }
 }
 const fn exit(program: &'static str, names: &'static [&'static str], args: u32) -> Link {
-    Link { program, hook: Hook::Return(names, args), optional: false }
+    Link { program, hook: Hook::Return(names, args), optional: false, late: false }
 }
 
 const fn optional(link: Link) -> Link {
     Link { optional: true, ..link }
+}
+
+const fn late(link: Link) -> Link {
+    Link { late: true, ..optional(link) }
 }
 
 /// All probes, in the order in which they are attached: lifecycle first, so that no cgroup is missed between.
@@ -202,15 +211,21 @@ mod tests {
 
     #[test]
     fn names_are_unique_and_fit_the_kernel() {
-        let mut programs = BTreeSet::new();
+        let mut others = BTreeSet::new();
         for probe in PROBES {
             assert!(!probe.lost.is_empty() && !probe.purpose.is_empty());
+            let mut of_probe = BTreeSet::new();
             for alternative in probe.alternatives {
+                // Of a probe's alternatives one is attached, so these may share programs.
+                let mut programs = BTreeSet::new();
                 for link in alternative.links {
                     assert!(programs.insert(link.program), "{} is attached twice", link.program);
+                    assert!(!others.contains(link.program), "{} is another probe's", link.program);
                     assert!(link.program.len() <= 16, "the kernel keeps 15 characters of {}", link.program);
                 }
+                of_probe.append(&mut programs);
             }
+            others.append(&mut of_probe);
         }
     }
 

@@ -4,6 +4,9 @@
 //! row by no relay. What a reader of logs writes to is an *edge*: the next step of their way. What one row says to itself
 //! is neither.
 
+mod kind;
+mod way;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::Arc,
@@ -12,9 +15,11 @@ use std::{
 
 use tracer_ebpf::abi::line::{self, Counts, Medium};
 
+use self::kind::Kind;
+pub use self::kind::is_container;
 use super::{
-    row::{How, Log},
-    stream::{Hop, Lengths, Logs, Process, Reader, Role, Stream},
+    row::Log,
+    stream::{Lengths, Logs, Role, Stream},
 };
 use crate::{event::ProcessUsage, resolve::Container};
 
@@ -32,6 +37,9 @@ pub struct Owner {
     pub container: Arc<Container>,
     /// What it is to the row's first process; `None`: nothing, or that could not be asked.
     pub role: Option<Role>,
+    /// Its writer has it neither as standard output nor as standard error: what a runtime says to itself before it becomes
+    /// the container.
+    pub aside: bool,
     /// It began after attach, so that its first line was seen whole.
     pub born: bool,
 }
@@ -41,6 +49,8 @@ struct Entry {
     before: line::Stream,
     owner: Option<Owner>,
     reader_row: Option<u64>,
+    /// Who alone can read it, until somebody is seen to.
+    presumed: Option<u32>,
     lengths: Lengths,
     shown_lengths: Option<Arc<Lengths>>,
     trend: Vec<Option<u64>>,
@@ -83,15 +93,6 @@ pub struct LogState {
     removals: u64,
 }
 
-/// What became of a stream at a tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Log,
-    Edge,
-    Internal,
-    Unknown,
-}
-
 /// Nobody's stream is kept in the kernel for so long after it moved.
 const IDLE: Duration = Duration::from_secs(20);
 
@@ -111,6 +112,7 @@ impl LogState {
             before: line::Stream::default(),
             owner: None,
             reader_row: None,
+            presumed: None,
             lengths: Lengths::default(),
             shown_lengths: None,
             trend: Vec::new(),
@@ -146,6 +148,10 @@ impl LogState {
 
     pub fn owner(&self, key: u64) -> Option<&Owner> {
         self.entries.get(&key)?.owner.as_ref()
+    }
+
+    pub fn totals(&self, key: u64) -> Option<line::Stream> {
+        self.entries.get(&key).map(|entry| entry.now)
     }
 
     /// Where its reader runs.
@@ -204,6 +210,16 @@ impl LogState {
         keys
     }
 
+    /// Nobody was seen to read a stream, and only this one can.
+    pub fn presume(&mut self, key: u64, reader: u32, usage: Option<&ProcessUsage>) {
+        if let Some(entry) = self.entries.get_mut(&key) {
+            entry.presumed = Some(reader);
+        }
+        if !self.processes.contains_key(&reader) {
+            self.process(reader, usage, None);
+        }
+    }
+
     /// What a reader is and has done; `None`: it is gone.
     pub fn process(&mut self, pid: u32, usage: Option<&ProcessUsage>, row: Option<u64>) {
         let Some(usage) = usage else {
@@ -240,14 +256,25 @@ impl LogState {
 
     /// Streams that are somebody's log, or may be, and of which no reader was seen: writer and node of each.
     pub fn unread(&self) -> impl Iterator<Item = (u64, &line::Stream)> {
-        let open = self.entries.iter().filter(|(_, entry)| entry.gone.is_none() && entry.now.writer != 0);
+        let wanted = |entry: &Entry| {
+            let own = entry.owner.as_ref();
+            // What readers write leads on; most other pipes of a host are nobody's log.
+            own.is_some_and(|owner| owner.role.is_some()) || self.processes.contains_key(&entry.now.writer)
+        };
+        let open = self
+            .entries
+            .iter()
+            .filter(move |(_, entry)| entry.gone.is_none() && entry.now.writer != 0 && wanted(entry));
         open.filter(|(_, entry)| self.reader_of(entry).0 == 0).map(|(key, entry)| (*key, &entry.now))
     }
 
     /// The reader of a stream and what it took. A terminal's is noted apart, for all its streams.
     fn reader_of(&self, entry: &Entry) -> (u32, u64) {
         if entry.now.medium != Medium::Pty as u32 {
-            return (entry.now.reader, entry.now.read);
+            return match (entry.now.reader, entry.presumed) {
+                (0, Some(presumed)) => (presumed, 0),
+                seen => (seen.0, entry.now.read),
+            };
         }
         let noted = self.entries.get(&line::key(entry.now.dev, entry.now.ino, 0));
         noted.map_or((0, 0), |noted| (noted.now.reader, entry.now.bytes.min(noted.now.read)))
@@ -258,54 +285,6 @@ impl LogState {
             return entry.reader_row;
         }
         self.entries.get(&line::key(entry.now.dev, entry.now.ino, 0))?.reader_row
-    }
-
-    fn kinds(&self) -> HashMap<u64, Kind> {
-        let internal = |entry: &Entry| {
-            let Some(owner) = &entry.owner else { return false };
-            // A terminal outside every container is a person's.
-            let person = entry.now.medium == Medium::Pty as u32 && !is_container(&owner.container);
-            person || self.reader_row(entry) == Some(owner.row)
-        };
-        let rooted = |entry: &Entry| {
-            entry.owner.as_ref().is_some_and(|owner| owner.role.is_some()) && !internal(entry)
-        };
-        // First those that are logs whoever writes them; who reads those is a relay.
-        let mut relays: HashSet<u32> = self
-            .entries
-            .values()
-            .filter(|entry| rooted(entry))
-            .map(|entry| self.reader_of(entry).0)
-            .collect();
-        relays.remove(&0);
-        let mut kinds = HashMap::new();
-        for (key, entry) in &self.entries {
-            let kind = match &entry.owner {
-                // The note of a terminal's reader.
-                _ if entry.now.writer == 0 => Kind::Unknown,
-                _ if internal(entry) => Kind::Internal,
-                _ if rooted(entry) => Kind::Log,
-                _ if relays.contains(&entry.now.writer) => Kind::Edge,
-                Some(owner) if is_container(&owner.container) => Kind::Log,
-                Some(_) if self.reader_row(entry).is_some() => Kind::Log,
-                _ => Kind::Unknown,
-            };
-            kinds.insert(*key, kind);
-        }
-        // Whom a log of the second sort leads to is a relay, too.
-        let more: HashSet<u32> = self
-            .entries
-            .iter()
-            .filter(|(key, _)| kinds.get(key) == Some(&Kind::Log))
-            .map(|(_, entry)| self.reader_of(entry).0)
-            .filter(|pid| *pid != 0 && !relays.contains(pid))
-            .collect();
-        for (key, entry) in &self.entries {
-            if kinds.get(key) == Some(&Kind::Log) && more.contains(&entry.now.writer) && !rooted(entry) {
-                kinds.insert(*key, Kind::Edge);
-            }
-        }
-        kinds
     }
 
     /// Closes the interval: every log with its numbers, its way and what is held of it.
@@ -336,7 +315,7 @@ impl LogState {
                 max_open_line: entry.now.max_open,
                 unscanned: entry.now.unscanned,
                 first_line_partial: !owner.born,
-                open_line_before: entry.open_before.filter(|_| entry.now.lines == 0 && !owner.born),
+                open_line_before: self.open_before(entry, hops.last().map(|hop| hop.process.pid)),
                 bytes_per_s: rate(entry.now.bytes, entry.before.bytes),
                 lines_per_s: rate(entry.now.lines, entry.before.lines),
                 open_line_per_s: rate(entry.now.open, entry.before.open),
@@ -368,6 +347,14 @@ impl LogState {
         (Logs { streams: streams.into_iter().map(Arc::new).collect(), readers }, verdicts)
     }
 
+    /// The line that was open at attach, unless it has ended: its reader can hold no more of it than it held in all.
+    fn open_before(&self, entry: &Entry, reader: Option<u32>) -> Option<u64> {
+        let born = entry.owner.as_ref().is_none_or(|owner| owner.born);
+        let known = entry.open_before.filter(|_| entry.now.lines == 0 && !born)?;
+        let reader = reader.and_then(|pid| self.processes.get(&pid)?.anon_first);
+        Some(reader.map_or(known, |anon| known.min(anon)))
+    }
+
     fn judge(&mut self, kinds: &HashMap<u64, Kind>, at: Duration) -> Verdicts {
         let mut verdicts = Verdicts::default();
         for (key, entry) in &self.entries {
@@ -388,89 +375,6 @@ impl LogState {
             self.counted_only.remove(key);
         }
         verdicts
-    }
-
-    /// From the container on: who reads the stream, who reads what that writes, and so on.
-    fn hops(&self, entry: &Entry, kinds: &HashMap<u64, Kind>, interval: Option<f64>) -> Vec<Hop> {
-        let mut hops: Vec<Hop> = Vec::new();
-        let mut current = entry;
-        while hops.len() < HOPS {
-            let (pid, taken) = self.reader_of(current);
-            let Some(process) = self.process_of(pid) else { break };
-            if hops.iter().any(|hop| hop.process.pid == pid) {
-                break;
-            }
-            let before = current.before.read.min(taken);
-            hops.push(Hop {
-                process,
-                taken,
-                taken_per_s: interval.map(|interval| (taken - before) as f64 / interval),
-            });
-            // Of what it writes, that which is most like what it took.
-            let next = self.entries.iter().filter(|(key, edge)| {
-                edge.now.writer == pid && kinds.get(key) == Some(&Kind::Edge) && self.reader_of(edge).0 != 0
-            });
-            let Some((_, next)) = next.min_by_key(|(key, edge)| (edge.now.bytes.abs_diff(taken), **key))
-            else {
-                break;
-            };
-            current = next;
-        }
-        hops
-    }
-
-    fn process_of(&self, pid: u32) -> Option<Process> {
-        let known = self.processes.get(&pid)?;
-        Some(Process { pid, comm: Arc::clone(&known.comm) })
-    }
-
-    /// The last reader of these streams: what it holds is shared out among them by their open lines.
-    fn reader(
-        &self,
-        pid: u32,
-        places: &[usize],
-        streams: &mut [Stream],
-        interval: Option<f64>,
-    ) -> Option<Reader> {
-        let known = self.processes.get(&pid)?;
-        let taken = known.taken;
-        let written =
-            known.usage.written.zip(known.written_first).map(|(now, first)| now.saturating_sub(first));
-        let held = written.map(|written| taken.saturating_sub(written));
-        let open: u64 = places.iter().map(|place| streams[*place].open_line).sum();
-        for place in places {
-            let stream = &mut streams[*place];
-            stream.held = held.map(|held| {
-                let share = (u128::from(held) * u128::from(stream.open_line)).checked_div(u128::from(open));
-                (share.unwrap_or(0) as u64).min(stream.open_line)
-            });
-            // Other things than log lines may be among what it wrote, and it may add to each line.
-            stream.held_how = stream.held.map(|_| How::AtLeast);
-        }
-        let mut explained: Vec<(u64, Arc<Container>)> = places
-            .iter()
-            .map(|place| &streams[*place])
-            .filter(|stream| stream.held.is_some_and(|held| held > 0))
-            .map(|stream| (stream.held.unwrap_or(0), Arc::clone(&stream.container)))
-            .collect();
-        explained.sort_by_key(|(held, _)| std::cmp::Reverse(*held));
-        let signed = |now: u64, then: u64| now as i64 - then as i64;
-        Some(Reader {
-            process: Process { pid, comm: Arc::clone(&known.comm) },
-            row: known.row,
-            anon: known.usage.anon,
-            anon_growth: known.usage.anon.zip(known.anon_first).map(|(now, first)| signed(now, first)),
-            anon_per_s: known
-                .usage
-                .anon
-                .zip(known.anon_before)
-                .zip(interval)
-                .map(|((now, before), interval)| signed(now, before) as f64 / interval),
-            taken,
-            written,
-            disk_free: known.disk_free,
-            explained,
-        })
     }
 
     fn close(&mut self, streams: &[Stream]) {
@@ -508,7 +412,5 @@ pub fn by_row(logs: &Logs) -> HashMap<u64, Log> {
 /// A row that writes no log.
 pub const NOTHING: Log = Log { bytes_per_s: Some(0.0), lines_per_s: Some(0.0), open_line_bytes: Some(0) };
 
-fn is_container(container: &Container) -> bool {
-    use crate::resolve::Runtime;
-    !matches!(container.runtime, Runtime::Systemd | Runtime::Cgroup)
-}
+#[cfg(test)]
+mod tests;

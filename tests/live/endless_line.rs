@@ -1,0 +1,163 @@
+//! The incident: a container that never ends its line, and a containerd that waits for the end of it. Its pods are
+//! small, its daemon grows. A containerd that cuts lines does not, and then nothing is wrong.
+
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::driver::{
+    MIB,
+    containerd::{Containerd, Settings},
+    cri::{BURSTABLE, Container, Pod},
+    image::ran,
+    in_vm,
+    known::Known,
+    lines::{Job, comm},
+    memtrace, output, scratch, skip,
+};
+
+const NO_DAEMON: &str = "the emulated machine has no containerd";
+/// Enough for the time before memtrace and the time it looks; the machine holds this several times.
+const MOST: &str = "1500M";
+
+/// Pods that log as pods do.
+struct Innocent<'a> {
+    // Fields go in this order: a container before its pod.
+    _container: Container<'a>,
+    pod: Pod<'a>,
+}
+
+impl<'a> Innocent<'a> {
+    fn start(containerd: &'a Containerd, at: usize) -> Innocent<'a> {
+        let pod = Pod::run(containerd, &format!("innocent-{at}"), BURSTABLE);
+        let shape = ["log-normal", "fixed", "bimodal", "blocks", "bytes"][at % 5];
+        let words = ["lines", shape, "--rate", "100k", "--truth", "/scratch/truth"];
+        let _container = pod.start("web", 0, &words);
+        Innocent { _container, pod }
+    }
+}
+
+/// A container that writes and writes, since some time.
+struct Endless<'a> {
+    _container: Container<'a>,
+    _pod: Pod<'a>,
+    known: Known,
+}
+
+impl<'a> Endless<'a> {
+    fn start(containerd: &'a Containerd, rate: &str) -> Endless<'a> {
+        let words = ["endless", "--length", "64k", "--rate", rate, "--total", MOST];
+        let mut job = Job::contained(&words);
+        let pod = Pod::run(containerd, "endless", BURSTABLE);
+        let container = pod.start("importer", 0, &job.words());
+        job.runs_in(&container.known);
+        job.go();
+        let known = container.known.clone();
+        Endless { _container: container, _pod: pod, known }
+    }
+
+    /// What it has written, by the kernel's word, and when.
+    fn written(&self) -> (u64, Instant) {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.known.process())).expect("it runs");
+        let written = io.lines().find_map(|line| line.strip_prefix("wchar: ")).expect("it is counted");
+        (written.parse().expect("it is a number"), Instant::now())
+    }
+}
+
+fn anon(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("it has memory");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+/// Findings of a run of so many seconds.
+fn diagnose(seconds: &str) -> Vec<Value> {
+    let said = output::of(&mut memtrace::command(&["diagnose", "--duration", seconds, "--json"]));
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let told: Value = serde_json::from_slice(&said.stdout).expect("one object is printed");
+    assert_eq!(told["kind"], "diagnose");
+    told["findings"].as_array().cloned().expect("a list")
+}
+
+/// Above `info`.
+fn serious(findings: &[Value]) -> Vec<&Value> {
+    findings.iter().filter(|finding| finding["severity"] != "info").collect()
+}
+
+/// Watches one that has been at it for some time. One finding, of this container and this daemon, with numbers that are
+/// true.
+fn found(endless: &Endless, daemon: u32, seconds: f64) {
+    let (before, start) = endless.written();
+    let held = anon(daemon);
+    let findings = diagnose(&seconds.to_string());
+    let (after, end) = endless.written();
+    let (written, growth) = (after - before, anon(daemon).saturating_sub(held));
+    let rate = written as f64 / (end - start).as_secs_f64();
+    println!("{rate:.0} bytes a second, {written} written, the daemon grew by {growth}");
+    let serious = serious(&findings);
+    let [finding] = serious[..] else { panic!("not one finding, but {serious:#?}") };
+    println!("{finding:#}");
+    assert_eq!((&finding["id"].is_string(), &finding["kind"]), (&true, &"unterminated-line".into()));
+    assert_eq!(finding["severity"], "critical", "{finding}");
+    endless.known.is(finding).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(finding["daemon"], serde_json::json!({"pid": daemon, "comm": comm(daemon)}));
+    let evidence = &finding["evidence"];
+    let number = |key: &str| evidence[key].as_f64().unwrap_or_else(|| panic!("no {key}: {evidence}"));
+    assert_eq!(evidence["stream"], "stdout");
+    assert!((number("bytes_per_s") / rate - 1.0).abs() < 0.05, "{rate} bytes a second: {evidence}");
+    // Seen is what was written since attach; before and after that memtrace starts and ends.
+    let open = number("open_line_bytes");
+    assert!(open > 0.9 * rate * seconds && open <= written as f64, "{written} were written: {evidence}");
+    assert!(number("held_bytes") > open / 2.0, "{evidence}");
+    assert!(number("daemon_growth") > number("held_bytes") / 2.0, "{evidence}");
+    assert!(number("daemon_growth") <= growth as f64 * 1.1, "it grew by {growth}: {evidence}");
+    let summary = finding["summary"].as_str().expect("a sentence");
+    for word in [endless.known.pod.as_deref().expect("it has one"), &comm(daemon)] {
+        assert!(summary.contains(word), "{summary}");
+    }
+    let advice = finding["advice"].to_string();
+    assert!(advice.contains("max_container_log_line_size"), "{advice}");
+}
+
+#[test]
+fn an_endless_line_is_found() {
+    if in_vm() {
+        return skip("an_endless_line_is_found", NO_DAEMON);
+    }
+    let containerd =
+        Containerd::start_with("endless", Settings { log_line: Some(-1), ..Settings::default() });
+    let innocent: Vec<Innocent> = (0..5).map(|at| Innocent::start(&containerd, at)).collect();
+    let endless = Endless::start(&containerd, "50M");
+    thread::sleep(Duration::from_secs(10));
+    found(&endless, containerd.pid(), 10.0);
+    drop(endless);
+    println!("{} pods beside it, such as {:?}", innocent.len(), innocent[0].pod.own.pod);
+}
+
+/// Neither the daemon's name nor its directory matters; and where lines are cut, the same is no incident.
+#[test]
+fn what_it_is_called_does_not_matter_and_cut_lines_are_none() {
+    if in_vm() {
+        return skip("what_it_is_called_does_not_matter_and_cut_lines_are_none", NO_DAEMON);
+    }
+    let cuts = Containerd::start_with("cuts", Settings { log_line: Some(16384), ..Settings::default() });
+    let _innocent = Innocent::start(&cuts, 0);
+    let endless = Endless::start(&cuts, "20M");
+    thread::sleep(Duration::from_secs(3));
+    let findings = diagnose("5");
+    assert!(serious(&findings).is_empty(), "{:#?}", serious(&findings));
+    drop(endless);
+
+    let program = scratch::dir("renamed").join("crane");
+    let found_at = ran(std::process::Command::new("sh").args(["-c", "command -v containerd"]));
+    fs::copy(found_at.trim(), &program).expect("the run's directory can be written");
+    let crane = Containerd::start_with("yard", Settings { program, root: "cellar", log_line: Some(-1) });
+    assert_eq!(comm(crane.pid()), "crane");
+    let endless = Endless::start(&crane, "40M");
+    thread::sleep(Duration::from_secs(3));
+    found(&endless, crane.pid(), 5.0);
+    assert!(anon(crane.pid()) > 100 * MIB);
+}
