@@ -93,10 +93,14 @@ fn is_bounded(way: &Alternative) -> bool {
 fn counts_exactly(way: &Alternative) {
     let scenes = scenes(is_bounded(way));
     let mut lines = Lines::start(&["--attach", &way.word()]);
-    // Emulated, a look takes so long that one is often interrupted by another; and return probes have room for ten tasks.
-    let few = in_vm() || way.kind == "kprobe";
+    // Emulated, a look takes so long that one is often interrupted by another; and return probes have room for one task a CPU.
+    let together = match way.kind.as_str() {
+        "kprobe" => 1,
+        _ if in_vm() => 4,
+        _ => scenes.len(),
+    };
     let mut wrong = Vec::new();
-    for scenes in scenes.chunks(if few { 4 } else { scenes.len() }) {
+    for scenes in scenes.chunks(together) {
         wrong.extend(played(way, &mut lines, scenes));
     }
     if !wrong.is_empty() && may_be_interrupted(way) {

@@ -39,6 +39,9 @@ pub trait Kernel {
     type Current: Current;
     /// Whether a program may have been entered to go on with a scan.
     const RESUMES: bool;
+    /// What the kernel writes to a pipe from memory of its own is somebody's write: before 5.12 (b964bf53e540) sendfile, which
+    /// is counted by itself, wrote so.
+    const FROM_KERNEL: bool;
     /// Looks at all of a write; `false` if a tail call must go on.
     fn scan(scan: &mut Scan) -> bool;
 }

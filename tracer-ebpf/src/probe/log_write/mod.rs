@@ -31,6 +31,7 @@ impl Kernel for Looping {
     type Atomics = Fetching;
     type Current = Typed;
     const RESUMES: bool = false;
+    const FROM_KERNEL: bool = true;
     #[inline(always)]
     fn scan(scan: &mut Scan) -> bool {
         scan.run();
@@ -42,6 +43,7 @@ impl Kernel for Bounded {
     type Atomics = Plain;
     type Current = Untyped;
     const RESUMES: bool = true;
+    const FROM_KERNEL: bool = false;
     #[inline(always)]
     fn scan(scan: &mut Scan) -> bool {
         scan.run_bounded()

@@ -63,7 +63,11 @@ pub(super) fn file_written<K: Kernel, A: Access>(kiocb: u64, iterator: u64, resu
     // SAFETY: a field of `kiocb`.
     let file = unsafe { A::word(kiocb + u64::from(number(Symbol::KiocbFile))) };
     let bytes = result as u64;
-    wrote::<K>(node::<A>(file, false)?, bytes, || gone_over(iterator, bytes))
+    let at = gone_over(iterator, bytes);
+    if at.is_none() && !K::FROM_KERNEL {
+        return None;
+    }
+    wrote::<K>(node::<A>(file, false)?, bytes, || at)
 }
 
 /// `int unix_stream_sendmsg(struct socket *, struct msghdr *, size_t)` has returned.

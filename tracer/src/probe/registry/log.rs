@@ -102,8 +102,8 @@ const ITERATOR: &[&[Symbol]] = &[&[Symbol::IterType, Symbol::IterTypeWord]];
 
 const EXACT: &str =
     "exact; of one write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen";
-const EXACT_BUT_MANY: &str = "exact as long as no more than about ten tasks wait in a pipe at once: a return probe has room for no more; of one \
-     write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen";
+const EXACT_BUT_MANY: &str = "exact as long as no more tasks wait in a pipe at once than a return probe has room for: ten, before 6.1 often but one \
+     for each CPU; of one write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen";
 const EXACT_BUT_RING: &str = "exact; of one write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen; \
      io_uring and 32-bit system calls are not seen";
 const ALMOST: &str = "of one write about 4 MiB are looked at (256 KiB of lines of 80 bytes); a line may be off by a write where two \
@@ -247,7 +247,7 @@ pub(super) const LOG_WRITE: Probe = Probe {
             goes_on: Some(GoesOn { map: "GO_ON_TP", programs: &[(0, "log_exit_tp_b")] }),
             ..BOUNDED
         },
-        // Last: a return probe has room for about ten tasks, and many wait in a pipe.
+        // Last: a return probe has room for ten tasks or fewer, and many wait in a pipe.
         Alternative {
             kind: Kind::Kprobe,
             links: pairs!(""),
