@@ -131,11 +131,12 @@ impl Probes {
         self.outcomes.iter().any(|outcome| outcome.probe.name == name && outcome.chosen.is_some())
     }
 
-    /// Whether reads are looked at only of processes that were named: where the probe sees every system call.
-    pub fn readers_are_named(&self) -> bool {
+    /// Whether readers are looked for in `/proc`, too: where the probe sees every system call it looks at the reads of named
+    /// processes only, and return probes miss those that wait for long.
+    pub fn readers_are_looked_for(&self) -> bool {
         let chosen = self.outcomes.iter().find(|outcome| outcome.probe.name == "log_write");
         let kind = chosen.and_then(|outcome| outcome.chosen).map(|alternative| alternative.kind);
-        matches!(kind, Some(Kind::TpBtf | Kind::RawTp | Kind::Tracepoint))
+        kind.is_some_and(|kind| kind != Kind::Fentry)
     }
 
     /// Hooks of the log probe that others would pay for are needed now.

@@ -68,7 +68,7 @@ impl LogLines {
     pub fn take_in(&mut self, event: &Event, probes: &mut Probes, rows: &Rows, at: Duration) {
         match event {
             Event::StreamWritten { key, .. } => {
-                let named = probes.readers_are_named();
+                let named = probes.readers_are_looked_for();
                 let Some(streams) = &mut probes.streams else { return };
                 streams.told(*key);
                 if self.state.knows(*key) || self.hurried > HURRY {
@@ -127,7 +127,7 @@ impl LogLines {
         now: Instant,
     ) -> Option<Logs> {
         self.look_for_sockets(probes, rows, now);
-        let named = probes.readers_are_named();
+        let named = probes.readers_are_looked_for();
         // Where no event told of their end.
         let ended: Vec<u64> =
             self.state.rows().filter(|row| rows.aggregator.shared(*row).is_none()).collect();
