@@ -83,10 +83,11 @@ struct Started {
 }
 
 pub(super) fn lines(bed: &Bed, report: &mut Report) -> Result<()> {
-    let writer = OwnCgroup::make(member::parent(bed))?;
-    let reader = OwnCgroup::make(member::parent(bed).with_extension("reader"))?;
-    let mut few = Calls::start(bed, writer.path(), reader.path(), false)?;
-    let mut many = Calls::start(bed, writer.path(), reader.path(), true)?;
+    let cgroup = |what| OwnCgroup::make(member::parent(bed).with_extension(what));
+    let cgroups = [cgroup("few")?, cgroup("few-reader")?, cgroup("many")?, cgroup("many-reader")?];
+    let [writer, reader, many_writer, many_reader] = cgroups.each_ref().map(OwnCgroup::path);
+    let mut few = Calls::start(bed, writer, reader, false)?;
+    let mut many = Calls::start(bed, many_writer, many_reader, true)?;
     let kinds = usable(bed, report, &few)?;
     let mut took: Vec<Vec<Vec<Took>>> = kinds.iter().map(|_| vec![Vec::new(); CALLS.len()]).collect();
     // The first round brings caches and the clock's frequency to where they stay.
