@@ -102,13 +102,16 @@ pub(super) fn lines(bed: &Bed, report: &mut Report) -> Result<()> {
             let found = loop {
                 quiet::wait(bed)?;
                 let started = kind.start(bed, &few)?;
-                let calls = CALLS[..kind.calls()].iter();
-                let found: Result<Vec<Took>> =
-                    calls.map(|call| if call.many { &mut many } else { &mut few }.storm(bed, call)).collect();
+                let mut found = Vec::new();
+                let mut alone = true;
+                for call in &CALLS[..kind.calls()] {
+                    found.push(if call.many { &mut many } else { &mut few }.storm(bed, call)?);
+                    alone = alone && !quiet::is_another(kind.is_memtrace())?;
+                }
                 kind.check(&started)?;
                 drop(started);
-                if quiet::is_alone(bed)? {
-                    break found?;
+                if alone && quiet::is_alone(bed)? {
+                    break found;
                 }
                 eprintln!("bench: another memtrace came by, so that {} is tried again", kind.name());
             };
@@ -137,7 +140,7 @@ fn usable(bed: &Bed, report: &mut Report, calls: &Calls) -> Result<Vec<Beside>> 
         match kind.start(bed, calls) {
             Ok(_) => kinds.push(kind),
             // Without these there is nothing to tell.
-            Err(error) if matches!(kind, Lengths | Counts) => return Err(error),
+            Err(error) if kind.is_memtrace() => return Err(error),
             Err(_) if kind == Function => {
                 report.skip(kind.name(), "bpftrace cannot attach to a function here")
             }
@@ -168,6 +171,10 @@ impl Beside {
             Self::Strace | Self::Perf => 1,
             _ => CALLS.len(),
         }
+    }
+
+    fn is_memtrace(self) -> bool {
+        matches!(self, Self::Lengths | Self::Counts)
     }
 
     /// Whether another process does the work, so that CPU time of the caller tells nothing.
