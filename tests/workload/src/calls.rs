@@ -22,7 +22,7 @@ use rustix::{
     thread::{CpuSet, sched_getaffinity, sched_setaffinity},
 };
 
-use crate::{mapping::page_size, report, storm::cpu_seconds};
+use crate::{cgroups::join, mapping::page_size, report, storm::cpu_seconds};
 
 /// What a reader asks for at a time.
 const PIECE: usize = 64 << 10;
@@ -36,6 +36,9 @@ const BATCH: u64 = 1000;
 /// Make system calls as told on standard input, each order a line `CALL BYTES LINE-BYTES SECONDS`
 #[derive(Args)]
 pub(crate) struct Calls {
+    /// The cgroup of the process that makes the calls: it is the first there, so that its standard error is a log
+    #[arg(long, value_name = "DIR")]
+    writer_cgroup: Option<PathBuf>,
     /// The cgroup of the process that reads the pipe
     #[arg(long, value_name = "DIR")]
     reader_cgroup: Option<PathBuf>,
@@ -90,6 +93,9 @@ impl Calls {
         if !self.here {
             // It ends when its orders do, if we are killed.
             return again();
+        }
+        if let Some(cgroup) = &self.writer_cgroup {
+            join(cgroup)?;
         }
         if self.many_descriptors {
             drop(fcntl_dupfd_cloexec(rustix::stdio::stdin(), MANY).context("cannot have many descriptors")?);

@@ -43,8 +43,8 @@ pub(super) struct Calls {
 impl Calls {
     pub(super) fn start(bed: &Bed, writer: &Path, reader: &Path, many: bool) -> Result<Self> {
         let mut command = Command::new(&bed.workload);
-        command.arg("--with-parent").arg("--cgroup").arg(writer);
-        command.arg("calls").arg("--reader-cgroup").arg(reader);
+        command.args(["--with-parent", "calls", "--writer-cgroup"]).arg(writer);
+        command.arg("--reader-cgroup").arg(reader);
         command.args(many.then_some("--many-descriptors"));
         let (orders, theirs) = UnixStream::pair().context("cannot make a pair of sockets")?;
         let theirs = OwnedFd::from(theirs);

@@ -83,10 +83,11 @@ struct Started {
 }
 
 pub(super) fn lines(bed: &Bed, report: &mut Report) -> Result<()> {
-    let writer = OwnCgroup::make(member::parent(bed))?;
-    let reader = OwnCgroup::make(member::parent(bed).with_extension("reader"))?;
-    let mut few = Calls::start(bed, writer.path(), reader.path(), false)?;
-    let mut many = Calls::start(bed, writer.path(), reader.path(), true)?;
+    let cgroup = |what| OwnCgroup::make(member::parent(bed).with_extension(what));
+    let cgroups = [cgroup("few")?, cgroup("few-reader")?, cgroup("many")?, cgroup("many-reader")?];
+    let [writer, reader, many_writer, many_reader] = cgroups.each_ref().map(OwnCgroup::path);
+    let mut few = Calls::start(bed, writer, reader, false)?;
+    let mut many = Calls::start(bed, many_writer, many_reader, true)?;
     let kinds = usable(bed, report, &few)?;
     let mut took: Vec<Vec<Vec<Took>>> = kinds.iter().map(|_| vec![Vec::new(); CALLS.len()]).collect();
     // The first round brings caches and the clock's frequency to where they stay.
@@ -101,13 +102,16 @@ pub(super) fn lines(bed: &Bed, report: &mut Report) -> Result<()> {
             let found = loop {
                 quiet::wait(bed)?;
                 let started = kind.start(bed, &few)?;
-                let calls = CALLS[..kind.calls()].iter();
-                let found: Result<Vec<Took>> =
-                    calls.map(|call| if call.many { &mut many } else { &mut few }.storm(bed, call)).collect();
+                let mut found = Vec::new();
+                let mut alone = true;
+                for call in &CALLS[..kind.calls()] {
+                    found.push(if call.many { &mut many } else { &mut few }.storm(bed, call)?);
+                    alone = alone && !quiet::is_another(kind.is_memtrace())?;
+                }
                 kind.check(&started)?;
                 drop(started);
-                if quiet::is_alone(bed)? {
-                    break found?;
+                if alone && quiet::is_alone(bed)? {
+                    break found;
                 }
                 eprintln!("bench: another memtrace came by, so that {} is tried again", kind.name());
             };
@@ -136,7 +140,7 @@ fn usable(bed: &Bed, report: &mut Report, calls: &Calls) -> Result<Vec<Beside>> 
         match kind.start(bed, calls) {
             Ok(_) => kinds.push(kind),
             // Without these there is nothing to tell.
-            Err(error) if matches!(kind, Lengths | Counts) => return Err(error),
+            Err(error) if kind.is_memtrace() => return Err(error),
             Err(_) if kind == Function => {
                 report.skip(kind.name(), "bpftrace cannot attach to a function here")
             }
@@ -167,6 +171,10 @@ impl Beside {
             Self::Strace | Self::Perf => 1,
             _ => CALLS.len(),
         }
+    }
+
+    fn is_memtrace(self) -> bool {
+        matches!(self, Self::Lengths | Self::Counts)
     }
 
     /// Whether another process does the work, so that CPU time of the caller tells nothing.

@@ -1,6 +1,9 @@
 //! Whether a memtrace that is not ours follows log lines meanwhile, as that of a live test does: both would be measured.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -18,7 +21,7 @@ const BEAT: Duration = Duration::from_millis(100);
 /// Waits until there is none.
 pub(super) fn wait(bed: &Bed) -> Result<()> {
     bed.stop.wait("another memtrace to end", PATIENCE, || {
-        if attached()? == 0 {
+        if !is_another(false)? {
             return Ok(Some(()));
         }
         bed.stop.sleep(BEAT)?;
@@ -29,7 +32,7 @@ pub(super) fn wait(bed: &Bed) -> Result<()> {
 /// Whether there is none, now that ours has ended.
 pub(super) fn is_alone(bed: &Bed) -> Result<bool> {
     let end = Instant::now() + SETTLE;
-    while attached()? > 0 {
+    while is_another(false)? {
         if Instant::now() > end {
             return Ok(false);
         }
@@ -38,14 +41,17 @@ pub(super) fn is_alone(bed: &Bed) -> Result<bool> {
     Ok(true)
 }
 
-/// None where nothing can tell.
-fn attached() -> Result<usize> {
+/// Whether there is one now, beside one of ours: that has each program once. None where nothing can tell.
+pub(super) fn is_another(ours: bool) -> Result<bool> {
     if find("bpftool").is_none() {
-        return Ok(0);
+        return Ok(false);
     }
     let listed = output(command("bpftool").args(["prog", "show", "--json"]))?;
     let listed: Value = serde_json::from_str(&listed).context("cannot read what bpftool printed")?;
     let programs = listed.as_array().into_iter().flatten();
-    let names = programs.filter_map(|program| program["name"].as_str());
-    Ok(names.filter(|name| NAMES.iter().any(|own| name.starts_with(own))).count())
+    let mut names = programs
+        .filter_map(|program| program["name"].as_str())
+        .filter(|name| NAMES.iter().any(|own| name.starts_with(own)));
+    let mut seen = HashSet::new();
+    Ok(names.any(|name| !ours || !seen.insert(name)))
 }
