@@ -31,6 +31,7 @@ pub const MAPS: &[&str] = &[
     "LOG_READERS",
     "LOG_SOCKETS",
     "SCANS",
+    "SEEN",
     "LOG_FLIGHT",
     "GO_ON_FEXIT",
     "GO_ON_BTF",
