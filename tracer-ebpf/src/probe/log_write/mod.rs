@@ -107,7 +107,7 @@ impl<C: EbpfContext> Program<'_, C> {
         }
         if K::RESUMES && stream.is_null() {
             // A program that was entered again has lost its pointer.
-            stream = STREAMS.get_ptr_mut(scan.stream).unwrap_or(core::ptr::null_mut());
+            stream = STREAMS.get_ptr_mut(scan.stream).unwrap_or_else(core::ptr::null_mut);
         }
         if !stream.is_null() {
             commit::<K::Atomics>(scan, stream);
