@@ -159,7 +159,6 @@ impl Aggregator {
             | Event::StreamWritten { .. }
             | Event::Stream { .. }
             | Event::Lengths { .. }
-            | Event::Process { .. }
             | Event::TaskMoved { .. } => {}
         }
     }

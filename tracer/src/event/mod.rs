@@ -61,11 +61,6 @@ pub enum Event {
         group: u32,
         counts: Box<Counts>,
     },
-    /// What a process that reads streams is and has done.
-    Process {
-        pid: u32,
-        usage: Box<ProcessUsage>,
-    },
     /// Totals since attach of one memory cgroup, summed over CPUs.
     Counted {
         id: u64,

@@ -124,20 +124,23 @@ impl Streams {
     pub fn watch_only(&mut self, pids: &HashSet<u32>) {
         self.bits = [0; READER_WORDS];
         for pid in pids {
-            let bit = *pid as usize % (READER_WORDS * 64);
-            self.bits[bit / 64] |= 1 << (bit % 64);
+            self.mark(*pid);
         }
         let _ = self.readers.set(0, self.bits, 0);
     }
 
     /// Reads of this thread group matter, where every read of the host comes by.
     pub fn watch_reader(&mut self, pid: u32) {
+        if self.mark(pid) {
+            let _ = self.readers.set(0, self.bits, 0);
+        }
+    }
+
+    /// `true` if its bit is new.
+    fn mark(&mut self, pid: u32) -> bool {
         let bit = pid as usize % (READER_WORDS * 64);
         let word = &mut self.bits[bit / 64];
         let marked = *word | 1 << (bit % 64);
-        if *word != marked {
-            *word = marked;
-            let _ = self.readers.set(0, self.bits, 0);
-        }
+        std::mem::replace(word, marked) != marked
     }
 }

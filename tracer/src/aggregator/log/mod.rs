@@ -196,6 +196,7 @@ impl LogState {
         for (key, entry) in &mut self.entries {
             if entry.owner.as_ref().is_some_and(|owner| owner.row == row) && entry.gone.is_none() {
                 entry.gone = Some(number);
+                self.counted_only.remove(key);
                 keys.push(*key);
             }
         }
@@ -246,12 +247,6 @@ impl LogState {
                 self.processes.insert(pid, first);
             }
         }
-    }
-
-    /// Processes that read or pass on streams which still move.
-    pub fn readers(&self) -> HashSet<u32> {
-        let live = self.entries.values().filter(|entry| entry.gone.is_none());
-        live.map(|entry| entry.now.reader).filter(|pid| *pid != 0).collect()
     }
 
     /// Streams that are somebody's log, or may be, and of which no reader was seen: writer and node of each.

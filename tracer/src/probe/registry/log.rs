@@ -15,80 +15,37 @@ const TEE: &[&str] = &["do_tee"];
 const SENDFILE: &[&str] = &["do_sendfile"];
 const VMSPLICE: &[&str] = &["__x64_sys_vmsplice", "__arm64_sys_vmsplice"];
 
-const FILE: &[Symbol] = &[
-    Symbol::HelperLoop,
-    Symbol::KiocbFile,
-    Symbol::FileInode,
-    Symbol::InodeMode,
-    Symbol::InodeSb,
-    Symbol::InodeIno,
-    Symbol::InodeRdev,
-    Symbol::SbDev,
-    Symbol::IterOffset,
-    Symbol::IterIov,
-    Symbol::IterIovec,
-    Symbol::IovecLen,
-    Symbol::SocketFile,
-    Symbol::MsghdrIter,
-    Symbol::TaskFiles,
-    Symbol::FilesFdt,
-    Symbol::FilesArray,
-    Symbol::FdtMax,
-    Symbol::FdtFd,
-    Symbol::TaskCgroups,
-    Symbol::CssSetSubsys,
-    Symbol::MemoryCgrpId,
-    Symbol::CssCgroup,
-    Symbol::CgroupKn,
-    Symbol::KernfsNodeId,
-];
-const REGISTERS: &[Symbol] = &[
-    Symbol::HelperLoop,
-    Symbol::SyscallNumber,
-    Symbol::SyscallArg0,
-    Symbol::SyscallArg1,
-    Symbol::SyscallArg2,
-    Symbol::FileInode,
-    Symbol::InodeMode,
-    Symbol::InodeSb,
-    Symbol::InodeIno,
-    Symbol::InodeRdev,
-    Symbol::SbDev,
-    Symbol::TaskFiles,
-    Symbol::FilesFdt,
-    Symbol::FilesArray,
-    Symbol::FdtMax,
-    Symbol::FdtFd,
-    Symbol::TaskCgroups,
-    Symbol::CssSetSubsys,
-    Symbol::MemoryCgrpId,
-    Symbol::CssCgroup,
-    Symbol::CgroupKn,
-    Symbol::KernfsNodeId,
-];
-const RECORDS: &[Symbol] = &[
-    Symbol::HelperLoop,
-    Symbol::TpSysEnterId,
-    Symbol::TpSysEnterArgs,
-    Symbol::TpSysExitRet,
-    Symbol::FileInode,
-    Symbol::InodeMode,
-    Symbol::InodeSb,
-    Symbol::InodeIno,
-    Symbol::InodeRdev,
-    Symbol::SbDev,
-    Symbol::TaskFiles,
-    Symbol::FilesFdt,
-    Symbol::FilesArray,
-    Symbol::FdtMax,
-    Symbol::FdtFd,
-    Symbol::TaskCgroups,
-    Symbol::CssSetSubsys,
-    Symbol::MemoryCgrpId,
-    Symbol::CssCgroup,
-    Symbol::CgroupKn,
-    Symbol::KernfsNodeId,
-];
+/// `bpf_loop`, what is named, and what leads every alternative from a descriptor to the pipe and from the task to its memory
+/// cgroup.
+macro_rules! needs {
+    ($($own:ident)+) => {
+        &[
+            Symbol::HelperLoop,
+            $(Symbol::$own,)+
+            Symbol::FileInode,
+            Symbol::InodeMode,
+            Symbol::InodeSb,
+            Symbol::InodeIno,
+            Symbol::InodeRdev,
+            Symbol::SbDev,
+            Symbol::TaskFiles,
+            Symbol::FilesFdt,
+            Symbol::FilesArray,
+            Symbol::FdtMax,
+            Symbol::FdtFd,
+            Symbol::TaskCgroups,
+            Symbol::CssSetSubsys,
+            Symbol::MemoryCgrpId,
+            Symbol::CssCgroup,
+            Symbol::CgroupKn,
+            Symbol::KernfsNodeId,
+        ]
+    };
+}
+
+const FILE: &[Symbol] = needs!(KiocbFile IterOffset IterIov IterIovec IovecLen SocketFile MsghdrIter);
+const REGISTERS: &[Symbol] = needs!(SyscallNumber SyscallArg0 SyscallArg1 SyscallArg2);
+const RECORDS: &[Symbol] = needs!(TpSysEnterId TpSysEnterArgs TpSysExitRet);
 
 /// Without `bpf_loop`, the first of a list.
 const fn bounded(needs: &'static [Symbol]) -> &'static [Symbol] {
