@@ -32,6 +32,7 @@ const SCENES: &[Scene] = &[
     ("endless", "endless --length 64k --rate 50M", 100),
     ("to-stderr", "bimodal --stderr", 200),
     ("splice", "endless --length 48k --by splice", 40),
+    ("tee", "endless --length 48k --by tee", 40),
     ("vmsplice", "endless --length 48k --by vmsplice", 40),
     ("sendfile", "endless --length 48k --by sendfile", 40),
 ];
@@ -155,6 +156,77 @@ fn played(way: &Alternative, lines: &mut Lines, scenes: &[Scene]) -> Vec<String>
         wrong.extend(right.err().map(|why| format!("{}: {why}", cgroup.path)));
     }
     wrong
+}
+
+/// A socket is looked at only where it is the output of a row's first process.
+const TO_SOCKETS: &[Scene] = &[
+    ("socket-write", "log-normal", 2_000),
+    ("socket-vectors", "blocks --length 50000 --by vectors", 50),
+    ("socket-send", "bimodal --by send", 500),
+    ("socket-message", "blocks --length 50000 --by sendmsg", 50),
+];
+
+#[test]
+fn sockets_that_are_an_output() {
+    for way in &ways() {
+        let top = Made::top("sockets");
+        let wrote: Vec<Wrote> = TO_SOCKETS
+            .iter()
+            .map(|scene| {
+                let cgroup = top.child(scene.0);
+                let job = Job::waiting(&words(scene, &scene.2.to_string()));
+                Wrote { writer: Writer::by_socket(&cgroup, job), cgroup }
+            })
+            .collect();
+        for Wrote { cgroup, .. } in &wrote {
+            let procs = cgroup.dir().join("cgroup.procs");
+            wait_for("a writer in its cgroup", || {
+                fs::read_to_string(&procs).is_ok_and(|pids| !pids.is_empty()).then_some(())
+            });
+        }
+        let mut lines = Lines::start(&["--attach", &way.word()]);
+        // First processes are looked at when an interval ends, and their function is hooked then.
+        lines.told();
+        wrote.iter().for_each(|wrote| wrote.writer.job.go());
+        let truths: Vec<_> = wrote.iter().map(|wrote| wrote.writer.job.truth()).collect();
+        let told = lines.told();
+        for (Wrote { cgroup, .. }, truth) in wrote.iter().zip(&truths) {
+            let right = told.only(cgroup).and_then(|stream| {
+                truth.is(stream)?;
+                let stdout = stream["stream"] == "stdout";
+                stdout.then_some(()).ok_or_else(|| format!("no stdout: {stream}"))
+            });
+            right.unwrap_or_else(|why| panic!("{}: {}: {why}", way.word(), cgroup.path));
+        }
+        lines.stop();
+    }
+}
+
+/// Where functions are hooked they are seen, elsewhere `doctor` says that they are not.
+#[test]
+fn writes_by_io_uring() {
+    for way in &ways() {
+        let top = Made::top("uring");
+        let cgroup = top.child("uring");
+        let mut lines = Lines::start(&["--attach", &way.word()]);
+        let writer = Writer::start(&cgroup, &["log-normal", "--by", "uring", "--writes", "500"]);
+        let truth = writer.job.truth();
+        let told = lines.told();
+        if matches!(way.kind.as_str(), "fentry" | "kprobe") {
+            let right = told.only(&cgroup).and_then(|stream| truth.is(stream));
+            right.unwrap_or_else(|why| panic!("{}: {why}", way.word()));
+        } else {
+            assert!(told.of(&cgroup).is_empty(), "{}: {:?}", way.word(), told.of(&cgroup));
+        }
+        lines.stop();
+    }
+    let report = doctor::report();
+    let probes = report["probes"].as_array().expect("probes are a list");
+    let probe = probes.iter().find(|probe| probe["name"] == "log_write").expect("it is listed");
+    if !matches!(probe["chosen"].as_str(), Some("fentry" | "kprobe")) {
+        let lost = probe["lost"].as_str().expect("it is said what is not seen");
+        assert!(lost.contains("io_uring"), "{lost}");
+    }
 }
 
 /// At 50 KiB a second it takes four, in which its reader is found wherever memtrace is attached.

@@ -87,9 +87,12 @@ pub static SEEN: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub static LOG_FLIGHT: HashMap<u64, [u64; 4]> = HashMap::with_max_entries(1, 0);
 
-/// The programs that go on with a scan where there is no `bpf_loop`; an array holds programs of one kind only.
+/// The programs that go on with a scan where there is no `bpf_loop`; an array holds programs of one kind only, and of those
+/// on functions (since 6.18, and in stable kernels) only such as have the same prototype.
 #[map]
 pub static GO_ON_FEXIT: ProgramArray = ProgramArray::with_max_entries(3, 0);
+#[map]
+pub static GO_ON_SOCKET: ProgramArray = ProgramArray::with_max_entries(3, 0);
 #[map]
 pub static GO_ON_BTF: ProgramArray = ProgramArray::with_max_entries(3, 0);
 #[map]

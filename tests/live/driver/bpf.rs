@@ -34,6 +34,7 @@ pub const MAPS: &[&str] = &[
     "SEEN",
     "LOG_FLIGHT",
     "GO_ON_FEXIT",
+    "GO_ON_SOCKET",
     "GO_ON_BTF",
     "GO_ON_RAW",
     "GO_ON_TP",

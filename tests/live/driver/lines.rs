@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
@@ -204,6 +205,13 @@ impl Writer {
         let writer = File::options().write(true).open(&path).expect("it is there");
         output::drained(reader);
         Writer::spawn(cgroup, job, writer.into())
+    }
+
+    /// To a socket.
+    pub fn by_socket(cgroup: &Cgroup, job: Job) -> Writer {
+        let (reader, writer) = UnixStream::pair().expect("sockets can be made");
+        output::drained(reader);
+        Writer::spawn(cgroup, job, OwnedFd::from(writer).into())
     }
 
     fn spawn(cgroup: &Cgroup, job: Job, stdout: Stdio) -> Writer {

@@ -102,8 +102,15 @@ impl Terminal {
         kill_process(Pid::from_child(&self.child), signal).expect("it is our child, not yet waited for");
     }
 
+    /// Its end, with all that it wrote read: the bytes of a terminal come in order, so ours comes last.
     pub fn wait(&mut self) -> ExitStatus {
-        wait_for("the program to end", || self.child.try_wait().expect("it is our child"))
+        let status = wait_for("the program to end", || self.child.try_wait().expect("it is our child"));
+        rustix::io::write(&self.line, b"\0").expect("the terminal takes a byte");
+        wait_for("the end of what it wrote", || {
+            let mut written = self.written.lock().expect("no holder of this lock panics");
+            (written.last() == Some(&0)).then(|| written.pop())
+        });
+        status
     }
 
     /// Whether the settings are what they were before the program, and the screen is the shell's again.

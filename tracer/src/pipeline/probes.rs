@@ -44,6 +44,8 @@ pub struct Probes {
     pub served: Served,
     /// One line a probe.
     pub lines: Arc<[String]>,
+    /// What became of hooks that were attached when they were needed, if they could not be.
+    late: Option<String>,
 }
 
 impl Probes {
@@ -69,6 +71,7 @@ impl Probes {
             garbled: 0,
             served: Served::default(),
             lines: Arc::from([]),
+            late: None,
         };
         match loaded {
             Ok(mut loader) => {
@@ -117,7 +120,8 @@ impl Probes {
             logs: self.serves("log_write"),
         };
         let lost = self.facts.cgroup.blind().map(|lost| format!("cgroups: {lost}"));
-        self.lines = lost.into_iter().chain(self.outcomes.iter().map(Outcome::line)).collect();
+        let probes = self.outcomes.iter().map(Outcome::line).chain(self.late.clone());
+        self.lines = lost.into_iter().chain(probes).collect();
         self.recount();
     }
 
@@ -143,8 +147,8 @@ impl Probes {
     pub fn attach_late(&mut self) {
         let chosen = self.outcomes.iter().find(|outcome| outcome.probe.name == "log_write");
         if let (Some(loader), Some(chosen)) = (&mut self.loader, chosen.and_then(|outcome| outcome.chosen)) {
-            // What cannot be had is said in the precision of those that can.
-            let _ = loader.attach_late(chosen);
+            let refused = loader.attach_late(chosen).err();
+            self.late = refused.map(|why| format!("log_write: writes to sockets are not counted: {why}"));
         }
         self.settle();
     }

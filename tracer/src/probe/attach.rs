@@ -307,9 +307,7 @@ impl Loader {
                 return Err(why);
             }
         }
-        if let Some(goes_on) = &alternative.goes_on
-            && let Err(error) = self.lead_on(goes_on)
-        {
+        if let Err(error) = self.lead_on(alternative) {
             self.detach(alternative);
             return Err(error.to_string());
         }
@@ -321,14 +319,15 @@ impl Loader {
         for link in alternative.links.iter().filter(|link| link.late) {
             self.attach_link(alternative.kind, link)?;
         }
-        match &alternative.goes_on {
-            Some(goes_on) => self.lead_on(goes_on).map_err(|error| error.to_string()),
-            None => Ok(()),
-        }
+        self.lead_on(alternative).map_err(|error| error.to_string())
     }
 
     /// Programs that go on by tail calls find themselves in a map.
-    fn lead_on(&mut self, goes_on: &GoesOn) -> anyhow::Result<()> {
+    fn lead_on(&mut self, alternative: &Alternative) -> anyhow::Result<()> {
+        alternative.goes_on.iter().try_for_each(|goes_on| self.lead_on_in(goes_on))
+    }
+
+    fn lead_on_in(&mut self, goes_on: &GoesOn) -> anyhow::Result<()> {
         let mut programs = Vec::new();
         for (number, name) in goes_on.programs {
             let program =
@@ -348,7 +347,6 @@ impl Loader {
         }
         let map = self.ebpf.map_mut(goes_on.map);
         let map = map.with_context(|| format!("the object has no map {}", goes_on.map))?;
-        anyhow::ensure!(!programs.is_empty(), "none of its programs is loaded");
         let mut array = ProgramArray::try_from(map)?;
         for (number, fd) in programs {
             array.set(number, &fd, 0)?;

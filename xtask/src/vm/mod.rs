@@ -13,6 +13,7 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -37,6 +38,10 @@ use crate::{
 /// Where the tests find things in the guest.
 const LIVE_TESTS: &str = "MEMTRACE_BIN=/bin/memtrace MEMTRACE_WORKLOAD=/bin/workload MEMTRACE_VM=1 \
     exec /bin/live-tests --test-threads=1 --show-output";
+
+/// All tests, in two guests that run side by side: emulated, a guest keeps one processor busy, and either half takes as long
+/// as the other.
+const HALVES: [&str; 2] = [" lines::", " --skip lines::"];
 
 /// Boot another kernel and run the live tests there
 #[derive(Args)]
@@ -82,7 +87,8 @@ pub(crate) enum Outcome {
 /// What to boot and what to run there.
 struct Run<'a> {
     artifacts: &'a Artifacts,
-    script: &'a str,
+    /// One guest for each.
+    scripts: Vec<String>,
     cgroup: Layout,
     append: &'a str,
     refresh: bool,
@@ -96,10 +102,14 @@ impl Vm {
         let artifacts = Artifacts::build(tests)?;
         let record = if self.record { format!("{}=1 ", live::RECORD) } else { String::new() };
         let named = self.test.iter().map(|name| format!(" {}", quoted(name))).collect::<String>();
-        let script = if tests { record + LIVE_TESTS + &named } else { shell_line(&self.command) };
+        let scripts = match (tests, named.is_empty()) {
+            (true, true) => HALVES.map(|half| format!("{record}{LIVE_TESTS}{half}")).into(),
+            (true, false) => vec![format!("{record}{LIVE_TESTS}{named}")],
+            (false, _) => vec![shell_line(&self.command)],
+        };
         let run = Run {
             artifacts: &artifacts,
-            script: &script,
+            scripts,
             cgroup: self.cgroup,
             append: &self.append,
             refresh: self.refresh,
@@ -158,9 +168,13 @@ pub(crate) fn live_tests(
     tests: &[&str],
     timeout: Duration,
 ) -> Result<Outcome> {
-    let script = format!("{LIVE_TESTS} {}", tests.join(" "));
+    let scripts = if tests.is_empty() {
+        HALVES.map(|half| format!("{LIVE_TESTS}{half}")).into()
+    } else {
+        vec![format!("{LIVE_TESTS} {}", tests.join(" "))]
+    };
     let cgroup = Layout::default();
-    Run { artifacts, script: &script, cgroup, append: "", refresh: false, timeout }.on(release)
+    Run { artifacts, scripts, cgroup, append: "", refresh: false, timeout }.on(release)
 }
 
 impl Run<'_> {
@@ -174,14 +188,32 @@ impl Run<'_> {
                 return Ok(Outcome::Skipped { reason: format!("it cannot be fetched: {error:#}") });
             }
         };
-        let dir = workspace::target().join("vm").join(format!("run-{}", release.label));
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        let initramfs = guest::pack(&kernel, self.artifacts, self.script, self.cgroup, &dir)?;
-        let (guest, accelerator) = boot(&kernel, &initramfs, self.append)?;
-        let Ended { status, lines } = guest.finish(self.timeout, |line| println!("{line}"))?;
-        eprintln!("vm: {} ended with status {status}", kernel.release);
-        let ran = Ran { lines, success: status == 0 };
-        Ok(Outcome::Ran { ran, emulated: accelerator == Accelerator::Tcg })
+        let dir = workspace::target().join("vm");
+        let (mut guests, mut emulated) = (Vec::new(), false);
+        for (number, script) in self.scripts.iter().enumerate() {
+            let dir = dir.join(format!("run-{}-{number}", release.label));
+            fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            let initramfs = guest::pack(&kernel, self.artifacts, script, self.cgroup, &dir)?;
+            let (guest, accelerator) = boot(&kernel, &initramfs, self.append)?;
+            emulated |= accelerator == Accelerator::Tcg;
+            guests.push(guest);
+        }
+        let finish = |guest: Guest| guest.finish(self.timeout, |line| println!("{line}"));
+        let ended = thread::scope(|scope| {
+            let running: Vec<_> =
+                guests.into_iter().map(|guest| scope.spawn(move || finish(guest))).collect();
+            let join = |guest: thread::ScopedJoinHandle<'_, Result<Ended>>| {
+                guest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            running.into_iter().map(join).collect::<Result<Vec<Ended>>>()
+        })?;
+        let mut ran = Ran { lines: Vec::new(), success: true };
+        for Ended { status, lines } in ended {
+            eprintln!("vm: {} ended with status {status}", kernel.release);
+            ran.success &= status == 0;
+            ran.lines.extend(lines);
+        }
+        Ok(Outcome::Ran { ran, emulated })
     }
 }
 

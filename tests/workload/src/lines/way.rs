@@ -2,17 +2,19 @@
 
 use std::{
     io::IoSlice,
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsRawFd as _, BorrowedFd, OwnedFd},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
+use io_uring::{IoUring, opcode, types::Fd};
 use rustix::{
     fs::{MemfdFlags, OFlags, fcntl_getfl, fcntl_setfl, memfd_create, sendfile},
     io::{Errno, write, writev},
-    pipe::{IoSliceRaw, SpliceFlags, splice, vmsplice},
+    net::{SendAncillaryBuffer, SendFlags, send, sendmsg},
+    pipe::{IoSliceRaw, SpliceFlags, pipe, splice, tee, vmsplice},
 };
 
 use super::{shape::Random, truth::Truth};
@@ -25,9 +27,23 @@ pub(crate) enum By {
     Nonblocking,
     /// writev(2) with a thousand segments, empty ones too
     Vectors,
+    /// send(2), to a socket
+    Send,
+    /// sendmsg(2) with a thousand segments, to a socket
+    Sendmsg,
+    /// A write that is handed to io_uring
+    Uring,
     Splice,
+    Tee,
     Vmsplice,
     Sendfile,
+}
+
+impl By {
+    /// Nobody could look at the bytes.
+    fn moves(self) -> bool {
+        matches!(self, By::Splice | By::Tee | By::Vmsplice | By::Sendfile)
+    }
 }
 
 const SEGMENTS: usize = 1000;
@@ -36,8 +52,9 @@ const SEGMENTS: usize = 1000;
 pub(crate) struct Out<'a> {
     fd: BorrowedFd<'a>,
     by: By,
-    /// A file that is moved from.
+    /// A file that is moved from; the reading end of a pipe that is copied from.
     file: Option<OwnedFd>,
+    ring: Option<IoUring>,
     /// What memory is moved from: it must not change before its reader has it, which nobody tells.
     page: Vec<u8>,
     random: Random,
@@ -45,10 +62,7 @@ pub(crate) struct Out<'a> {
 
 impl<'a> Out<'a> {
     pub(crate) fn new(fd: BorrowedFd<'a>, by: By, text: &str, length: usize) -> Result<Self> {
-        let page: Vec<u8> = match by {
-            By::Splice | By::Vmsplice | By::Sendfile => text.bytes().cycle().take(length).collect(),
-            _ => Vec::new(),
-        };
+        let page: Vec<u8> = if by.moves() { text.bytes().cycle().take(length).collect() } else { Vec::new() };
         if by == By::Nonblocking {
             let flags = fcntl_getfl(fd).context("cannot ask for the flags of the stream")?;
             fcntl_setfl(fd, flags | OFlags::NONBLOCK).context("cannot make the stream non-blocking")?;
@@ -63,9 +77,19 @@ impl<'a> Out<'a> {
                 }
                 Some(file)
             }
+            By::Tee => {
+                let (out, into) = pipe().context("cannot make a pipe")?;
+                let filled = write(&into, &page).context("cannot fill a pipe")?;
+                ensure!(filled == page.len(), "a pipe holds only {filled} bytes; give a smaller --length");
+                Some(out)
+            }
             _ => None,
         };
-        Ok(Self { fd, by, file, page, random: Random(length as u64) })
+        let ring = match by {
+            By::Uring => Some(IoUring::new(1).context("cannot set up io_uring; is it disabled here?")?),
+            _ => None,
+        };
+        Ok(Self { fd, by, file, ring, page, random: Random(length as u64) })
     }
 
     /// All of it, in as many system calls as the kernel asks for; of what is moved only the length counts. `false`: this
@@ -77,9 +101,10 @@ impl<'a> Out<'a> {
                 Ok(0) => bail!("the stream takes no more; is its reader gone?"),
                 Ok(taken) => {
                     let (done, left) = rest.split_at(taken);
-                    match self.by {
-                        By::Write | By::Nonblocking | By::Vectors => truth.wrote(done),
-                        By::Splice | By::Vmsplice | By::Sendfile => truth.moved(taken as u64),
+                    if self.by.moves() {
+                        truth.moved(taken as u64);
+                    } else {
+                        truth.wrote(done);
                     }
                     rest = left;
                 }
@@ -101,6 +126,13 @@ impl<'a> Out<'a> {
                 let segments = segments(bytes, &mut self.random);
                 writev(self.fd, &segments)
             }
+            (By::Send, _) => send(self.fd, bytes, SendFlags::NOSIGNAL),
+            (By::Sendmsg, _) => {
+                let segments = segments(bytes, &mut self.random);
+                sendmsg(self.fd, &segments, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+            }
+            (By::Uring, _) => self.submit(bytes),
+            (By::Tee, Some(pipe)) => tee(pipe, self.fd, length, SpliceFlags::empty()),
             (By::Splice, Some(file)) => {
                 splice(file, Some(&mut offset), self.fd, None, length, SpliceFlags::empty())
             }
@@ -112,6 +144,20 @@ impl<'a> Out<'a> {
             }
             _ => write(self.fd, bytes),
         }
+    }
+
+    fn submit(&mut self, bytes: &[u8]) -> rustix::io::Result<usize> {
+        let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let ring = self.ring.as_mut().ok_or(Errno::INVAL)?;
+        // At no offset: a stream has none.
+        let write = opcode::Write::new(Fd(self.fd.as_raw_fd()), bytes.as_ptr(), bytes.len() as u32)
+            .offset(u64::MAX)
+            .build();
+        // SAFETY: the bytes outlive the write, whose end is waited for.
+        unsafe { ring.submission().push(&write) }.map_err(|_| Errno::BUSY)?;
+        ring.submit_and_wait(1).map_err(errno)?;
+        let done = ring.completion().next().ok_or(Errno::IO)?;
+        usize::try_from(done.result()).map_err(|_| Errno::from_raw_os_error(-done.result()))
     }
 }
 

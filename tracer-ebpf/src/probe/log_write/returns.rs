@@ -15,7 +15,7 @@ use crate::{
     file::{Current, node, sockets},
     globals::{has, number},
     line::{self, Kernel, Place},
-    maps::{GO_ON_FEXIT, SEEN},
+    maps::{GO_ON_FEXIT, GO_ON_SOCKET, SEEN},
 };
 
 /// Segments of one write (UIO_MAXIOV).
@@ -229,7 +229,7 @@ macro_rules! returns {
             #[fexit]
             #[inline(always)]
             pub fn $socket(ctx: FExitContext) -> i32 {
-                let program = Program { ctx: &ctx, place: Place::Socket, go_on: &GO_ON_FEXIT };
+                let program = Program { ctx: &ctx, place: Place::Socket, go_on: &GO_ON_SOCKET };
                 // An `int`: the upper half of the slot says nothing.
                 let result = i64::from(ctx.arg::<u64>(3) as i32);
                 program.run::<$kernel>(|| socket_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), result))

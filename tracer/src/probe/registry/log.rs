@@ -146,10 +146,10 @@ pub(super) const LOG_WRITE: Probe = Probe {
             links: returns!("b"),
             needs: bounded(FILE),
             needs_any: ITERATOR,
-            goes_on: Some(GoesOn {
-                map: "GO_ON_FEXIT",
-                programs: &[(0, "lw_pipe_fxb"), (1, "lw_tty_fxb"), (2, "lw_sock_fxb")],
-            }),
+            goes_on: &[
+                GoesOn { map: "GO_ON_FEXIT", programs: &[(0, "lw_pipe_fxb"), (1, "lw_tty_fxb")] },
+                GoesOn { map: "GO_ON_SOCKET", programs: &[(2, "lw_sock_fxb")] },
+            ],
             ..BOUNDED
         },
         // One hook on every exit costs calls that are no writes less than a tracepoint for each kind of write does.
@@ -165,7 +165,7 @@ pub(super) const LOG_WRITE: Probe = Probe {
             links: &[event("log_exit_btf_b", "raw_syscalls", "sys_exit", 2)],
             needs: bounded(REGISTERS),
             precision: ALMOST_BUT_RING,
-            goes_on: Some(GoesOn { map: "GO_ON_BTF", programs: &[(0, "log_exit_btf_b")] }),
+            goes_on: &[GoesOn { map: "GO_ON_BTF", programs: &[(0, "log_exit_btf_b")] }],
             ..BOUNDED
         },
         Alternative {
@@ -180,7 +180,7 @@ pub(super) const LOG_WRITE: Probe = Probe {
             links: &[event("log_exit_raw_b", "raw_syscalls", "sys_exit", 2)],
             needs: bounded(REGISTERS),
             precision: ALMOST_BUT_RING,
-            goes_on: Some(GoesOn { map: "GO_ON_RAW", programs: &[(0, "log_exit_raw_b")] }),
+            goes_on: &[GoesOn { map: "GO_ON_RAW", programs: &[(0, "log_exit_raw_b")] }],
             ..BOUNDED
         },
         Alternative {
@@ -201,7 +201,7 @@ pub(super) const LOG_WRITE: Probe = Probe {
             ],
             needs: bounded(RECORDS),
             precision: ALMOST_BUT_RING,
-            goes_on: Some(GoesOn { map: "GO_ON_TP", programs: &[(0, "log_exit_tp_b")] }),
+            goes_on: &[GoesOn { map: "GO_ON_TP", programs: &[(0, "log_exit_tp_b")] }],
             ..BOUNDED
         },
         // Last: a return probe has room for ten tasks or fewer, and many wait in a pipe.
@@ -218,10 +218,10 @@ pub(super) const LOG_WRITE: Probe = Probe {
             links: pairs!("b"),
             needs: bounded(FILE),
             needs_any: ITERATOR,
-            goes_on: Some(GoesOn {
+            goes_on: &[GoesOn {
                 map: "GO_ON_KPROBE",
                 programs: &[(0, "lw_pipe_krb"), (1, "lw_tty_krb"), (2, "lw_sock_krb")],
-            }),
+            }],
             ..BOUNDED
         },
     ],

@@ -98,7 +98,7 @@ pub struct Alternative {
     /// Of use only where the kernel preempts itself.
     pub for_preemption: bool,
     /// Its programs go on by tail calls.
-    pub goes_on: Option<GoesOn>,
+    pub goes_on: &'static [GoesOn],
 }
 
 /// Programs that find themselves, by these numbers, in an array of programs.
@@ -118,7 +118,7 @@ const ALTERNATIVE: Alternative = Alternative {
     precision: "exact",
     variant: None,
     for_preemption: false,
-    goes_on: None,
+    goes_on: &[],
 };
 
 impl Alternative {
