@@ -169,37 +169,42 @@ const TO_SOCKETS: &[Scene] = &[
 #[test]
 fn sockets_that_are_an_output() {
     for way in &ways() {
-        let top = Made::top("sockets");
-        let wrote: Vec<Wrote> = TO_SOCKETS
-            .iter()
-            .map(|scene| {
-                let cgroup = top.child(scene.0);
-                let job = Job::waiting(&words(scene, &scene.2.to_string()));
-                Wrote { writer: Writer::by_socket(&cgroup, job), cgroup }
-            })
-            .collect();
-        for Wrote { cgroup, .. } in &wrote {
-            let procs = cgroup.dir().join("cgroup.procs");
-            wait_for("a writer in its cgroup", || {
-                fs::read_to_string(&procs).is_ok_and(|pids| !pids.is_empty()).then_some(())
-            });
-        }
-        let mut lines = Lines::start(&["--attach", &way.word()]);
-        // First processes are looked at when an interval ends, and their function is hooked then.
-        lines.told();
-        wrote.iter().for_each(|wrote| wrote.writer.job.go());
-        let truths: Vec<_> = wrote.iter().map(|wrote| wrote.writer.job.truth()).collect();
-        let told = lines.told();
-        for (Wrote { cgroup, .. }, truth) in wrote.iter().zip(&truths) {
-            let right = told.only(cgroup).and_then(|stream| {
-                truth.is(stream)?;
-                let stdout = stream["stream"] == "stdout";
-                stdout.then_some(()).ok_or_else(|| format!("no stdout: {stream}"))
-            });
-            right.unwrap_or_else(|why| panic!("{}: {}: {why}", way.word(), cgroup.path));
-        }
-        lines.stop();
+        // A return probe has room for one task a CPU on some kernels, and a writer waits in a full socket.
+        let together = if way.kind == "kprobe" { 1 } else { TO_SOCKETS.len() };
+        TO_SOCKETS.chunks(together).for_each(|scenes| writes_to_sockets(way, scenes));
     }
+}
+
+fn writes_to_sockets(way: &Alternative, scenes: &[Scene]) {
+    let top = Made::top("sockets");
+    let begun = |scene: &Scene| {
+        let cgroup = top.child(scene.0);
+        let writes = if in_vm() { scene.2 / 4 } else { scene.2 };
+        let job = Job::waiting(&words(scene, &writes.to_string()));
+        Wrote { writer: Writer::by_socket(&cgroup, job), cgroup }
+    };
+    let wrote: Vec<Wrote> = scenes.iter().map(begun).collect();
+    for Wrote { cgroup, .. } in &wrote {
+        let procs = cgroup.dir().join("cgroup.procs");
+        wait_for("a writer in its cgroup", || {
+            fs::read_to_string(&procs).is_ok_and(|pids| !pids.is_empty()).then_some(())
+        });
+    }
+    let mut lines = Lines::start(&["--attach", &way.word()]);
+    // First processes are looked at when an interval ends, and their function is hooked then.
+    lines.told();
+    wrote.iter().for_each(|wrote| wrote.writer.job.go());
+    let truths: Vec<_> = wrote.iter().map(|wrote| wrote.writer.job.truth()).collect();
+    let told = lines.told();
+    for (Wrote { cgroup, .. }, truth) in wrote.iter().zip(&truths) {
+        let right = told.only(cgroup).and_then(|stream| {
+            truth.is(stream)?;
+            let stdout = stream["stream"] == "stdout";
+            stdout.then_some(()).ok_or_else(|| format!("no stdout: {stream}"))
+        });
+        right.unwrap_or_else(|why| panic!("{}: {}: {why}", way.word(), cgroup.path));
+    }
+    lines.stop();
 }
 
 /// Where functions are hooked they are seen, elsewhere `doctor` says that they are not.

@@ -17,6 +17,7 @@ mod layout;
 mod left_behind;
 mod lifetime;
 mod lines;
+mod memory_growth;
 mod runtime_broken;
 mod runtime_cri;
 mod runtime_ctr;

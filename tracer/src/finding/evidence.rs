@@ -1,8 +1,14 @@
 //! Evidence of a finding: numbers in order, each with what it is, its unit, and how it is known.
 
+use std::sync::Arc;
+
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use crate::aggregator::{row::How, stream::Process};
+use super::growth::Grower;
+use crate::{
+    aggregator::{row::How, stream::Process},
+    resolve::Container,
+};
 
 /// A value with its unit; `None` is "not known here".
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,12 +24,29 @@ pub enum Value {
     Seconds(Option<f64>),
     Count(Option<u64>),
     Processes(Vec<Process>),
+    /// Bytes a second of each kind.
+    Parts(#[serde(serialize_with = "parts")] Vec<(&'static str, Option<f64>)>),
+    Grower(Option<Grower>),
+    Containers(Vec<ContainerRate>),
+}
+
+/// A container and how fast it grows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ContainerRate {
+    pub container: Arc<Container>,
+    pub bytes_per_s: f64,
+}
+
+fn parts<S: Serializer>(parts: &[(&'static str, Option<f64>)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(parts.iter().copied())
 }
 
 impl Value {
     pub fn is_known(&self) -> bool {
         match self {
-            Value::Word(_) | Value::Processes(_) => true,
+            Value::Word(_) | Value::Processes(_) | Value::Containers(_) => true,
+            Value::Parts(parts) => parts.iter().any(|(_, rate)| rate.is_some()),
+            Value::Grower(grower) => grower.is_some(),
             Value::Bytes(number) | Value::Count(number) => number.is_some(),
             Value::Growth(number) => number.is_some(),
             Value::Rate(number) | Value::PerSecond(number) | Value::Seconds(number) => {

@@ -8,6 +8,7 @@ use crate::{
         row::{Growth, How, Memory, Row, Tasks},
         stream::{Hop, Logs, Process, Reader, Role, Stream},
     },
+    event::HostMemory,
     resolve::{Cgroup, Container, Runtime},
 };
 
@@ -101,7 +102,11 @@ pub fn row(container: Arc<Container>, memory: Memory) -> Row {
 /// What is open after each of the ticks, one a second, the first at the start of the run.
 pub fn run(ticks: u64, mut logs: impl FnMut(u64) -> Logs) -> Vec<Vec<Arc<Finding>>> {
     let mut watch = Watch::default();
-    (0..ticks).map(|tick| watch.tick(Duration::from_secs(tick), Some(&logs(tick)), &[])).collect()
+    (0..ticks)
+        .map(|tick| {
+            watch.tick(Duration::from_secs(tick), Some(&logs(tick)), &[], &HostMemory::default(), None)
+        })
+        .collect()
 }
 
 pub fn logs(streams: impl IntoIterator<Item = Stream>, readers: impl IntoIterator<Item = Reader>) -> Logs {

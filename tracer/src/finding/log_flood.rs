@@ -16,7 +16,7 @@ use super::{
 use crate::{
     aggregator::{
         row::How,
-        stream::{Process, Reader, Stream},
+        stream::{Logs, Process, Reader, Stream},
     },
     quantity::{bytes, seconds},
     resolve::{Container, label::label},
@@ -40,13 +40,12 @@ struct Loud<'a> {
     rate: f64,
 }
 
-pub(super) fn check(look: &Look<'_>, past: &Past) -> Vec<Finding> {
-    let loud: Vec<Loud<'_>> =
-        look.logs.streams.iter().filter_map(|stream| loud(look.at, stream, past)).collect();
+pub(super) fn check(look: &Look<'_>, logs: &Logs, past: &Past) -> Vec<Finding> {
+    let loud: Vec<Loud<'_>> = logs.streams.iter().filter_map(|stream| loud(look.at, stream, past)).collect();
     if loud.is_empty() {
         return Vec::new();
     }
-    look.logs.readers.iter().filter_map(|reader| flood(look, reader, past, &loud)).collect()
+    logs.readers.iter().filter_map(|reader| flood(look, reader, past, &loud)).collect()
 }
 
 /// What a reader hoards does not reach the disk: only what it passes on counts. A burst that is over does not.
@@ -139,6 +138,7 @@ impl Case<'_> {
             evidence: self.evidence(),
             also: Vec::new(),
             weight: self.own as u64,
+            grown: None,
         }
     }
 

@@ -7,7 +7,10 @@
 //! Time is an argument; nothing here reads a clock or a file.
 
 pub mod evidence;
+mod growth;
 mod log_flood;
+mod memory_growth;
+mod node_exhaustion;
 mod past;
 mod remedy;
 mod unterminated_line;
@@ -15,27 +18,33 @@ mod unterminated_line;
 #[cfg(test)]
 pub(crate) mod example;
 #[cfg(test)]
+mod memory_tests;
+#[cfg(test)]
 mod tests;
 
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
-use self::{evidence::Evidence, past::Past};
+pub use self::growth::Grower;
+use self::{evidence::Evidence, growth::Courses, past::Past};
 use crate::{
     aggregator::{
         row::Row,
         stream::{Logs, Process},
     },
+    event::HostMemory,
     resolve::{Container, label},
 };
 
-/// What kind of trouble it is.
+/// What kind of trouble it is: causes before what follows from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     UnterminatedLine,
     LogFlood,
+    MemoryGrowth,
+    NodeExhaustion,
 }
 
 impl Kind {
@@ -44,6 +53,8 @@ impl Kind {
         match self {
             Kind::UnterminatedLine => "unterminated-line",
             Kind::LogFlood => "log-flood",
+            Kind::MemoryGrowth => "memory-growth",
+            Kind::NodeExhaustion => "node-exhaustion",
         }
     }
 }
@@ -92,49 +103,117 @@ pub struct Finding {
     /// Bytes at stake: of two findings as severe the greater one comes first.
     #[serde(skip)]
     pub weight: u64,
+    /// What grows because of it.
+    #[serde(skip)]
+    pub grown: Option<Grown>,
+}
+
+/// A row that grows, and how fast.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Grown {
+    /// `None`: it runs in no row.
+    pub row: Option<u64>,
+    pub bytes_per_s: f64,
 }
 
 /// What a check may look at.
 struct Look<'a> {
     at: Duration,
-    logs: &'a Logs,
     rows: &'a [Arc<Row>],
+    host: &'a HostMemory,
+    /// Used, but in no row.
+    unattributed: Option<i64>,
 }
 
 /// Looks at each tick and keeps what it needs of earlier ones.
 #[derive(Default)]
 pub struct Watch {
     past: Past,
+    courses: Courses,
 }
 
 impl Watch {
+    /// Rows whose processes should be looked at before the next tick.
+    pub fn suspects(&self) -> Vec<u64> {
+        self.courses.suspects()
+    }
+
+    /// The anonymous memory of a suspect's processes.
+    pub fn processes(&mut self, at: Duration, row: u64, anon: Vec<(Process, u64)>) {
+        self.courses.processes(at, row, anon);
+    }
+
     /// Findings that are open now, worst first. `at` is the time since the run began, as for the aggregator; `logs` is
-    /// `None` without the probe.
-    pub fn tick(&mut self, at: Duration, logs: Option<&Logs>, rows: &[Arc<Row>]) -> Vec<Arc<Finding>> {
-        let Some(logs) = logs else { return Vec::new() };
-        self.past.note(at, logs);
-        let look = Look { at, logs, rows };
-        let mut found = unterminated_line::check(&look, &mut self.past);
-        found.extend(log_flood::check(&look, &self.past));
+    /// `None` without the probe; `held` is the sum of the rows.
+    pub fn tick(
+        &mut self,
+        at: Duration,
+        logs: Option<&Logs>,
+        rows: &[Arc<Row>],
+        host: &HostMemory,
+        held: Option<u64>,
+    ) -> Vec<Arc<Finding>> {
+        self.courses.note(at, rows, host);
+        let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
+        let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);
+        let look = Look { at, rows, host, unattributed };
+        let mut found = memory_growth::check(&look, &self.courses);
+        found.extend(node_exhaustion::check(&look, &self.courses));
+        if let Some(logs) = logs {
+            self.past.note(at, logs);
+            found.extend(unterminated_line::check(&look, logs, &mut self.past));
+            found.extend(log_flood::check(&look, logs, &self.past));
+        }
         fold(found)
     }
 }
 
 /// Sorts, and folds into a finding what it explains.
 fn fold(mut found: Vec<Finding>) -> Vec<Arc<Finding>> {
+    sort(&mut found);
+    let mut told = gathered(found, explains);
+    // A cause before what follows from it, which may be the worse of the two.
+    told.sort_by_key(|finding| (finding.kind, Reverse(finding.weight)));
+    let mut told = gathered(told, causes);
+    sort(&mut told);
+    told.into_iter().map(Arc::new).collect()
+}
+
+fn sort(found: &mut [Finding]) {
     found.sort_by(|a, b| {
         let key = |finding: &Finding| (Reverse(finding.severity), finding.kind, Reverse(finding.weight));
         key(a).cmp(&key(b)).then_with(|| a.id.cmp(&b.id))
     });
+}
+
+/// Each is told by itself or with an earlier one to which it belongs, which is then as severe.
+fn gathered(found: Vec<Finding>, belongs: impl Fn(&Finding, &Finding) -> bool) -> Vec<Finding> {
     let mut told: Vec<Finding> = Vec::with_capacity(found.len());
     for finding in found {
-        match told.iter_mut().find(|worse| explains(worse, &finding)) {
-            Some(worse) if worse.also.contains(&finding.kind) => {}
-            Some(worse) => worse.also.push(finding.kind),
-            None => told.push(finding),
+        let Some(other) = told.iter_mut().find(|told| belongs(told, &finding)) else {
+            told.push(finding);
+            continue;
+        };
+        other.severity = other.severity.max(finding.severity);
+        for kind in std::iter::once(finding.kind).chain(finding.also) {
+            if kind != other.kind && !other.also.contains(&kind) {
+                other.also.push(kind);
+            }
         }
     }
-    told.into_iter().map(Arc::new).collect()
+    told
+}
+
+/// A row grows because of what another finding says, or the host's memory goes where a row grows.
+fn causes(cause: &Finding, effect: &Finding) -> bool {
+    let Some(grown) = cause.grown.filter(|_| cause.severity > Severity::Info) else { return false };
+    match effect.kind {
+        Kind::MemoryGrowth if cause.kind != Kind::MemoryGrowth => {
+            effect.grown.is_some_and(|own| own.row == grown.row && grown.bytes_per_s >= own.bytes_per_s / 2.0)
+        }
+        Kind::NodeExhaustion => grown.bytes_per_s >= effect.weight as f64 / 2.0,
+        _ => false,
+    }
 }
 
 /// What is harmless by itself belongs to the trouble that the same container has with the same daemon.

@@ -20,6 +20,12 @@ pub(super) fn stop(container: &Container) -> Option<String> {
     }
 }
 
+/// How it is seen who in the container is charged, and through what.
+pub(super) fn sites(container: &Container) -> Option<String> {
+    let name = container.pod.as_deref().or(container.name.as_deref());
+    command(&["memtrace", "top", "-c", name.unwrap_or(label::short_id(&container.id)), "--sites"])
+}
+
 /// Words that a shell takes as they are; names are whatever somebody chose, so any other makes no command.
 fn command(words: &[&str]) -> Option<String> {
     let plain = |word: &str| {
@@ -28,7 +34,8 @@ fn command(words: &[&str]) -> Option<String> {
             && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-:@".contains(&byte))
     };
     // The options among the words are our own.
-    words.iter().all(|word| plain(word) || *word == "-n").then(|| format!("$ {}", words.join(" ")))
+    const OPTIONS: [&str; 3] = ["-n", "-c", "--sites"];
+    words.iter().all(|word| plain(word) || OPTIONS.contains(word)).then(|| format!("$ {}", words.join(" ")))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Finding, Kind, Look, Severity, as_daemon,
+    Finding, Grown, Kind, Look, Severity, as_daemon,
     evidence::{Evidence, Value},
     named,
     past::{Past, ReaderPast, StreamPast},
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     aggregator::{
         row::{How, Row},
-        stream::{Process, Reader, Stream},
+        stream::{Logs, Process, Reader, Stream},
     },
     quantity::bytes,
     resolve::label::label,
@@ -70,16 +70,15 @@ struct Course {
     share: Option<i64>,
 }
 
-pub(super) fn check(look: &Look<'_>, past: &mut Past) -> Vec<Finding> {
+pub(super) fn check(look: &Look<'_>, logs: &Logs, past: &mut Past) -> Vec<Finding> {
     let mut found = Vec::new();
-    for stream in &look.logs.streams {
+    for stream in &logs.streams {
         let Some((past, readers)) = past.stream(stream.id) else { continue };
         if stream.open_line <= LONG && past.alarmed.is_none() {
             continue;
         }
-        let reader = stream
-            .reader()
-            .and_then(|process| look.logs.readers.iter().find(|reader| reader.process == *process));
+        let reader =
+            stream.reader().and_then(|process| logs.readers.iter().find(|reader| reader.process == *process));
         let course = course(stream, past, reader, reader.and_then(|reader| readers.get(&reader.process)));
         let Some(verdict) = judge(stream, past, course, look.at) else { continue };
         let run = look.at.saturating_sub(past.since);
@@ -185,7 +184,15 @@ impl Case<'_> {
             evidence: self.evidence(),
             also: Vec::new(),
             weight: self.course.held_growth.unwrap_or(stream.open_line),
+            grown: self.grown(),
         }
+    }
+
+    /// The reader, where it holds what is written.
+    fn grown(&self) -> Option<Grown> {
+        let seconds = self.run.as_secs_f64();
+        let growth = self.daemon_growth().filter(|growth| *growth > 0 && seconds > 0.0)?;
+        Some(Grown { row: self.reader?.row, bytes_per_s: growth as f64 / seconds })
     }
 
     fn bytes_per_s(&self) -> Option<f64> {

@@ -233,7 +233,11 @@ impl Pipeline {
         let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
         let tick = self.rows.aggregator.tick(at);
         self.sequence += 1;
-        let findings = self.watch.tick(at, logs.as_deref(), &tick.rows);
+        for row in self.watch.suspects() {
+            self.watch.processes(at, row, self.rows.anonymous(row));
+        }
+        let memory = &self.rows.aggregator.host().memory;
+        let findings = self.watch.tick(at, logs.as_deref(), &tick.rows, memory, tick.held);
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
         self.meter.ticked(now);

@@ -10,8 +10,8 @@ use std::{
 use anyhow::Context as _;
 
 use crate::{
-    aggregator::Aggregator,
-    event::{Event, cgroupfs::Cgroupfs},
+    aggregator::{Aggregator, stream::Process},
+    event::{Event, cgroupfs::Cgroupfs, procfs},
     kernel::cgroup::Layout,
     resolve::{
         Cgroup, Container,
@@ -29,6 +29,8 @@ const NEWBORNS: usize = 128;
 const NAMING: Duration = Duration::from_millis(100);
 /// What a removed cgroup's last tasks and pages do is counted for so long.
 const DEPARTED_AGE: Duration = Duration::from_secs(30);
+/// Processes of a row that grows which are looked at.
+const LOOKED_AT: usize = 64;
 /// Processes that lead to a container's name.
 const PIDS: usize = 4;
 
@@ -126,6 +128,15 @@ impl Rows {
     /// Processes directly in a row's cgroup.
     pub fn processes(&self, row: u64, limit: usize) -> Vec<u32> {
         self.cgroupfs.processes(row, limit)
+    }
+
+    /// What the processes of a row hold of anonymous memory.
+    pub fn anonymous(&self, row: u64) -> Vec<(Process, u64)> {
+        let of = |pid: u32| {
+            let usage = procfs::process(pid)?;
+            Some((Process { pid, comm: usage.comm.into() }, usage.anon?))
+        };
+        self.processes(row, LOOKED_AT).into_iter().filter_map(of).collect()
     }
 
     /// Every row that lives, and whose it is.

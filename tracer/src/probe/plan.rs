@@ -17,7 +17,8 @@ pub struct Wishes {
     pub on_demand: bool,
 }
 
-/// `[PROBE=]KIND[:TARGET]`: only alternatives of this kind may serve (the probe).
+/// `[PROBE=]KIND[:TARGET]`: only alternatives of this kind may serve (the probe). A target is a whole one, or a part of
+/// several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Force {
     pub probe: Option<&'static str>,
@@ -68,8 +69,15 @@ impl Force {
     }
 
     fn fits(&self, alternative: &Alternative) -> bool {
+        let whole = |target: &String| {
+            let all = PROBES.iter().flat_map(|probe| probe.alternatives);
+            all.filter(|other| other.kind == self.kind).any(|other| other.target() == *target)
+        };
         alternative.kind == self.kind
-            && self.target.as_ref().is_none_or(|target| alternative.target().contains(target.as_str()))
+            && self.target.as_ref().is_none_or(|target| match whole(target) {
+                true => alternative.target() == *target,
+                false => alternative.target().contains(target.as_str()),
+            })
     }
 
     /// Whether it has a say about this probe: a bare kind speaks of the probes that have it.
@@ -210,6 +218,17 @@ mod tests {
     fn force_speaks_of_probes_kinds_and_targets() {
         let force = Force::parse("charge=fentry:try_charge_memcg").expect("it names an alternative");
         assert_eq!((force.probe, force.kind), (Some("charge"), Kind::Fentry));
+        let fitting = |word: &str| {
+            let force = Force::parse(word).expect("it names an alternative");
+            let all = PROBES.iter().flat_map(|probe| probe.alternatives);
+            all.filter(|alternative| force.fits(alternative)).map(Alternative::target).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            fitting("log_write=tp_btf:sys_exit"),
+            ["sys_exit"],
+            "a whole target is no part of another"
+        );
+        assert_eq!(fitting("log_write=tp_btf:sys_ex").len(), 2);
         assert!(matches!(Force::parse("nothing=fentry"), Err(ForceError::Probe(_))));
         assert!(matches!(Force::parse("uprobe"), Err(ForceError::Kind(_))));
         assert!(matches!(Force::parse("task_life=fentry"), Err(ForceError::Nothing(..))));

@@ -19,10 +19,11 @@ use super::{
 use crate::{
     aggregator::row::How,
     finding::{
-        Finding, Severity,
-        evidence::{Fact, Value},
+        Finding, Grower, Severity,
+        evidence::{ContainerRate, Fact, Value},
     },
     metric::Unit,
+    resolve::label::label,
     snapshot::{Host, Snapshot},
 };
 
@@ -275,6 +276,35 @@ fn cells(fact: &Fact) -> Option<(String, &'static str, String)> {
             let names = processes.iter().map(|process| format!("{}[{}]", process.comm, process.pid));
             let names = names.collect::<Vec<_>>().join(", ");
             return Some((processes.len().to_string(), how, format!("{} {names}", fact.says)));
+        }
+        Value::Parts(parts) => {
+            let mut known: Vec<(&str, f64)> =
+                parts.iter().filter_map(|(kind, rate)| Some((*kind, (*rate)?))).collect();
+            known.sort_by(|a, b| b.1.total_cmp(&a.1));
+            let (most, rate) = known.first()?;
+            let rest = known[1..].iter().filter(|(_, rate)| rate.abs() >= 1024.0);
+            let rest = rest
+                .map(|(kind, rate)| format!(", {kind} {}", unit::format(Unit::BytesPerSecond, Some(*rate))));
+            let says = format!("{} {most}{}", fact.says, rest.collect::<String>());
+            return Some((unit::format(Unit::BytesPerSecond, Some(*rate)), how, says));
+        }
+        Value::Grower(None) => "-".to_owned(),
+        Value::Grower(Some(Grower { process, anon, bytes_per_s })) => {
+            let holds = size(Some(*anon as f64));
+            let says = format!("{} {}[{}], holds {holds}", fact.says, process.comm, process.pid);
+            return Some((unit::format(Unit::BytesPerSecond, *bytes_per_s), how, says));
+        }
+        Value::Containers(rates) if rates.is_empty() => return None,
+        Value::Containers(rates) => {
+            let told = |rate: &ContainerRate| {
+                format!(
+                    "{} {}",
+                    label(&rate.container),
+                    unit::format(Unit::BytesPerSecond, Some(rate.bytes_per_s))
+                )
+            };
+            let names = rates.iter().map(told).collect::<Vec<_>>().join(", ");
+            return Some((rates.len().to_string(), how, format!("{} {names}", fact.says)));
         }
     };
     Some((value, how, fact.says.to_owned()))
