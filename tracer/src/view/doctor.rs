@@ -199,6 +199,7 @@ pub fn markdown() -> String {
                 Cost::Rare => "event",
                 Cost::Batch => "batch of pages",
                 Cost::Page => "page (on demand)",
+                Cost::Folio => "folio dirtied or written",
                 Cost::Call => "write",
             };
             let needs: Vec<String> =
