@@ -17,7 +17,7 @@ use super::{Failure, facts, permitted, print};
 use crate::{
     cli::{LOG_LEVELS, Watch},
     kernel::Facts,
-    pipeline::{self, LogWish, Pipeline, Snapshots},
+    pipeline::{self, DirtyWish, LogWish, Pipeline, Snapshots},
     snapshot::Snapshot,
     view::{demand::Demand, select::Filter},
 };
@@ -48,7 +48,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         charges: None,
         sites: None,
         logs,
-        written: false,
+        dirty: DirtyWish::Counts,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     cli::Dirty,
-    pipeline::{self, LogWish},
+    pipeline::{self, DirtyWish, LogWish},
     snapshot::Snapshot,
     view::{
         dirty::{
@@ -26,7 +26,7 @@ const WIDTH: usize = 80;
 pub fn run(options: Dirty) -> Result<(), Failure> {
     let facts = collect::usable_facts()?;
     let shared = collect::options(&options.watch, LogWish::Counts);
-    let collected = pipeline::Options { written: true, ..shared };
+    let collected = pipeline::Options { dirty: DirtyWish::Written, ..shared };
     let mut printer = Printer::new(options);
     collect::run(collected, facts, |snapshots, _| {
         collect::print_each(snapshots, move |snapshot| Ok(printer.text(snapshot)))

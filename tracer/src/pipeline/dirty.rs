@@ -25,7 +25,7 @@ use crate::{
 
 /// Between two ticks files that are new are asked for so long at each look, and at each tick; the rest waits.
 const HURRY: Duration = Duration::from_millis(10);
-const NAMING: Duration = Duration::from_millis(30);
+const NAMING: Duration = Duration::from_millis(10);
 /// What was before attach is asked for so long at each tick.
 const LOOKING_BACK: Duration = Duration::from_millis(50);
 /// A file without a name is asked for again after so long, then ever less often.
@@ -50,10 +50,12 @@ pub struct DirtyPages {
     loops: Option<Instant>,
     /// Clock ticks from boot to attach.
     attached: u64,
+    /// What files are called is wanted, and what was before attach.
+    names: bool,
 }
 
 impl DirtyPages {
-    pub fn new() -> DirtyPages {
+    pub fn new(names: bool) -> DirtyPages {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let ticks = rustix::param::clock_ticks_per_second();
         DirtyPages {
@@ -62,14 +64,20 @@ impl DirtyPages {
             asked: HashSet::new(),
             loops: None,
             attached: now.tv_sec as u64 * ticks + now.tv_nsec as u64 * ticks / 1_000_000_000,
+            names,
         }
+    }
+
+    /// Whether it is worth a look between ticks.
+    pub fn looks(&self) -> bool {
+        self.names
     }
 
     /// Between ticks: a process that has begun to write may not live until the next.
     pub fn look(&mut self, probes: &mut Probes, rows: &Rows) {
         let Some(maps) = &mut probes.dirty else { return };
         let fresh = maps.fresh();
-        if fresh.is_empty() {
+        if fresh.is_empty() || !self.names {
             return;
         }
         let start = Instant::now();
@@ -81,7 +89,7 @@ impl DirtyPages {
             let Some(row) = self.state.owner(key.cgroup, rows.row_of(key.cgroup)) else { continue };
             let node = Node { dev: key.dev, ino: key.ino };
             if !self.state.is_named(row, node) {
-                self.ask(row, node, &[key.pid], &mut processes);
+                self.ask(row, node, &[key.pid], &[], &mut processes);
             }
         }
     }
@@ -102,23 +110,19 @@ impl DirtyPages {
     }
 
     /// Closes the interval; `closed` are its rows.
-    pub fn tick(
-        &mut self,
-        closed: &[Arc<Row>],
-        probes: &mut Probes,
-        rows: &Rows,
-        at: Duration,
-        now: Instant,
-    ) -> Dirty {
+    pub fn tick(&mut self, closed: &[Arc<Row>], probes: &mut Probes, rows: &Rows, at: Duration) -> Dirty {
         self.state.served = probes.dirty_served;
         self.look(probes, rows);
-        self.name(rows, now);
-        self.look_back(closed, rows);
+        if self.names {
+            self.name(rows);
+            self.look_back(closed, rows);
+        }
         self.state.tick(at, closed)
     }
 
     /// Finds what files are called that are shown without a name.
-    fn name(&mut self, rows: &Rows, now: Instant) {
+    fn name(&mut self, rows: &Rows) {
+        let now = Instant::now();
         if self.loops.is_none_or(|at| now.saturating_duration_since(at) >= LOOPS) {
             self.loops = Some(now);
             let files = backing().into_iter().map(|(node, path)| (node, Arc::from(path)));
@@ -128,8 +132,9 @@ impl DirtyPages {
             self.tried.clear();
         }
         let mut processes = HashMap::new();
+        let mut others: HashMap<u64, Vec<u32>> = HashMap::new();
         let mut looked_at_loops = false;
-        for (row, node, mut pids) in self.state.nameless() {
+        for (row, node, pids) in self.state.nameless() {
             if now.elapsed() > NAMING {
                 break;
             }
@@ -146,17 +151,26 @@ impl DirtyPages {
             if self.state.is_named(row, node) {
                 continue;
             }
-            pids.extend(rows.all_processes(row, OTHERS));
-            self.ask(row, node, &pids, &mut processes);
+            let others = others.entry(row).or_insert_with(|| rows.all_processes(row, OTHERS));
+            self.ask(row, node, &pids, others, &mut processes);
         }
     }
 
-    /// Asks processes, in order, for a file's path.
-    fn ask(&mut self, row: u64, node: Node, pids: &[u32], processes: &mut HashMap<u32, Option<Process>>) {
-        let path = pids
-            .iter()
-            .find_map(|pid| processes.entry(*pid).or_insert_with(|| Process::new(*pid)).as_ref()?.path(node));
-        if let Some(path) = path {
+    /// Asks the processes that made it dirty for a file's path, then others that may have it open, too.
+    fn ask(
+        &mut self,
+        row: u64,
+        node: Node,
+        pids: &[u32],
+        others: &[u32],
+        processes: &mut HashMap<u32, Option<Process>>,
+    ) {
+        let mut with = |pid: &u32, path: fn(&Process, Node) -> Option<String>| {
+            path(processes.entry(*pid).or_insert_with(|| Process::new(*pid)).as_ref()?, node)
+        };
+        let open = pids.iter().find_map(|pid| with(pid, Process::path));
+        let mapped = open.or_else(|| pids.iter().find_map(|pid| with(pid, Process::mapped_path)));
+        if let Some(path) = mapped.or_else(|| others.iter().find_map(|pid| with(pid, Process::path))) {
             self.state.name(row, node, &path);
         }
     }

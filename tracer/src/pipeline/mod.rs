@@ -43,8 +43,8 @@ pub struct Options {
     pub sites: Option<SiteWish>,
     /// What of log lines is counted.
     pub logs: LogWish,
-    /// Count what is written back even where that costs every page.
-    pub written: bool,
+    /// What of dirty pages is followed.
+    pub dirty: DirtyWish,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -56,6 +56,17 @@ pub enum LogWish {
     Counts,
     /// These, and the length of every line.
     Lengths,
+}
+
+/// How much of dirty pages is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DirtyWish {
+    /// Sums.
+    Counts,
+    /// These, what the files are called, and what was dirtied before attach.
+    Names,
+    /// These, and what is written back even where counting that costs every page.
+    Written,
 }
 
 /// A newborn cgroup is read, and files that have become dirty are asked for, this often.
@@ -113,6 +124,7 @@ impl Pipeline {
             sites.start(wish, &facts, &options.force, Instant::now())?;
             probes.recount();
         }
+        let dirty_names = options.dirty >= DirtyWish::Names;
         let logs = LogLines::new(options.logs == LogWish::Lengths);
         Ok(Pipeline {
             options,
@@ -120,7 +132,7 @@ impl Pipeline {
             probes,
             rows,
             logs,
-            dirty: DirtyPages::new(),
+            dirty: DirtyPages::new(dirty_names),
             sites,
             watch: finding::Watch::default(),
             meter: Meter::new()?,
@@ -160,7 +172,7 @@ impl Pipeline {
                     last = Instant::now();
                 }
                 () = self.probes.readable() => self.drain(),
-                _ = newborn_beat.tick(), if self.rows.has_newborns() || self.probes.dirty.is_some() => {
+                _ = newborn_beat.tick(), if self.rows.has_newborns() || self.dirty.looks() => {
                     if self.rows.has_newborns() {
                         self.rows.read_newborns();
                     }
@@ -243,7 +255,7 @@ impl Pipeline {
         }
         let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
         let tick = self.rows.aggregator.tick(at);
-        let dirty = self.dirty.tick(&tick.rows, &mut self.probes, &self.rows, at, now);
+        let dirty = self.dirty.tick(&tick.rows, &mut self.probes, &self.rows, at);
         self.sequence += 1;
         let findings = self.watch.tick(at, logs.as_deref(), &tick.rows);
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));

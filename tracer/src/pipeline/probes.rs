@@ -10,7 +10,7 @@ use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
-use super::{LogWish, Options};
+use super::{DirtyWish, LogWish, Options};
 use crate::{
     aggregator::{Served, dirty, row::How},
     event::{Event, bpf_costs::BpfCosts, counters::Counters, decode, dirty::DirtyMaps, streams::Streams},
@@ -57,7 +57,7 @@ impl Probes {
         let wishes = Wishes {
             force: options.force.clone(),
             per_page: options.charges.is_some(),
-            written: options.written,
+            written: options.dirty == DirtyWish::Written,
             ..Wishes::default()
         };
         let planned = plan(&facts, &wishes);

@@ -2,6 +2,7 @@
 //! waits for a file system: nothing is asked of a server (`AT_STATX_DONT_SYNC`).
 
 use std::{
+    cell::OnceCell,
     collections::{HashMap, HashSet},
     fs,
     io::Read as _,
@@ -26,13 +27,12 @@ fn device(major: u32, minor: u32) -> u32 {
     major << 20 | minor
 }
 
-/// A regular file that a process has open.
+/// A regular file that a process has open for writing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Open {
     /// As its file system's inodes are known to the kernel.
     pub node: Node,
     pub path: String,
-    pub writes: bool,
     /// Bytes that it takes on its disk.
     pub allocated: u64,
 }
@@ -44,68 +44,102 @@ struct Mount {
     upper: Option<u32>,
 }
 
-/// What a process has open, and how its mounts lead to devices.
+/// What a process has open, and how its mounts lead to devices. Looked at once, however many files it is asked for.
 pub struct Process {
     pid: u32,
     root: String,
-    mounts: HashMap<u64, Mount>,
+    mounts: OnceCell<HashMap<u64, Mount>>,
+    open: OnceCell<Vec<Descriptor>>,
+    maps: OnceCell<String>,
+}
+
+/// A descriptor of a regular file, as stat tells.
+struct Descriptor {
+    number: u32,
+    shown: Node,
+    deleted: bool,
+    allocated: u64,
 }
 
 impl Process {
     /// `None`: it is gone, or a thread of the kernel, which has no files.
     pub fn new(pid: u32) -> Option<Process> {
         let root = fs::read_link(format!("/proc/{pid}/root")).ok()?;
-        let mounts = text(&format!("/proc/{pid}/mountinfo"))?;
-        let mounts = mounts.lines().filter_map(mount).collect();
-        Some(Process { pid, root: root.to_string_lossy().into_owned(), mounts })
+        Some(Process {
+            pid,
+            root: root.to_string_lossy().into_owned(),
+            mounts: OnceCell::new(),
+            open: OnceCell::new(),
+            maps: OnceCell::new(),
+        })
     }
 
     /// The path of this file, as the process sees it.
     pub fn path(&self, wanted: Node) -> Option<String> {
-        self.descriptors().find_map(|number| self.open(number, Some(wanted))).map(|open| open.path).or_else(
-            || {
-                let maps = text(&format!("/proc/{}/maps", self.pid))?;
-                maps.lines().find_map(|line| self.mapped(line, wanted))
-            },
-        )
+        self.descriptors().iter().find_map(|open| self.path_of(open, wanted))
+    }
+
+    /// The same of a file that it has mapped.
+    pub fn mapped_path(&self, wanted: Node) -> Option<String> {
+        let maps = self.maps.get_or_init(|| text(&format!("/proc/{}/maps", self.pid)).unwrap_or_default());
+        maps.lines().find_map(|line| self.mapped(line, wanted))
     }
 
     /// Regular files that it has open for writing.
     pub fn written(&self) -> Vec<Open> {
         let mut seen = HashSet::new();
-        let open = self.descriptors().filter_map(|number| self.open(number, None));
-        open.filter(|open| open.writes && seen.insert(open.node)).collect()
+        let open = self.descriptors().iter().filter_map(|open| {
+            let place = self.place(open.number);
+            if fs::symlink_metadata(&place).ok()?.mode() & 0o200 == 0 {
+                return None;
+            }
+            let node = Node { dev: self.device_of(open.number).unwrap_or(open.shown.dev), ..open.shown };
+            let path = self.seen(&fs::read_link(&place).ok()?, open.deleted);
+            Some(Open { node, path, allocated: open.allocated })
+        });
+        open.filter(|open| seen.insert(open.node)).collect()
     }
 
-    fn descriptors(&self) -> impl Iterator<Item = u32> {
-        let entries = fs::read_dir(format!("/proc/{}/fd", self.pid)).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).take(DESCRIPTORS)
+    fn place(&self, number: u32) -> String {
+        format!("/proc/{}/fd/{number}", self.pid)
     }
 
-    fn open(&self, number: u32, wanted: Option<Node>) -> Option<Open> {
-        let place = format!("/proc/{}/fd/{number}", self.pid);
+    fn descriptors(&self) -> &[Descriptor] {
+        self.open.get_or_init(|| {
+            let entries = fs::read_dir(format!("/proc/{}/fd", self.pid)).into_iter().flatten().flatten();
+            let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            numbers.take(DESCRIPTORS).filter_map(|number| self.descriptor(number)).collect()
+        })
+    }
+
+    fn descriptor(&self, number: u32) -> Option<Descriptor> {
         let flags = StatxFlags::TYPE | StatxFlags::INO | StatxFlags::NLINK | StatxFlags::BLOCKS;
-        let stat = statx(CWD, &place, AtFlags::STATX_DONT_SYNC, flags).ok()?;
+        let stat = statx(CWD, self.place(number), AtFlags::STATX_DONT_SYNC, flags).ok()?;
         let regular = FileType::from_raw_mode(u32::from(stat.stx_mode) as _) == FileType::RegularFile;
-        if !regular || wanted.is_some_and(|wanted| wanted.ino != stat.stx_ino) {
-            return None;
-        }
-        let shown = device(stat.stx_dev_major, stat.stx_dev_minor);
-        let dev = match wanted {
-            // Its mount is looked at only where the device that it shows is another.
-            Some(wanted) if wanted.dev == shown || wanted.dev == NO_DEVICE => wanted.dev,
-            _ => self.device_of(number).unwrap_or(shown),
-        };
-        if wanted.is_some_and(|wanted| wanted.dev != dev) {
-            return None;
-        }
-        let link = fs::read_link(&place).ok()?;
-        let mode = fs::symlink_metadata(&place).ok()?.mode();
-        Some(Open {
-            node: Node { dev, ino: stat.stx_ino },
-            path: self.seen(&link, stat.stx_nlink == 0),
-            writes: mode & 0o200 != 0,
+        regular.then(|| Descriptor {
+            number,
+            shown: Node { dev: device(stat.stx_dev_major, stat.stx_dev_minor), ino: stat.stx_ino },
+            deleted: stat.stx_nlink == 0,
             allocated: stat.stx_blocks.saturating_mul(512),
+        })
+    }
+
+    fn path_of(&self, open: &Descriptor, wanted: Node) -> Option<String> {
+        if open.shown.ino != wanted.ino {
+            return None;
+        }
+        // Its mount is looked at only where the device that it shows is another.
+        let same = wanted.dev == open.shown.dev
+            || wanted.dev == NO_DEVICE
+            || self.device_of(open.number) == Some(wanted.dev);
+        let link = fs::read_link(self.place(open.number)).ok().filter(|_| same)?;
+        Some(self.seen(&link, open.deleted))
+    }
+
+    fn mounts(&self) -> &HashMap<u64, Mount> {
+        self.mounts.get_or_init(|| {
+            let mounts = text(&format!("/proc/{}/mountinfo", self.pid)).unwrap_or_default();
+            mounts.lines().filter_map(mount).collect()
         })
     }
 
@@ -113,7 +147,7 @@ impl Process {
     fn device_of(&self, number: u32) -> Option<u32> {
         let info = text(&format!("/proc/{}/fdinfo/{number}", self.pid))?;
         let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()?;
-        let mount = self.mounts.get(&id)?;
+        let mount = self.mounts().get(&id)?;
         Some(mount.upper.unwrap_or(mount.dev))
     }
 
@@ -125,7 +159,8 @@ impl Process {
         if fields.next()?.parse::<u64>().ok()? != wanted.ino {
             return None;
         }
-        let above = || self.mounts.values().any(|mount| mount.dev == dev && mount.upper == Some(wanted.dev));
+        let above =
+            || self.mounts().values().any(|mount| mount.dev == dev && mount.upper == Some(wanted.dev));
         if dev != wanted.dev && wanted.dev != NO_DEVICE && !above() {
             return None;
         }
@@ -191,6 +226,11 @@ mod tests {
         Process::new(std::process::id()).expect("we live")
     }
 
+    fn nobody(root: &str) -> Process {
+        let mounts = OnceCell::from(HashMap::new());
+        Process { pid: 0, root: root.to_owned(), mounts, open: OnceCell::new(), maps: OnceCell::new() }
+    }
+
     #[test]
     fn an_open_file_has_its_path_also_when_it_is_deleted() {
         let path = std::env::temp_dir().join(format!("memtrace (deleted) {}", std::process::id()));
@@ -201,6 +241,7 @@ mod tests {
         let open = open.expect("it is open for writing");
         assert_eq!(own.path(open.node).as_deref(), path.to_str());
         fs::remove_file(&path).expect("it is there");
+        let own = self::own();
         assert_eq!(own.path(open.node).as_deref(), path.to_str());
         let other = Node { dev: open.node.dev, ino: u64::MAX };
         assert_eq!(own.path(other), None);
@@ -209,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_mapped_file_is_found_by_its_line() {
-        let own = Process { pid: 0, root: "/".to_owned(), mounts: HashMap::new() };
+        let own = nobody("/");
         let line = "7f10-7f20 rw-s 00000000 103:00 4711                       /data/a b (deleted)";
         let wanted = Node { dev: device(0x103, 0), ino: 4711 };
         assert_eq!(own.mapped(line, wanted).as_deref(), Some("/data/a b"));
@@ -220,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_changed_root_is_taken_off() {
-        let own = Process { pid: 0, root: "/srv/jail".to_owned(), mounts: HashMap::new() };
+        let own = nobody("/srv/jail");
         assert_eq!(own.seen(Path::new("/srv/jail/data/x"), false), "/data/x");
         assert_eq!(own.seen(Path::new("/srv/jailed/x (deleted)"), true), "/srv/jailed/x");
     }
@@ -229,7 +270,7 @@ mod tests {
         #[test]
         fn any_line_is_no_panic(line in "\\PC{0,200}") {
             mount(&line);
-            Process { pid: 0, root: "/".to_owned(), mounts: HashMap::new() }.mapped(&line, Node { dev: 1, ino: 1 });
+            nobody("/").mapped(&line, Node { dev: 1, ino: 1 });
         }
     }
 }
