@@ -9,6 +9,7 @@ mod atomic;
 mod emit;
 mod file;
 mod flight;
+mod folio;
 mod globals;
 mod line;
 mod maps;

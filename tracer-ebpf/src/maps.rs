@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::{
     counter::CgroupCount,
+    dirty::{DirtyCount, FileCount, FileKey},
     failure::Failure,
     line::{Counts, LengthKey, READER_WORDS, SLOTS, Stream},
     site::{Frames, SiteCount, SiteKey},
@@ -46,6 +47,19 @@ pub static STACKS: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
 /// The kernel's `memory_cgrp_subsys`, learned from the first task seen: tells a memory counter from others.
 #[map]
 pub static MEMORY_SUBSYS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Pages made dirty, by file, process and memory cgroup.
+#[map]
+pub static DIRTY_FILES: HashMap<FileKey, FileCount> = HashMap::with_max_entries(1, 0);
+
+/// Keys new in `DIRTY_FILES`, so that a process can be asked for the file's path while it lives. Wakes nobody; one that
+/// finds no room is found in the map, later.
+#[map]
+pub static DIRTY_NEW: RingBuf = RingBuf::with_byte_size(16 * 1024, 0);
+
+/// What else is counted of write-back, by kernfs id of the memory cgroup.
+#[map]
+pub static DIRTY_CGROUPS: PerCpuHashMap<u64, DirtyCount> = PerCpuHashMap::with_max_entries(1, 0);
 
 /// Streams of log lines by key.
 #[map]

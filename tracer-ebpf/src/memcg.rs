@@ -64,6 +64,20 @@ fn current_css<C: Current>() -> u64 {
     unsafe { C::Access::word(set + slot) }
 }
 
+/// kernfs id of a `struct mem_cgroup` that is a mere address: through the current task's own, if it is that, which is had
+/// without a probed read.
+#[inline(always)]
+pub fn id_by_current<C: Current>(memcg: u64) -> u64 {
+    let css = current_css::<C>();
+    let mut own = css;
+    // SAFETY: no instruction. Hides that both are equal below: the one is a typed pointer, the other a number.
+    unsafe { core::arch::asm!("/* {0} */", inout(reg) own) }
+    if own == memcg + u64::from(number(Symbol::MemcgCss)) {
+        return cgroup_id::<C::Access>(at::<C::Access>(css, Symbol::CssCgroup));
+    }
+    memcg_id::<Probed>(memcg)
+}
+
 /// kernfs id of the current task's memory cgroup.
 #[inline(always)]
 pub fn current_id<C: Current>() -> u64 {

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
 use crate::{
-    metric::{self, stream},
+    metric::{self, dirty, stream},
     probe::plan::Force,
     view::select::Filter,
 };
@@ -28,6 +28,8 @@ pub enum Command {
     Top(Box<Top>),
     /// How long each container's log lines are, what was written since the last newline, and who reads them
     Lines(Box<Lines>),
+    /// Who makes page cache dirty: container, process, file; what is written back, and who waits for it
+    Dirty(Box<Dirty>),
     /// Watches for a while and says what is wrong: who, by which mechanism, on what evidence, and what to do
     Diagnose(Box<Diagnose>),
     /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
@@ -132,6 +134,22 @@ pub struct Lines {
     pub ascii: bool,
 }
 
+#[derive(Debug, Args)]
+pub struct Dirty {
+    #[command(flatten)]
+    pub watch: Watch,
+
+    /// Column to sort by, greatest first
+    #[arg(long, value_name = "COLUMN", default_value = dirty::RATE,
+          value_parser = PossibleValuesParser::new(dirty::sort_words()), hide_possible_values = true,
+          long_help = dirty_sort_help())]
+    pub sort: String,
+
+    /// Write with ASCII characters only
+    #[arg(long)]
+    pub ascii: bool,
+}
+
 /// In the order of `aya_log::Level`, which counts from 1.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
@@ -180,6 +198,10 @@ pub struct Doctor {
 
 fn sort_help() -> String {
     format!("Column to sort by, greatest first: {}", metric::sort_words().collect::<Vec<_>>().join(", "))
+}
+
+fn dirty_sort_help() -> String {
+    format!("Column to sort by, greatest first: {}", dirty::sort_words().collect::<Vec<_>>().join(", "))
 }
 
 fn stream_sort_help() -> String {

@@ -2,6 +2,7 @@
 //! the sentence of the documentation. Tables, sort words and `docs/metrics.md` derive from it. `stream` has those of a
 //! stream of log lines.
 
+pub mod dirty;
 pub mod stream;
 
 use crate::aggregator::row::{Growth, How, Memory, Removed, Row};

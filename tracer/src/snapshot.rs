@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     aggregator::{
         Aggregator, Tick,
+        dirty::row::Dirty,
         row::{How, Row},
         site::SiteReport,
         stream::Logs,
@@ -101,6 +102,8 @@ pub struct Snapshot {
     pub sites: Option<Arc<SiteReport>>,
     /// Streams of log lines; `None` without the probe.
     pub logs: Option<Arc<Logs>>,
+    /// Who makes what dirty, and what is written back; what no probe tells is `None`.
+    pub dirty: Arc<Dirty>,
     /// What is wrong now, worst first.
     pub findings: Vec<Arc<Finding>>,
 }

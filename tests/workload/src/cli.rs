@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{anon, calls, cgroups, file, idle, lines, log, page_tables, report, slab, sock, storm};
+use crate::{anon, calls, cgroups, dirty, file, idle, lines, log, page_tables, report, slab, sock, storm};
 
 /// Uses memory in a known way, of a known amount, at a known rate.
 #[derive(Parser)]
@@ -26,6 +26,7 @@ enum Command {
     Tmpfs(file::Tmpfs),
     Read(file::Read),
     Write(file::Write),
+    Dirty(dirty::Dirty),
     PageTables(page_tables::PageTables),
     Slab(slab::Slab),
     Sock(sock::Sock),
@@ -76,6 +77,7 @@ impl Command {
             Self::Tmpfs(tmpfs) => tmpfs.run(),
             Self::Read(read) => read.run(),
             Self::Write(write) => write.run(),
+            Self::Dirty(dirty) => dirty.run(),
             Self::PageTables(tables) => tables.run(),
             Self::Slab(slab) => slab.run(),
             Self::Sock(sock) => sock.run(),

@@ -6,6 +6,7 @@ mod anon;
 mod calls;
 mod cgroups;
 mod cli;
+mod dirty;
 mod file;
 mod idle;
 mod lines;

@@ -46,6 +46,13 @@ impl Mapping {
             at += page_size();
         }
     }
+
+    /// Its first bytes.
+    pub(crate) fn bytes(&self, count: u64) -> &[u8] {
+        assert!(count as usize <= self.length, "beyond the mapping");
+        // SAFETY: inside the mapping, which lives as long as `self`; writing to it takes `&mut self`.
+        unsafe { std::slice::from_raw_parts(self.start, count as usize) }
+    }
 }
 
 impl Drop for Mapping {

@@ -60,6 +60,18 @@ symbols! {
     NrFilePages: "enum node_stat_item.NR_FILE_PAGES";
     MemcgKmem: "enum memcg_stat_item.MEMCG_KMEM";
     MemcgSock: "enum memcg_stat_item.MEMCG_SOCK";
+    // A folio (a page up to 5.15): whose it is, how large, of which file.
+    FolioFlags: "folio.flags" | "page.flags";
+    FolioMapping: "folio.mapping" | "page.mapping";
+    FolioMemcg: "folio.memcg_data" | "page.memcg_data";
+    // A pointer without flags up to 5.10 (bcfe06bf2622).
+    PageMemcg: "page.mem_cgroup";
+    // `_folio_nr_pages` up to 6.14 (4996fc547f5b); before 6.1 only page cache of one file system had large folios.
+    FolioNrPages: "folio._nr_pages" | "folio._folio_nr_pages";
+    PageHead: "enum pageflags.PG_head";
+    AddressSpaceHost: "address_space.host";
+    NrFileDirty: "enum node_stat_item.NR_FILE_DIRTY";
+    NrWriteback: "enum node_stat_item.NR_WRITEBACK";
     // A task that moves, or charges.
     TaskTgid: "task_struct.tgid";
     TaskGroupLeader: "task_struct.group_leader";
@@ -104,7 +116,11 @@ symbols! {
     TaskThreadStatus: "task_struct.thread_info.status";
     // Of a helper: 5.17 (e6f2dd0f8067). Fetching atomics, which BTF does not show, came before it (5.12).
     HelperLoop: "enum bpf_func_id.BPF_FUNC_loop";
+    // 5.11 (3ca1032ab7ab).
+    HelperTaskBtf: "enum bpf_func_id.BPF_FUNC_get_current_task_btf";
     // Classic tracepoints.
+    TpDirtyIno: "tp writeback/writeback_dirty_folio.ino" | "tp writeback/writeback_dirty_page.ino";
+    TpBalancePause: "tp writeback/balance_dirty_pages.pause";
     TpSysEnterId: "tp raw_syscalls/sys_enter.id";
     TpSysEnterArgs: "tp raw_syscalls/sys_enter.args";
     TpSysExitRet: "tp raw_syscalls/sys_exit.ret";

@@ -62,7 +62,7 @@ fn stack_of(ctx: &impl EbpfContext) -> u64 {
 
 /// `comm` of the group leader; without BTF, of the task.
 #[inline(always)]
-fn comm() -> [u8; 16] {
+pub(super) fn comm() -> [u8; 16] {
     let mut comm = [0; 16];
     if has(Symbol::TaskGroupLeader) && has(Symbol::TaskComm) {
         // SAFETY: probed reads of the current task, which cannot go away.

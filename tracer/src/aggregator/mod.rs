@@ -1,6 +1,7 @@
 //! STATE. Applies events to rows and turns them into disjoint rows at each tick. Time is an argument; nothing
 //! here reads a clock, a file or a map.
 
+pub mod dirty;
 mod entry;
 pub mod host;
 mod kinds;
@@ -151,13 +152,15 @@ impl Aggregator {
             Event::Lost { what, count } => {
                 self.losses.insert(what, *count);
             }
-            // These concern the tree, the names, the sites and the streams.
+            // These concern the tree, the names, the sites, the streams and dirty pages.
             Event::Charged { .. }
             | Event::CgroupMade { .. }
             | Event::CgroupRenamed { .. }
             | Event::CgroupReleased { .. }
             | Event::StreamWritten { .. }
             | Event::Stream { .. }
+            | Event::Dirtied { .. }
+            | Event::WrittenBack { .. }
             | Event::Lengths { .. }
             | Event::TaskMoved { .. } => {}
         }

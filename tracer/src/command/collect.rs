@@ -17,7 +17,7 @@ use super::{Failure, facts, permitted, print};
 use crate::{
     cli::{LOG_LEVELS, Watch},
     kernel::Facts,
-    pipeline::{self, LogWish, Pipeline, Snapshots},
+    pipeline::{self, DirtyWish, LogWish, Pipeline, Snapshots},
     snapshot::Snapshot,
     view::{demand::Demand, select::Filter},
 };
@@ -48,6 +48,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         charges: None,
         sites: None,
         logs,
+        dirty: DirtyWish::Counts,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }
@@ -215,6 +216,7 @@ mod tests {
             probes: Arc::new([]),
             sites: None,
             logs: None,
+            dirty: Arc::default(),
         };
         sender.send_replace(Some(Arc::new(snapshot)));
         let mut taken = 0;

@@ -20,7 +20,7 @@ pub fn run(options: &Doctor) -> Result<(), Failure> {
     let mut facts = facts()?;
     let planned = plan(&facts, &Wishes::default());
     let loader = permitted(&facts).and_then(|()| {
-        Loader::load(&facts, Sizes::new(0, &facts).with_logs(true), 0)
+        Loader::load(&facts, Sizes::new(0, &facts).with_logs(true).with_dirty(), 0)
             .map_err(|error| Failure::new(Failure::NOT_PERMITTED, error))
     });
     let (outcomes, done): (Vec<Outcome>, _) = match loader {

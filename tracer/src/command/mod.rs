@@ -2,6 +2,7 @@
 
 mod collect;
 mod diagnose;
+mod dirty;
 mod doctor;
 mod generate;
 mod lines;
@@ -63,11 +64,17 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Diagnose(options) => return diagnose::run(*options),
         Command::Top(options) => top::run(*options),
         Command::Lines(options) => lines::run(*options),
+        Command::Dirty(options) => dirty::run(*options),
         Command::Doctor(options) => doctor::run(&options),
         Command::GenerateDocs { page } => {
             let text = match page.as_str() {
                 "probes" => view::doctor::markdown(),
-                _ => metric::markdown() + &metric::stream::markdown() + &view::site::markdown(),
+                _ => {
+                    metric::markdown()
+                        + &metric::stream::markdown()
+                        + &metric::dirty::markdown()
+                        + &view::site::markdown()
+                }
             };
             print(&text).map(drop)
         }

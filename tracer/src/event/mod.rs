@@ -5,12 +5,14 @@ pub mod bpf_costs;
 pub mod cgroupfs;
 pub mod counters;
 pub mod decode;
+pub mod dirty;
 pub mod procfs;
 pub mod sites;
 pub mod streams;
 
 use tracer_ebpf::abi::{
     counter::CgroupCount,
+    dirty::{DirtyCount, FileKey},
     line::{Counts, Stream},
 };
 
@@ -65,6 +67,17 @@ pub enum Event {
     Counted {
         id: u64,
         count: CgroupCount,
+    },
+    /// More of a file became dirty since the last look, by this process when it was first seen.
+    Dirtied {
+        key: FileKey,
+        comm: String,
+        bytes: u64,
+    },
+    /// What else came since the last look: pages of a memory cgroup that were written back, and the like.
+    WrittenBack {
+        id: u64,
+        more: DirtyCount,
     },
     /// Totals since it is followed: what a process charged to a memory cgroup through one kernel stack (`None`: the
     /// stack could not be kept).

@@ -71,6 +71,16 @@ pub fn process(pid: u32) -> Option<ProcessUsage> {
     })
 }
 
+/// What a process's writes made dirty, less what was dropped unwritten, since it began: pages of files count when they
+/// become dirty, direct writes when they are made.
+pub fn dirtied(pid: u32) -> Option<u64> {
+    let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    let number = |key: &str| -> Option<u64> {
+        io.lines().find_map(|line| line.strip_prefix(key))?.trim().parse().ok()
+    };
+    Some(number("write_bytes:")?.saturating_sub(number("cancelled_write_bytes:").unwrap_or(0)))
+}
+
 /// Free bytes of the file system that holds the files which a process appends to, as a logger does: of that with the least.
 /// Only of file systems that no server has to answer for.
 pub fn disk_free(pid: u32) -> Option<u64> {

@@ -1,9 +1,10 @@
 //! The whole line, and the only place that sees it all: takes in events, lets each part do its share at each
 //! tick, and hands a snapshot to whoever views it.
 //!
-//! `probes` is what is attached, `logs` what comes of log lines, `sites` what is attached for chosen containers only, `rows` what is known of
+//! `probes` is what is attached, `logs` what comes of log lines, `dirty` of dirty pages, `sites` what is attached for chosen containers only, `rows` what is known of
 //! cgroups, `own` what memtrace costs.
 
+mod dirty;
 mod logs;
 mod own;
 mod probes;
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tracer_ebpf::abi::failure::Failure;
 
 pub use self::sites::{Chosen, SiteWish};
-use self::{logs::LogLines, own::Meter, probes::Probes, rows::Rows, sites::Sampler};
+use self::{dirty::DirtyPages, logs::LogLines, own::Meter, probes::Probes, rows::Rows, sites::Sampler};
 use crate::{
     event::{Event, procfs},
     finding,
@@ -42,6 +43,8 @@ pub struct Options {
     pub sites: Option<SiteWish>,
     /// What of log lines is counted.
     pub logs: LogWish,
+    /// What of dirty pages is followed.
+    pub dirty: DirtyWish,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -55,7 +58,18 @@ pub enum LogWish {
     Lengths,
 }
 
-/// A newborn cgroup is read this often.
+/// How much of dirty pages is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum DirtyWish {
+    /// Sums.
+    Counts,
+    /// These, what the files are called, and what was dirtied before attach.
+    Names,
+    /// These, and what is written back even where counting that costs every page.
+    Written,
+}
+
+/// A newborn cgroup is read, and files that have become dirty are asked for, this often.
 const NEWBORN_BEAT: Duration = Duration::from_millis(50);
 /// Cgroups that no event told of are looked for this often, each directory of them; with every tick where no probe tells
 /// of cgroups,
@@ -82,6 +96,7 @@ pub struct Pipeline {
     probes: Probes,
     rows: Rows,
     logs: LogLines,
+    dirty: DirtyPages,
     sites: Sampler,
     watch: finding::Watch,
     meter: Meter,
@@ -109,6 +124,7 @@ impl Pipeline {
             sites.start(wish, &facts, &options.force, Instant::now())?;
             probes.recount();
         }
+        let dirty_names = options.dirty >= DirtyWish::Names;
         let logs = LogLines::new(options.logs == LogWish::Lengths);
         Ok(Pipeline {
             options,
@@ -116,6 +132,7 @@ impl Pipeline {
             probes,
             rows,
             logs,
+            dirty: DirtyPages::new(dirty_names),
             sites,
             watch: finding::Watch::default(),
             meter: Meter::new()?,
@@ -155,7 +172,12 @@ impl Pipeline {
                     last = Instant::now();
                 }
                 () = self.probes.readable() => self.drain(),
-                _ = newborn_beat.tick(), if self.rows.has_newborns() => self.rows.read_newborns(),
+                _ = newborn_beat.tick(), if self.rows.has_newborns() || self.dirty.looks() => {
+                    if self.rows.has_newborns() {
+                        self.rows.read_newborns();
+                    }
+                    self.dirty.look(&mut self.probes, &self.rows);
+                }
                 Some(demand) = demands.recv() => self.demanded(demand),
                 () = snapshots.closed() => return Ok(()),
             }
@@ -222,6 +244,7 @@ impl Pipeline {
         }
         events.push(Event::Host(procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64)));
         for event in &events {
+            self.dirty.take_in(event, &self.rows, at);
             self.rows.take_in(event);
         }
         if now.saturating_duration_since(self.kept_up) >= UPKEEP {
@@ -232,6 +255,7 @@ impl Pipeline {
         }
         let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
         let tick = self.rows.aggregator.tick(at);
+        let dirty = self.dirty.tick(&tick.rows, &mut self.probes, &self.rows, at);
         self.sequence += 1;
         for row in self.watch.suspects() {
             self.watch.processes(at, row, self.rows.anonymous(row));
@@ -252,6 +276,7 @@ impl Pipeline {
             probes: Arc::clone(&self.probes.lines),
             sites: self.sites.report(),
             logs,
+            dirty: Arc::new(dirty),
             findings,
         })
     }

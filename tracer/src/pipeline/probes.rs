@@ -10,10 +10,10 @@ use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
 
-use super::{LogWish, Options};
+use super::{DirtyWish, LogWish, Options};
 use crate::{
-    aggregator::Served,
-    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode, streams::Streams},
+    aggregator::{Served, dirty, row::How},
+    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode, dirty::DirtyMaps, streams::Streams},
     kernel::Facts,
     probe::{
         attach::{Loader, Outcome, Sizes},
@@ -31,6 +31,8 @@ pub struct Probes {
     counters: Option<Counters>,
     /// Streams of log lines.
     pub streams: Option<Streams>,
+    /// What became dirty and was written.
+    pub dirty: Option<DirtyMaps>,
     ring: Option<AsyncFd<RingBuf<MapData>>>,
     log: Option<EbpfLogger<ProbeLog>>,
     outcomes: Vec<Outcome>,
@@ -42,6 +44,7 @@ pub struct Probes {
     costs: Option<(Instant, u64, u64)>,
     garbled: u64,
     pub served: Served,
+    pub dirty_served: dirty::Served,
     /// One line a probe.
     pub lines: Arc<[String]>,
     /// What became of hooks that were attached when they were needed, if they could not be.
@@ -51,16 +54,21 @@ pub struct Probes {
 impl Probes {
     /// Attaches what can be had; `cgroups` is how many there are. Must run inside the runtime.
     pub fn attach(options: &Options, facts: Facts, cgroups: usize) -> anyhow::Result<Probes> {
-        let wishes =
-            Wishes { force: options.force.clone(), per_page: options.charges.is_some(), ..Wishes::default() };
+        let wishes = Wishes {
+            force: options.force.clone(),
+            per_page: options.charges.is_some(),
+            written: options.dirty == DirtyWish::Written,
+            ..Wishes::default()
+        };
         let planned = plan(&facts, &wishes);
         let lengths = options.logs == LogWish::Lengths;
-        let sizes = Sizes::new(cgroups, &facts).with_logs(lengths);
+        let sizes = Sizes::new(cgroups, &facts).with_logs(lengths).with_dirty();
         let loaded = Loader::load(&facts, sizes, options.probe_log);
         let mut probes = Probes {
             loader: None,
             counters: None,
             streams: None,
+            dirty: None,
             ring: None,
             log: None,
             outcomes: Vec::new(),
@@ -70,6 +78,7 @@ impl Probes {
             costs: None,
             garbled: 0,
             served: Served::default(),
+            dirty_served: dirty::Served::default(),
             lines: Arc::from([]),
             late: None,
         };
@@ -96,6 +105,8 @@ impl Probes {
                     let streams = Streams::take(&mut loader.ebpf, lengths);
                     probes.streams = Some(streams.context("cannot open the maps of log streams")?);
                 }
+                let maps = DirtyMaps::take(&mut loader.ebpf);
+                probes.dirty = Some(maps.context("cannot open the maps of dirty pages")?);
                 probes.loader = Some(loader);
             }
             // Named by the user, it must be there; else cgroupfs alone still tells who grows.
@@ -119,6 +130,15 @@ impl Probes {
             tasks: self.serves("task_life"),
             logs: self.serves("log_write"),
         };
+        let inferred = self.kind("dirty") == Some(Kind::Tracepoint);
+        let written = self.kind("writeback_done");
+        self.dirty_served = dirty::Served {
+            dirtied: self.serves("dirty"),
+            dirtied_how: inferred.then_some(How::Inferred),
+            written: written.is_some(),
+            by_statistics: !matches!(written, Some(Kind::Fentry | Kind::Kprobe)),
+            throttled: self.serves("dirty_throttle"),
+        };
         let lost = self.facts.cgroup.blind().map(|lost| format!("cgroups: {lost}"));
         let probes = self.outcomes.iter().map(Outcome::line).chain(self.late.clone());
         self.lines = lost.into_iter().chain(probes).collect();
@@ -135,12 +155,16 @@ impl Probes {
         self.outcomes.iter().any(|outcome| outcome.probe.name == name && outcome.chosen.is_some())
     }
 
+    /// How what serves a probe is attached.
+    fn kind(&self, name: &str) -> Option<Kind> {
+        let outcome = self.outcomes.iter().find(|outcome| outcome.probe.name == name)?;
+        outcome.chosen.map(|alternative| alternative.kind)
+    }
+
     /// Whether readers are looked for in `/proc`, too: where the probe sees every system call it looks at the reads of named
     /// processes only, and return probes miss those that wait for long.
     pub fn readers_are_looked_for(&self) -> bool {
-        let chosen = self.outcomes.iter().find(|outcome| outcome.probe.name == "log_write");
-        let kind = chosen.and_then(|outcome| outcome.chosen).map(|alternative| alternative.kind);
-        kind.is_some_and(|kind| kind != Kind::Fentry)
+        self.kind("log_write").is_some_and(|kind| kind != Kind::Fentry)
     }
 
     /// Hooks of the log probe that others would pay for are needed now.
@@ -189,6 +213,9 @@ impl Probes {
     /// Reads the counters, and what was lost so far; returns what the maps take of kernel memory.
     pub fn read(&mut self, now: Instant, events: &mut Vec<Event>) -> Option<u64> {
         self.counters.as_mut()?.read(events);
+        if let Some(dirty) = &mut self.dirty {
+            dirty.read(events);
+        }
         let known = self.costs.filter(|(at, ..)| now.saturating_duration_since(*at) < COSTS_AGE);
         let (at, maps, misses) = known.unwrap_or_else(|| {
             let (maps, misses) = self.descriptors.read();
@@ -207,7 +234,10 @@ impl Probes {
     /// Drops the counters of cgroups that nobody knows any more.
     pub fn retain(&mut self, known: impl Fn(u64) -> bool) {
         if let Some(counters) = &mut self.counters {
-            counters.retain(known);
+            counters.retain(&known);
+        }
+        if let Some(dirty) = &mut self.dirty {
+            dirty.retain(known);
         }
     }
 
@@ -238,7 +268,9 @@ impl Probes {
             return;
         }
         self.charges_until = None;
-        let dear = |outcome: &&mut Outcome| outcome.chosen.is_some_and(|chosen| chosen.cost == Cost::Page);
+        let dear = |outcome: &&mut Outcome| {
+            outcome.probe.name == "charge" && outcome.chosen.is_some_and(|chosen| chosen.cost == Cost::Page)
+        };
         if let (Some(loader), Some(outcome)) = (&mut self.loader, self.outcomes.iter_mut().find(dear))
             && let Some(chosen) = outcome.chosen.take()
         {

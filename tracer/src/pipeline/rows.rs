@@ -125,6 +125,20 @@ impl Rows {
         departed.row.filter(|row| self.aggregator.container(*row).is_some()).or(departed.above)
     }
 
+    /// Processes in a row's cgroup and those in it that are not rows of their own.
+    pub fn all_processes(&self, row: u64, limit: usize) -> Vec<u32> {
+        let cgroups = self.tree.members(&HashSet::from([row]));
+        let mut found: Vec<u32> = Vec::new();
+        for id in cgroups {
+            let path = self.tree.node(id).map(|node| node.path.as_str());
+            found.extend(path.into_iter().flat_map(|path| self.cgroupfs.processes_at(path, limit)));
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(limit);
+        found
+    }
+
     /// Processes directly in a row's cgroup.
     pub fn processes(&self, row: u64, limit: usize) -> Vec<u32> {
         self.cgroupfs.processes(row, limit)
@@ -273,7 +287,8 @@ impl Rows {
         let moved: HashSet<u64> = events
             .iter()
             .filter_map(|event| match event {
-                Event::Counted { id, .. } => self.tree.nearest_row(*id),
+                Event::Counted { id, .. } | Event::WrittenBack { id, .. } => self.tree.nearest_row(*id),
+                Event::Dirtied { key, .. } => self.tree.nearest_row(key.cgroup),
                 _ => None,
             })
             .collect();

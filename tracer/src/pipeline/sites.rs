@@ -185,7 +185,7 @@ impl Attached {
 }
 
 fn attach(facts: &Facts, force: &[Force], until: Instant) -> anyhow::Result<(Attached, Outcome)> {
-    let wishes = Wishes { force: force.to_vec(), per_page: true, on_demand: true };
+    let wishes = Wishes { force: force.to_vec(), per_page: true, on_demand: true, ..Wishes::default() };
     let planned = plan(facts, &wishes);
     let planned = planned.iter().find(|planned| planned.probe.name == "charge_site");
     let planned = planned.context("the registry has no probe charge_site")?;

@@ -20,7 +20,7 @@ use tracer_ebpf::abi::{
 
 use super::{
     plan::{LOCKED_DOWN, Planned, function},
-    registry::{Alternative, GoesOn, Hook, Kind, Link, Probe},
+    registry::{self, Alternative, GoesOn, Hook, Kind, Link, Probe},
 };
 use crate::kernel::{Facts, tracefs};
 
@@ -50,19 +50,28 @@ pub struct Sizes {
     /// Streams of log lines, and groups of lengths of their lines.
     pub streams: u32,
     pub lengths: u32,
+    /// Files whose pages became dirty.
+    pub dirty: u32,
 }
 
 impl Sizes {
     /// Room for as many cgroups again as there are, and for a thousand beyond; what is not used is one entry.
     pub fn new(cgroups: usize, facts: &Facts) -> Sizes {
         let room = (cgroups * 2 + 1024).next_power_of_two().clamp(2048, 32768);
-        Sizes { cgroups: room as u32, in_flight: in_flight(facts), sites: [1; 3], streams: 1, lengths: 1 }
+        Sizes {
+            cgroups: room as u32,
+            in_flight: in_flight(facts),
+            sites: [1; 3],
+            streams: 1,
+            lengths: 1,
+            dirty: 1,
+        }
     }
 
     /// For an object that only follows charges to their sites: a stack takes 300 bytes.
     pub fn of_sites(facts: &Facts) -> Sizes {
         let sites = [TARGETS, 4096, 2048];
-        Sizes { cgroups: 1, in_flight: in_flight(facts), sites, streams: 1, lengths: 1 }
+        Sizes { cgroups: 1, in_flight: in_flight(facts), sites, streams: 1, lengths: 1, dirty: 1 }
     }
 
     /// With streams of log lines: two for each container, and pipes that turn out to be none. A group of lengths takes
@@ -72,10 +81,19 @@ impl Sizes {
         self.lengths = if lengths { self.streams } else { 1 };
         self
     }
+
+    /// With the files that become dirty.
+    pub fn with_dirty(mut self) -> Sizes {
+        self.dirty = FILES;
+        self
+    }
 }
 
 /// Memory cgroups whose charges can be followed at once.
 pub const TARGETS: u32 = 1024;
+
+/// Files made dirty, by process and memory cgroup; those at rest are taken out before there is no room.
+pub const FILES: u32 = 16384;
 
 /// Tasks that can be in a write or read at once, where entry and return are paired.
 const FLIGHTS: u32 = 16384;
@@ -208,6 +226,8 @@ impl Loader {
             .map_max_entries("STREAMS", sizes.streams)
             .map_max_entries("STREAM_MODES", sizes.streams)
             .map_max_entries("LENGTHS", sizes.lengths)
+            .map_max_entries("DIRTY_FILES", sizes.dirty)
+            .map_max_entries("DIRTY_CGROUPS", if sizes.dirty > 1 { sizes.cgroups } else { 1 })
             .map_max_entries("SEEN", if sizes.streams > 1 && facts.preemptible { TASKS } else { 1 })
             .map_max_entries("LOG_FLIGHT", if sizes.streams > 1 { FLIGHTS } else { 1 });
         if log == 0 {
@@ -425,6 +445,9 @@ impl Loader {
 fn on_demand(probe: &Probe) -> String {
     match probe.on_demand {
         Some(how) => format!("attached on demand: {how}"),
+        None if probe.name == registry::WRITTEN => {
+            "runs with each page that is charged (65-190 ns a fault): attached by `memtrace dirty`".to_owned()
+        }
         None => "runs once a page (65-190 ns a fault): attached on demand, for a bounded time (--charges)"
             .to_owned(),
     }

@@ -13,8 +13,17 @@ pub struct Wishes {
     pub force: Vec<Force>,
     /// Per-page alternatives may be taken where nothing cheaper is there.
     pub per_page: bool,
+    /// The same for what tells of write-back.
+    pub written: bool,
     /// What is attached only on demand is wanted.
     pub on_demand: bool,
+}
+
+impl Wishes {
+    /// Whether this probe may run once a page.
+    fn pages_of(&self, probe: &Probe) -> bool {
+        if probe.name == registry::WRITTEN { self.written } else { self.per_page }
+    }
 }
 
 /// `[PROBE=]KIND[:TARGET]`: only alternatives of this kind may serve (the probe). A target is a whole one, or a part of
@@ -123,7 +132,7 @@ pub fn plan(facts: &Facts, wishes: &Wishes) -> Vec<Planned> {
                     Some(force) => Some(format!("another alternative was asked for ({})", force.kind)),
                     None => hindrance(facts, alternative),
                 };
-                let dear = alternative.cost == Cost::Page && !wishes.per_page;
+                let dear = alternative.cost == Cost::Page && !wishes.pages_of(probe);
                 let unasked = probe.on_demand.is_some() && !wishes.on_demand;
                 let on_demand = why_not.is_none() && force.is_none() && (dear || unasked);
                 Candidate { alternative, why_not, ruled_out: other.is_some(), on_demand }
@@ -237,7 +246,7 @@ mod tests {
             PROBES.iter().filter(|probe| bare.concerns(probe)).map(|probe| probe.name).collect();
         assert_eq!(
             concerned,
-            ["charge", "charge_site", "log_write"],
+            ["charge", "charge_site", "log_write", "writeback_done", "dirty"],
             "a bare kind speaks of the probes that have it"
         );
     }

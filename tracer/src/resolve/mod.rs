@@ -2,6 +2,7 @@
 //! container id -> name, pod, namespace, image. Knows kernel facts and events, no state and no view.
 
 pub mod container;
+pub mod file;
 pub mod label;
 pub mod metadata;
 pub mod stack;

@@ -5,8 +5,8 @@ use std::{collections::HashSet, fs, os::unix::fs::MetadataExt as _};
 
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
-/// A pipe, FIFO or terminal; the device as the kernel writes it, `major << 20 | minor`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// A pipe, FIFO, terminal or file; the device as the kernel writes it, `major << 20 | minor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Node {
     pub dev: u32,
     pub ino: u64,

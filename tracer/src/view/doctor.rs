@@ -10,7 +10,7 @@ use crate::{
     kernel::Facts,
     probe::{
         attach::Outcome,
-        registry::{Cost, PROBES},
+        registry::{Cost, PROBES, WRITTEN},
     },
 };
 
@@ -172,8 +172,9 @@ fn lost(outcome: &Outcome) -> Option<String> {
         Some(chosen) => chosen,
     };
     if outcome.probe.on_demand.is_none() && chosen.cost == Cost::Page && best.cost != Cost::Page {
+        let how = if outcome.probe.name == WRITTEN { "`memtrace dirty`" } else { "--charges" };
         return Some(format!(
-            "counting runs once a page, so it is off unless asked for (--charges); then: {}",
+            "counting runs once a page, so it is off unless asked for ({how}); then: {}",
             chosen.precision
         ));
     }
@@ -199,6 +200,7 @@ pub fn markdown() -> String {
                 Cost::Rare => "event",
                 Cost::Batch => "batch of pages",
                 Cost::Page => "page (on demand)",
+                Cost::Folio => "folio dirtied or written",
                 Cost::Call => "write",
             };
             let needs: Vec<String> =

@@ -9,12 +9,14 @@
 //!   the probes.
 //! - `select` filters and sorts rows, the same for every view.
 //! - `site` tells charges by process and kernel site.
+//! - `dirty` tells who makes page cache dirty: table, JSON.
 //! - `lines` tells of log lines: table, histogram, flow, JSON.
 //! - `json` is one object an interval, for scripts; `table` plain rows for a pipe; `tui` the full screen.
 
 pub mod composition;
 pub mod demand;
 pub mod diagnose;
+pub mod dirty;
 pub mod doctor;
 pub mod host;
 pub mod json;

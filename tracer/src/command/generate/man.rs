@@ -82,6 +82,7 @@ fn own(command: &str) -> Vec<Section> {
             entries: vec![
                 ("sudo memtrace top", "Which container's memory grows, live."),
                 ("sudo memtrace lines", "How long each container's log lines are, and who reads them."),
+                ("sudo memtrace dirty", "Who makes page cache dirty, and of which file."),
                 ("sudo memtrace diagnose", "What is wrong, who causes it, and what to do."),
                 (
                     "sudo memtrace doctor",
@@ -91,6 +92,7 @@ fn own(command: &str) -> Vec<Section> {
         }],
         "top" => top(),
         "lines" => lines(),
+        "dirty" => dirty(),
         "diagnose" => diagnose(),
         "doctor" => vec![Section {
             title: "EXAMPLES",
@@ -251,6 +253,42 @@ fn lines() -> Vec<Section> {
                 (
                     "sudo memtrace lines --json -d 10 | jq '.streams[] | select(.open_line_bytes > 1048576)'",
                     "Streams whose line is over 1 MiB, for a script.",
+                ),
+            ],
+        },
+    ]
+}
+
+fn dirty() -> Vec<Section> {
+    vec![
+        Section {
+            title: "OUTPUT",
+            text: &[
+                "A block an interval: one line a row of which anything is or became dirty, below it the processes that did \
+                 so and the files; with --json one object an interval, with every row.",
+                "A page counts when it becomes dirty that was clean before, for the container that it is charged to and \
+                 the process that made it so. DIRTY and WRITEBACK are what is outstanding now; THROTTLED is the time that \
+                 tasks were made to sleep for it. tmpfs and direct writes make nothing dirty. What a process had written \
+                 before attach comes from its own counters, direct writes included.",
+                "A path is as the container sees it, also of a file that is deleted meanwhile; of one that nobody has open \
+                 any more only device and inode are known. A file behind a loop device is dirtied once more by what is \
+                 written to the file system on it.",
+            ],
+            entries: vec![],
+        },
+        units(),
+        Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
+                ("sudo memtrace dirty", "What becomes dirty, the busiest first."),
+                (
+                    "sudo memtrace dirty -c 'shop/*' --sort dirty",
+                    "The containers of a namespace, with the most outstanding first.",
+                ),
+                (
+                    "sudo memtrace dirty --json -d 10 | jq -c '.containers[] | [.container.name, .files[:3]]'",
+                    "The files of each container, for a script.",
                 ),
             ],
         },

@@ -173,6 +173,14 @@ impl Cgroupfs {
         text.lines().filter_map(|line| line.parse().ok()).take(limit).collect()
     }
 
+    /// The same of one that need not be watched.
+    pub fn processes_at(&self, path: &str, limit: usize) -> Vec<u32> {
+        let Ok(dir) = open_dir(&self.mounts.memory, below(path)) else { return Vec::new() };
+        let mut buffer = vec![0; FILE_LIMIT];
+        let text = read(&dir, "cgroup.procs", &mut buffer).unwrap_or_default();
+        text.lines().filter_map(|line| line.parse().ok()).take(limit).collect()
+    }
+
     /// One reading of every cgroup. `moved` are those whose charge counters moved.
     pub fn sample(&mut self, now: Instant, moved: &HashSet<u64>, events: &mut Vec<Event>) {
         self.sort();

@@ -5,6 +5,7 @@
 //! per-page hooks; for like with like tp_btf, raw_tp, fentry, classic tracepoint, kprobe.
 
 mod charge;
+mod dirty;
 mod life;
 mod log;
 
@@ -77,6 +78,8 @@ pub enum Cost {
     Batch,
     /// Once per page: on demand and for a bounded time only.
     Page,
+    /// Once per folio of a file that becomes dirty or is written: thousands of instructions are spent on it anyway.
+    Folio,
     /// With each write to a pipe or terminal and each read from one, or with each system call.
     Call,
 }
@@ -172,9 +175,20 @@ const fn late(link: Link) -> Link {
     Link { late: true, ..optional(link) }
 }
 
+/// The probe of write-back, whose numbers have a command of their own.
+pub const WRITTEN: &str = dirty::WRITEBACK_DONE.name;
+
 /// All probes, in the order in which they are attached: lifecycle first, so that no cgroup is missed between.
-pub const PROBES: &[Probe] =
-    &[life::CGROUP_LIFE, life::TASK_LIFE, charge::CHARGE, charge::CHARGE_SITE, log::LOG_WRITE];
+pub const PROBES: &[Probe] = &[
+    life::CGROUP_LIFE,
+    life::TASK_LIFE,
+    charge::CHARGE,
+    charge::CHARGE_SITE,
+    log::LOG_WRITE,
+    dirty::WRITEBACK_DONE,
+    dirty::DIRTY,
+    dirty::THROTTLE,
+];
 
 /// The probe of that name.
 pub fn probe(name: &str) -> Option<&'static Probe> {

@@ -1,0 +1,1 @@
+//! Golden blocks, keys, and names that would do harm.
