@@ -11,7 +11,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{PATIENCE, cgroup::hierarchy, interval::Interval, output, output::Gathered, program, wait_for};
+use super::{cgroup::hierarchy, interval::Interval, output, output::Gathered, patience, program, wait_for};
 
 pub fn binary() -> std::path::PathBuf {
     program("MEMTRACE_BIN")
@@ -77,7 +77,7 @@ impl Memtrace {
 
     /// The next interval.
     pub fn next(&mut self) -> Interval {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(patience()) {
             Ok(line) => self.parsed(&line),
             Err(RecvTimeoutError::Timeout) => panic!("memtrace printed nothing; {}", self.errors.text()),
             Err(RecvTimeoutError::Disconnected) => panic!("memtrace ended: {}", self.errors.text()),
@@ -107,7 +107,7 @@ impl Memtrace {
             if done {
                 return seen;
             }
-            assert!(start.elapsed() < PATIENCE, "waited {} s for {what}", PATIENCE.as_secs());
+            assert!(start.elapsed() < patience(), "waited {} s for {what}", patience().as_secs());
         }
     }
 

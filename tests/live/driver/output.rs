@@ -11,7 +11,7 @@ use std::{
     time::Instant,
 };
 
-use super::PATIENCE;
+use super::patience;
 
 /// Runs a command to its end, and ends it when that does not come: no test may hang on what it tests.
 pub fn of(command: &mut Command) -> Output {
@@ -35,9 +35,9 @@ pub fn of(command: &mut Command) -> Output {
     let status = loop {
         match child.try_wait().expect("it is our child") {
             Some(status) => break status,
-            None if start.elapsed() > PATIENCE => {
+            None if start.elapsed() > patience() => {
                 child.kill().and_then(|()| child.wait()).expect("it is our child");
-                panic!("{command:?} took longer than {} s and was ended", PATIENCE.as_secs());
+                panic!("{command:?} took longer than {} s and was ended", patience().as_secs());
             }
             None => thread::sleep(std::time::Duration::from_millis(5)),
         }

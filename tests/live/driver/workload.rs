@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{PATIENCE, cgroup::Cgroup, output, program, wait_for};
+use super::{cgroup::Cgroup, output, patience, program, wait_for};
 
 pub fn binary() -> std::path::PathBuf {
     program("MEMTRACE_WORKLOAD")
@@ -62,7 +62,7 @@ impl Drop for Workload {
 
 /// The truth, from the line that a workload prints when its work is done.
 pub fn done(said: &Receiver<String>) -> u64 {
-    let line = said.recv_timeout(PATIENCE).expect("the workload says when it is done");
+    let line = said.recv_timeout(patience()).expect("the workload says when it is done");
     let said: Value = serde_json::from_str(&line).expect("it says so as JSON");
     said["done_bytes"].as_u64().expect("it says how much")
 }
