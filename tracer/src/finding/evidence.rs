@@ -28,6 +28,16 @@ pub enum Value {
     Parts(#[serde(serialize_with = "parts")] Vec<(&'static str, Option<f64>)>),
     Grower(Option<Grower>),
     Containers(Vec<ContainerRate>),
+    Dirtiers(Vec<Dirtier>),
+}
+
+/// Who makes how much of what dirty.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Dirtier {
+    #[serde(flatten)]
+    pub process: Process,
+    pub path: Option<Arc<str>>,
+    pub dirtied: u64,
 }
 
 /// A container and how fast it grows.
@@ -44,7 +54,7 @@ fn parts<S: Serializer>(parts: &[(&'static str, Option<f64>)], serializer: S) ->
 impl Value {
     pub fn is_known(&self) -> bool {
         match self {
-            Value::Word(_) | Value::Processes(_) | Value::Containers(_) => true,
+            Value::Word(_) | Value::Processes(_) | Value::Containers(_) | Value::Dirtiers(_) => true,
             Value::Parts(parts) => parts.iter().any(|(_, rate)| rate.is_some()),
             Value::Grower(grower) => grower.is_some(),
             Value::Bytes(number) | Value::Count(number) => number.is_some(),

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Finding, Watch};
+use super::{Finding, Seen, Watch};
 use crate::{
     aggregator::{
+        dirty::row::Dirty,
         row::{Growth, How, Memory, Row, Tasks},
         stream::{Hop, Logs, Process, Reader, Role, Stream},
     },
@@ -99,14 +100,17 @@ pub fn row(container: Arc<Container>, memory: Memory) -> Row {
     }
 }
 
+/// A tick in which nothing but this is known.
+pub fn tick_of(watch: &mut Watch, second: u64, logs: Option<&Logs>, rows: &[Arc<Row>]) -> Vec<Arc<Finding>> {
+    let (host, dirty) = (HostMemory::default(), Dirty::default());
+    let at = Duration::from_secs(second);
+    watch.tick(&Seen { at, rows, host: &host, held: None, logs, dirty: &dirty })
+}
+
 /// What is open after each of the ticks, one a second, the first at the start of the run.
 pub fn run(ticks: u64, mut logs: impl FnMut(u64) -> Logs) -> Vec<Vec<Arc<Finding>>> {
     let mut watch = Watch::default();
-    (0..ticks)
-        .map(|tick| {
-            watch.tick(Duration::from_secs(tick), Some(&logs(tick)), &[], &HostMemory::default(), None)
-        })
-        .collect()
+    (0..ticks).map(|tick| tick_of(&mut watch, tick, Some(&logs(tick)), &[])).collect()
 }
 
 pub fn logs(streams: impl IntoIterator<Item = Stream>, readers: impl IntoIterator<Item = Reader>) -> Logs {

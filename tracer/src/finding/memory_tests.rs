@@ -7,6 +7,7 @@ use super::{
     *,
 };
 use crate::aggregator::{
+    dirty::row::Dirty,
     row::{Growth, Memory},
     stream::Reader,
 };
@@ -55,7 +56,7 @@ impl Scene {
                     available: Some((self.available)(second)),
                     ..HostMemory::default()
                 };
-                watch.tick(at, None, &[row], &host, Some(GIB))
+                watch.tick(&seen(at, &[row], &host, None))
             })
             .collect()
     }
@@ -63,6 +64,11 @@ impl Scene {
     fn last(&self, seconds: u64) -> Vec<Arc<Finding>> {
         self.run(seconds).pop().expect("a tick")
     }
+}
+
+fn seen<'a>(at: Duration, rows: &'a [Arc<Row>], host: &'a HostMemory, logs: Option<&'a Logs>) -> Seen<'a> {
+    static NOTHING: Dirty = Dirty { rows: Vec::new() };
+    Seen { at, rows, host, held: Some(GIB), logs, dirty: &NOTHING }
 }
 
 fn told(findings: &[Arc<Finding>]) -> Vec<(Kind, Severity)> {
@@ -195,9 +201,128 @@ fn growth_that_a_line_explains_is_told_with_the_line() {
             available: Some(available),
             ..HostMemory::default()
         };
-        findings =
-            watch.tick(Duration::from_secs(second), Some(&logs), &[scene.row(second)], &host, Some(GIB));
+        findings = watch.tick(&seen(Duration::from_secs(second), &[scene.row(second)], &host, Some(&logs)));
     }
     assert_eq!(told(&findings), [(Kind::UnterminatedLine, Severity::Critical)]);
     assert_eq!(findings[0].also, [Kind::MemoryGrowth, Kind::NodeExhaustion]);
+}
+
+mod dirty {
+    //! A limit full of pages that are not written back yet.
+
+    use super::*;
+    use crate::{
+        aggregator::dirty::row::{DirtyRow, File, Recent, Writer},
+        resolve::stream::Node,
+    };
+
+    const NODE: Node = Node { dev: 7, ino: 12 };
+
+    fn pages(row: &Row, inflow: f64, outflow: f64, by: &str) -> DirtyRow {
+        let process = process(4242, by);
+        DirtyRow {
+            row: row.container.cgroup.id,
+            container: Arc::clone(&row.container),
+            removed: false,
+            dirtied: Some(900 * MIB),
+            dirtied_how: None,
+            written: Some(300 * MIB),
+            written_how: None,
+            cleaned: None,
+            dirtied_per_s: Some(inflow),
+            written_per_s: Some(outflow),
+            dirty: row.memory.dirty,
+            writeback: row.memory.writeback,
+            throttled_s: None,
+            throttled_per_s: None,
+            processes: Vec::new(),
+            files: Vec::new(),
+            recent: vec![Recent {
+                process,
+                path: Some(Arc::from("/data/disk.img")),
+                node: NODE,
+                backing: false,
+                dirtied: 800 * MIB,
+            }],
+            before_attach: None,
+        }
+    }
+
+    fn importer(dirty: u64, current: u64) -> Arc<Row> {
+        let memory = Memory {
+            current: Some(current),
+            effective_limit: Some(600 * MIB),
+            anon: Some(23 * MIB),
+            file: Some(current - 23 * MIB),
+            shmem: Some(0),
+            dirty: Some(dirty),
+            writeback: Some(0),
+            ..Memory::default()
+        };
+        Arc::new(row(Arc::new(container("shop", "import-1", "importer")), memory))
+    }
+
+    fn tick(watch: &mut Watch, second: u64, row: &Arc<Row>, pages: DirtyRow) -> Vec<Arc<Finding>> {
+        let (host, dirty) = (HostMemory::default(), Dirty { rows: vec![Arc::new(pages)] });
+        let at = Duration::from_secs(second);
+        watch.tick(&Seen { at, rows: &[Arc::clone(row)], host: &host, held: None, logs: None, dirty: &dirty })
+    }
+
+    #[test]
+    fn the_worst_moment_is_told_and_stays_for_a_minute() {
+        let mut watch = Watch::default();
+        let calm = importer(10 * MIB, 100 * MIB);
+        assert!(tick(&mut watch, 0, &calm, pages(&calm, 5e6, 5e6, "qemu-img")).is_empty());
+        let near = importer(200 * MIB, 400 * MIB);
+        let found = tick(&mut watch, 1, &near, pages(&near, 90e6, 40e6, "qemu-img"));
+        assert_eq!(told(&found), [(Kind::DirtyPagePressure, Severity::Warning)]);
+        let full = importer(541 * MIB, 599 * MIB);
+        let found = tick(&mut watch, 2, &full, pages(&full, 90e6, 40e6, "qemu-img"));
+        assert_eq!(told(&found), [(Kind::DirtyPagePressure, Severity::Critical)]);
+        assert_eq!(
+            found[0].summary,
+            "541 MiB of the limit of 600 MiB (90 %) of shop/import-1/importer is page cache not yet on disk, written by \
+             qemu-img[4242] to /data/disk.img (85.8 MiB/s in, 38.1 MiB/s written back); its processes hold only 23.0 MiB \
+             themselves"
+        );
+        let evidence: Value = serde_json::to_value(&found[0].evidence).expect("JSON");
+        assert_eq!((&evidence["limit"], &evidence["dirty"]), (&(600 * MIB).into(), &(541 * MIB).into()));
+        assert_eq!(evidence["top_dirtiers"][0]["path"], "/data/disk.img");
+        assert!(found[0].advice.contains(&"$ memtrace dirty -c import-1".to_owned()));
+        // It was killed, or written back: the picture is empty, the story is not.
+        let found = tick(&mut watch, 30, &calm, pages(&calm, 0.0, 0.0, "qemu-img"));
+        assert_eq!(told(&found), [(Kind::DirtyPagePressure, Severity::Critical)]);
+        assert!(tick(&mut watch, 100, &calm, pages(&calm, 0.0, 0.0, "qemu-img")).is_empty());
+    }
+
+    #[test]
+    fn a_write_back_that_keeps_up_is_none() {
+        let mut watch = Watch::default();
+        let row = importer(130 * MIB, 400 * MIB);
+        assert!(tick(&mut watch, 0, &row, pages(&row, 40e6, 60e6, "dd")).is_empty());
+        let idle = importer(90 * MIB, 590 * MIB);
+        assert!(tick(&mut watch, 1, &idle, pages(&idle, 60e6, 40e6, "dd")).is_empty());
+    }
+
+    #[test]
+    fn who_did_it_before_attach_is_inferred() {
+        let full = importer(541 * MIB, 599 * MIB);
+        let mut still = pages(&full, 0.0, 0.0, "none");
+        still.recent.clear();
+        still.processes =
+            vec![Writer { process: process(4242, "qemu-img"), dirtied: 0, before_attach: Some(700 * MIB) }];
+        still.files = vec![File {
+            path: Some(Arc::from("/data/disk.img")),
+            node: NODE,
+            dirtied: 0,
+            backing: false,
+            before_attach: Some(700 * MIB),
+            open_before: true,
+        }];
+        let found = tick(&mut Watch::default(), 0, &full, still);
+        let evidence: Value = serde_json::to_value(&found[0].evidence).expect("JSON");
+        assert_eq!(evidence["top_dirtiers_how"], "inferred");
+        assert_eq!(evidence["top_dirtiers"][0]["comm"], "qemu-img");
+        assert_eq!(evidence["top_dirtiers"][0]["path"], "/data/disk.img");
+    }
 }

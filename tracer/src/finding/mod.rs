@@ -6,6 +6,7 @@
 //!
 //! Time is an argument; nothing here reads a clock or a file.
 
+mod dirty_pressure;
 pub mod evidence;
 mod growth;
 mod log_flood;
@@ -30,6 +31,7 @@ pub use self::growth::Grower;
 use self::{evidence::Evidence, growth::Courses, past::Past};
 use crate::{
     aggregator::{
+        dirty::row::Dirty,
         row::Row,
         stream::{Logs, Process},
     },
@@ -43,6 +45,7 @@ use crate::{
 pub enum Kind {
     UnterminatedLine,
     LogFlood,
+    DirtyPagePressure,
     MemoryGrowth,
     NodeExhaustion,
 }
@@ -53,6 +56,7 @@ impl Kind {
         match self {
             Kind::UnterminatedLine => "unterminated-line",
             Kind::LogFlood => "log-flood",
+            Kind::DirtyPagePressure => "dirty-page-pressure",
             Kind::MemoryGrowth => "memory-growth",
             Kind::NodeExhaustion => "node-exhaustion",
         }
@@ -130,6 +134,19 @@ struct Look<'a> {
 pub struct Watch {
     past: Past,
     courses: Courses,
+    dirty: dirty_pressure::Worst,
+}
+
+/// What is looked at in a tick. `at` is the time since the run began, as for the aggregator.
+pub struct Seen<'a> {
+    pub at: Duration,
+    pub rows: &'a [Arc<Row>],
+    pub host: &'a HostMemory,
+    /// Sum of the rows.
+    pub held: Option<u64>,
+    /// `None` without the probe.
+    pub logs: Option<&'a Logs>,
+    pub dirty: &'a Dirty,
 }
 
 impl Watch {
@@ -143,22 +160,16 @@ impl Watch {
         self.courses.processes(at, row, anon);
     }
 
-    /// Findings that are open now, worst first. `at` is the time since the run began, as for the aggregator; `logs` is
-    /// `None` without the probe; `held` is the sum of the rows.
-    pub fn tick(
-        &mut self,
-        at: Duration,
-        logs: Option<&Logs>,
-        rows: &[Arc<Row>],
-        host: &HostMemory,
-        held: Option<u64>,
-    ) -> Vec<Arc<Finding>> {
+    /// Findings that are open now, worst first.
+    pub fn tick(&mut self, seen: &Seen<'_>) -> Vec<Arc<Finding>> {
+        let Seen { at, rows, host, held, logs, dirty } = *seen;
         self.courses.note(at, rows, host);
         let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
         let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);
         let look = Look { at, rows, host, unattributed };
         let mut found = memory_growth::check(&look, &self.courses);
         found.extend(node_exhaustion::check(&look, &self.courses));
+        found.extend(dirty_pressure::check(&look, dirty, &mut self.dirty));
         if let Some(logs) = logs {
             self.past.note(at, logs);
             found.extend(unterminated_line::check(&look, logs, &mut self.past));

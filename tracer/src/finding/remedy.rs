@@ -26,6 +26,12 @@ pub(super) fn sites(container: &Container) -> Option<String> {
     command(&["memtrace", "top", "-c", name.unwrap_or(label::short_id(&container.id)), "--sites"])
 }
 
+/// How more is seen of it.
+pub(super) fn view(container: &Container, view: &str) -> Option<String> {
+    let name = container.pod.as_deref().or(container.name.as_deref());
+    command(&["memtrace", view, "-c", name.unwrap_or(label::short_id(&container.id))])
+}
+
 /// Words that a shell takes as they are; names are whatever somebody chose, so any other makes no command.
 fn command(words: &[&str]) -> Option<String> {
     let plain = |word: &str| {

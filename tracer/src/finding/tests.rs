@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    example::{MIB, endless, incident, logs, process, reader, row, run, stream},
+    example::{MIB, endless, incident, logs, process, reader, row, run, stream, tick_of},
     *,
 };
 use crate::{
@@ -296,7 +296,7 @@ fn a_container_s_own_conmon_is_no_daemon_and_its_memory_is_told() {
         let written = 9 * MIB * tick;
         let conmon = Reader { row: Some(77), ..reader(MIB + written) };
         let logs = logs([endless(1, "web-7", written, written)], [conmon]);
-        found = watch.tick(Duration::from_secs(tick), Some(&logs), &rows, &HostMemory::default(), None);
+        found = tick_of(&mut watch, tick, Some(&logs), &rows);
     }
     assert_eq!(kinds(&found), [(LINE, Severity::Critical)]);
     assert_eq!(found[0].daemon, None);
@@ -320,9 +320,7 @@ fn what_was_not_looked_at_makes_the_line_inferred() {
 #[test]
 fn without_the_probe_nothing_is_found() {
     let mut watch = Watch::default();
-    assert!((0..5).all(|second| {
-        watch.tick(Duration::from_secs(second), None, &[], &HostMemory::default(), None).is_empty()
-    }));
+    assert!((0..5).all(|second| { tick_of(&mut watch, second, None, &[]).is_empty() }));
 }
 
 /// A container that logs so many bytes in so many lines a second, on a disk that has `free` and loses `fall` a second.

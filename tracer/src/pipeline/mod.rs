@@ -261,7 +261,14 @@ impl Pipeline {
             self.watch.processes(at, row, self.rows.anonymous(row));
         }
         let memory = &self.rows.aggregator.host().memory;
-        let findings = self.watch.tick(at, logs.as_deref(), &tick.rows, memory, tick.held);
+        let findings = self.watch.tick(&finding::Seen {
+            at,
+            rows: &tick.rows,
+            host: memory,
+            held: tick.held,
+            logs: logs.as_deref(),
+            dirty: &dirty,
+        });
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
         self.meter.ticked(now);

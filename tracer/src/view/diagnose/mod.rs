@@ -20,7 +20,7 @@ use crate::{
     aggregator::row::How,
     finding::{
         Finding, Grower, Severity,
-        evidence::{ContainerRate, Fact, Value},
+        evidence::{ContainerRate, Dirtier, Fact, Value},
     },
     metric::Unit,
     resolve::label::label,
@@ -293,6 +293,16 @@ fn cells(fact: &Fact) -> Option<(String, &'static str, String)> {
             let holds = size(Some(*anon as f64));
             let says = format!("{} {}[{}], holds {holds}", fact.says, process.comm, process.pid);
             return Some((unit::format(Unit::BytesPerSecond, *bytes_per_s), how, says));
+        }
+        Value::Dirtiers(dirtiers) if dirtiers.is_empty() => return None,
+        Value::Dirtiers(dirtiers) => {
+            let told = |dirtier: &Dirtier| {
+                let path = dirtier.path.as_deref().map_or_else(String::new, |path| format!(" to {path}"));
+                format!("{}[{}]{path}", dirtier.process.comm, dirtier.process.pid)
+            };
+            let most = size(dirtiers.first().map(|dirtier| dirtier.dirtied as f64));
+            let names = dirtiers.iter().map(told).collect::<Vec<_>>().join(", ");
+            return Some((most, how, format!("{} {names}", fact.says)));
         }
         Value::Containers(rates) if rates.is_empty() => return None,
         Value::Containers(rates) => {
