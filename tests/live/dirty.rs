@@ -99,6 +99,13 @@ impl Writer {
     }
 }
 
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // It may have removed it itself. The disk of the emulated machine is small.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 #[test]
 fn every_way_of_attaching_tells_container_process_and_file() {
     matrix::each(&usable("dirty"), tells_container_process_and_file);
@@ -254,7 +261,8 @@ fn a_deleted_file_keeps_its_name() {
     let deleted = top.child("deleted");
     let path = dir.join("gone (deleted)\n\u{1b}[31m");
     let total = (4 * MIB).to_string();
-    let words = ["dirty", text(&path), "--total", &total, "--unlink", "--hold", "0.2"];
+    let hold = if in_vm() { "3" } else { "0.2" };
+    let words = ["dirty", text(&path), "--total", &total, "--unlink", "--hold", hold];
     let workload = Workload::start(&deleted, &words);
     assert_eq!(workload.done(), 4 * MIB);
     workload.wait();
@@ -308,7 +316,7 @@ fn who_is_throttled_is_told() {
     let mut memtrace = start(&["-c", &format!("{}/*", top.path)]);
     let path = loops.mount.join("file");
     let began = std::time::Instant::now();
-    let words = ["dirty", text(&path), "--total", "48M", "--hold", "forever"];
+    let words = ["dirty", text(&path), "--total", "24M", "--hold", "forever"];
     let workload = Workload::start(&cgroup, &words);
     workload.done();
     let took = began.elapsed().as_secs_f64();
@@ -368,7 +376,7 @@ impl Loop {
         let (image, mount) = (dir.join("image"), dir.join("mount"));
         fs::create_dir_all(&mount).expect("the disk can be written");
         let script = format!(
-            "dd if=/dev/zero of={0} bs=1M count=80 2>/dev/null && sync {0} && mke2fs -q -F -t ext4 {0} && mount -o loop {0} {1} && sync",
+            "dd if=/dev/zero of={0} bs=1M count=48 2>/dev/null && sync {0} && mke2fs -q -F {0} && mount -o loop {0} {1} && sync",
             image.display(),
             mount.display()
         );
