@@ -130,11 +130,11 @@ impl Probes {
             tasks: self.serves("task_life"),
             logs: self.serves("log_write"),
         };
-        let inferred = self.kind("dirty") == Some(Kind::Tracepoint);
+        let by_record = self.kind("dirty") == Some(Kind::Tracepoint);
         let written = self.kind("writeback_done");
         self.dirty_served = dirty::Served {
             dirtied: self.serves("dirty"),
-            dirtied_how: inferred.then_some(How::Inferred),
+            dirtied_how: by_record.then_some(How::AtLeast),
             written: written.is_some(),
             by_statistics: !matches!(written, Some(Kind::Fentry | Kind::Kprobe)),
             throttled: self.serves("dirty_throttle"),

@@ -1,5 +1,6 @@
 //! A hand-made interval for the tests of every view: growth, a pod, hostile names, unknowns, a removed row, losses.
 
+mod dirty;
 mod logs;
 
 use std::{
@@ -7,7 +8,10 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-pub use self::logs::{logs, process, stream};
+pub use self::{
+    dirty::dirty,
+    logs::{logs, process, stream},
+};
 use crate::{
     aggregator::{
         row::{Growth, How, Log, Memory, Removed, Row, Tasks},

@@ -110,7 +110,7 @@ pub(super) const DIRTY: Probe = Probe {
     lost: "which process makes which file's pages dirty is not known, nor how fast",
 };
 
-const fn ends(kind: Kind, links: &'static [super::Link], variant: Option<&'static str>) -> Alternative {
+const fn ends(kind: Kind, links: &'static [super::Link], variant: &'static str) -> Alternative {
     Alternative {
         kind,
         links,
@@ -118,7 +118,7 @@ const fn ends(kind: Kind, links: &'static [super::Link], variant: Option<&'stati
         needs_any: OWNER,
         cost: Cost::Folio,
         precision: BY_FOLIO,
-        variant,
+        variant: Some(variant),
         ..ALTERNATIVE
     }
 }
@@ -131,19 +131,11 @@ pub(super) const WRITEBACK_DONE: Probe = Probe {
     name: "writeback_done",
     purpose: "pages of files written back, and dirty ones dropped unwritten, by memory cgroup",
     alternatives: &[
-        ends(Kind::Fentry, &[entry("wb_end_fentry", END, 1), entry("wb_clean_fentry", CLEAN, 2)], None),
+        ends(Kind::Fentry, &[entry("wb_end_fentry", END, 1), entry("wb_clean_fentry", CLEAN, 2)], "folio"),
         // Up to 5.17 it was passed the mapping, too (566d3362885a).
-        ends(
-            Kind::Fentry,
-            &[entry("wb_end_fentry", END, 1), entry("wb_clean_fentry", CLEAN, 3)],
-            Some("mapping"),
-        ),
-        ends(Kind::Kprobe, &[entry("wb_end_kprobe", END, 1), entry("wb_clean_kprobe", CLEAN, 2)], None),
-        ends(
-            Kind::Kprobe,
-            &[entry("wb_end_kprobe", END, 1), entry("wb_clean_kprobe", CLEAN, 3)],
-            Some("mapping"),
-        ),
+        ends(Kind::Fentry, &[entry("wb_end_fentry", END, 1), entry("wb_clean_fentry", CLEAN, 3)], "mapping"),
+        ends(Kind::Kprobe, &[entry("wb_end_kprobe", END, 1), entry("wb_clean_kprobe", CLEAN, 2)], "folio"),
+        ends(Kind::Kprobe, &[entry("wb_end_kprobe", END, 1), entry("wb_clean_kprobe", CLEAN, 3)], "mapping"),
         statistics(Kind::TpBtf, &[event("wb_stat_btf", "memcg", "mod_memcg_lruvec_state", 3)], STATISTICS),
         statistics(Kind::RawTp, &[event("wb_stat_raw", "memcg", "mod_memcg_lruvec_state", 3)], STATISTICS),
         statistics(
