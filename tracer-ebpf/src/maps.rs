@@ -9,6 +9,7 @@ use tracer_ebpf::abi::{
     counter::CgroupCount,
     failure::Failure,
     line::{Counts, LengthKey, READER_WORDS, SLOTS, Stream},
+    oom::ReclaimCount,
     site::{Frames, SiteCount, SiteKey},
 };
 
@@ -46,6 +47,18 @@ pub static STACKS: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
 /// The kernel's `memory_cgrp_subsys`, learned from the first task seen: tells a memory counter from others.
 #[map]
 pub static MEMORY_SUBSYS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// What the OOM killer is at, by the task that it works for: memory cgroup at its limit, usage, limit.
+#[map]
+pub static OOM_LIMITS: HashMap<u64, [u64; 3]> = HashMap::with_max_entries(256, 0);
+
+/// Direct reclaim by kernfs id of the memory cgroup of the task in it.
+#[map]
+pub static RECLAIMS: PerCpuHashMap<u64, ReclaimCount> = PerCpuHashMap::with_max_entries(1, 0);
+
+/// Tasks in direct reclaim: since when, and in which of its kinds.
+#[map]
+pub static RECLAIMING: HashMap<u64, [u64; 2]> = HashMap::with_max_entries(4096, 0);
 
 /// Streams of log lines by key.
 #[map]

@@ -28,6 +28,8 @@ pub enum Command {
     Top(Box<Top>),
     /// How long each container's log lines are, what was written since the last newline, and who reads them
     Lines(Box<Lines>),
+    /// Who was killed for want of memory, at whose limit, what it was full of: as it happens, past kills first
+    Oom(Box<Oom>),
     /// Watches for a while and says what is wrong: who, by which mechanism, on what evidence, and what to do
     Diagnose(Box<Diagnose>),
     /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
@@ -128,6 +130,17 @@ pub struct Lines {
     pub flow: bool,
 
     /// Write and draw with ASCII characters only
+    #[arg(long)]
+    pub ascii: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Oom {
+    // Of -n: how many of the kills before attach are shown.
+    #[command(flatten)]
+    pub watch: Watch,
+
+    /// Write with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
 }

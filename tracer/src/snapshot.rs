@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     aggregator::{
         Aggregator, Tick,
+        oom::Kill,
         row::{How, Row},
         site::SiteReport,
         stream::Logs,
@@ -101,6 +102,8 @@ pub struct Snapshot {
     pub sites: Option<Arc<SiteReport>>,
     /// Streams of log lines; `None` without the probe.
     pub logs: Option<Arc<Logs>>,
+    /// OOM kills, oldest first, as many as are kept: those before attach, too.
+    pub kills: Arc<[Arc<Kill>]>,
     /// What is wrong now, worst first.
     pub findings: Vec<Arc<Finding>>,
 }

@@ -4,4 +4,6 @@ mod cgroup_life;
 mod charge;
 mod charge_site;
 mod log_write;
+mod oom_kill;
+mod reclaim;
 mod task_life;

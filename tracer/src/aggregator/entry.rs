@@ -121,6 +121,11 @@ impl Entry {
         self.provenance = provenance;
     }
 
+    /// With the rows in it.
+    pub fn whole(&self) -> Memory {
+        self.memory(&self.now.into_inner(), None)
+    }
+
     /// Whether it was made after attach.
     pub fn born(&self) -> bool {
         self.born.is_some()

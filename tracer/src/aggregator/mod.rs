@@ -5,6 +5,7 @@ mod entry;
 pub mod host;
 mod kinds;
 pub mod log;
+pub mod oom;
 pub mod row;
 pub mod site;
 pub mod stream;
@@ -119,6 +120,11 @@ impl Aggregator {
         }
     }
 
+    /// What was read of a row last, with the rows in it, and its own limit.
+    pub fn whole(&self, id: u64) -> Option<row::Memory> {
+        self.entries.get(&id).map(Entry::whole)
+    }
+
     pub fn container(&self, id: u64) -> Option<&Container> {
         self.entries.get(&id).map(|entry| &*entry.container)
     }
@@ -153,6 +159,8 @@ impl Aggregator {
             }
             // These concern the tree, the names, the sites and the streams.
             Event::Charged { .. }
+            | Event::OomMarked(_)
+            | Event::Reclaimed { .. }
             | Event::CgroupMade { .. }
             | Event::CgroupRenamed { .. }
             | Event::CgroupReleased { .. }

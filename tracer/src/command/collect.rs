@@ -215,6 +215,7 @@ mod tests {
             probes: Arc::new([]),
             sites: None,
             logs: None,
+            kills: Arc::new([]),
         };
         sender.send_replace(Some(Arc::new(snapshot)));
         let mut taken = 0;

@@ -5,6 +5,7 @@ mod diagnose;
 mod doctor;
 mod generate;
 mod lines;
+mod oom;
 mod top;
 
 use std::{
@@ -63,6 +64,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Diagnose(options) => return diagnose::run(*options),
         Command::Top(options) => top::run(*options),
         Command::Lines(options) => lines::run(*options),
+        Command::Oom(options) => oom::run(*options),
         Command::Doctor(options) => doctor::run(&options),
         Command::GenerateDocs { page } => {
             let text = match page.as_str() {

@@ -5,13 +5,17 @@ pub mod bpf_costs;
 pub mod cgroupfs;
 pub mod counters;
 pub mod decode;
+pub mod kmsg;
+pub mod oom;
 pub mod procfs;
+pub mod reclaims;
 pub mod sites;
 pub mod streams;
 
 use tracer_ebpf::abi::{
     counter::CgroupCount,
     line::{Counts, Stream},
+    oom::ReclaimCount,
 };
 
 /// The kernel's page size that counters are in.
@@ -65,6 +69,13 @@ pub enum Event {
     Counted {
         id: u64,
         count: CgroupCount,
+    },
+    /// The kernel marked a task to be killed for want of memory.
+    OomMarked(Box<oom::Mark>),
+    /// Totals since attach of the direct reclaim of one memory cgroup's tasks, summed over CPUs.
+    Reclaimed {
+        id: u64,
+        count: ReclaimCount,
     },
     /// Totals since it is followed: what a process charged to a memory cgroup through one kernel stack (`None`: the
     /// stack could not be kept).

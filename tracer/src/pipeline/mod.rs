@@ -5,6 +5,7 @@
 //! cgroups, `own` what memtrace costs.
 
 mod logs;
+mod oom;
 mod own;
 mod probes;
 mod rows;
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tracer_ebpf::abi::failure::Failure;
 
 pub use self::sites::{Chosen, SiteWish};
-use self::{logs::LogLines, own::Meter, probes::Probes, rows::Rows, sites::Sampler};
+use self::{logs::LogLines, oom::OomWatch, own::Meter, probes::Probes, rows::Rows, sites::Sampler};
 use crate::{
     event::{Event, procfs},
     finding,
@@ -82,6 +83,7 @@ pub struct Pipeline {
     probes: Probes,
     rows: Rows,
     logs: LogLines,
+    oom: OomWatch,
     sites: Sampler,
     watch: finding::Watch,
     meter: Meter,
@@ -109,6 +111,7 @@ impl Pipeline {
             sites.start(wish, &facts, &options.force, Instant::now())?;
             probes.recount();
         }
+        let oom = OomWatch::start(facts.cgroup.memory_v2, &mut probes);
         let logs = LogLines::new(options.logs == LogWish::Lengths);
         Ok(Pipeline {
             options,
@@ -116,6 +119,7 @@ impl Pipeline {
             probes,
             rows,
             logs,
+            oom,
             sites,
             watch: finding::Watch::default(),
             meter: Meter::new()?,
@@ -143,7 +147,7 @@ impl Pipeline {
         ticks.set_missed_tick_behavior(skip);
         let mut newborn_beat = tokio::time::interval(NEWBORN_BEAT);
         newborn_beat.set_missed_tick_behavior(skip);
-        snapshots.send_replace(Some(self.tick()));
+        snapshots.send_replace(Some(self.tick(false)));
         let mut last = Instant::now();
         loop {
             tokio::select! {
@@ -151,7 +155,7 @@ impl Pipeline {
                 _ = stop.changed() => break,
                 () = tokio::time::sleep_until(end.unwrap_or(start)), if end.is_some() => break,
                 _ = ticks.tick() => {
-                    snapshots.send_replace(Some(self.tick()));
+                    snapshots.send_replace(Some(self.tick(false)));
                     last = Instant::now();
                 }
                 () = self.probes.readable() => self.drain(),
@@ -160,9 +164,9 @@ impl Pipeline {
                 () = snapshots.closed() => return Ok(()),
             }
         }
-        // The last interval, unless it has only just begun.
-        if last.elapsed() > self.options.interval / 10 {
-            snapshots.send_replace(Some(self.tick()));
+        // The last interval, unless it has only just begun and nothing of it waits to be told.
+        if last.elapsed() > self.options.interval / 10 || self.oom.waits() {
+            snapshots.send_replace(Some(self.tick(true)));
         }
         Ok(())
     }
@@ -172,6 +176,7 @@ impl Pipeline {
         let at = self.started.elapsed();
         for event in &events {
             self.logs.take_in(event, &mut self.probes, &self.rows, at);
+            self.oom.take_in(event, &self.rows, at);
             self.rows.take_in(event);
         }
         if !events.is_empty() {
@@ -192,8 +197,8 @@ impl Pipeline {
         }
     }
 
-    /// Reads everything that is read once a tick and closes the interval.
-    fn tick(&mut self) -> Arc<Snapshot> {
+    /// Reads everything that is read once a tick and closes the interval; `last`: there is none after it.
+    fn tick(&mut self, last: bool) -> Arc<Snapshot> {
         let now = Instant::now();
         self.drain();
         self.probes.end_charges(now);
@@ -220,6 +225,7 @@ impl Pipeline {
         if self.sites.tick(&self.rows, at, now, &mut events) {
             self.probes.recount();
         }
+        events.extend(self.oom.lost());
         events.push(Event::Host(procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64)));
         for event in &events {
             self.rows.take_in(event);
@@ -232,6 +238,7 @@ impl Pipeline {
         }
         let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
         let tick = self.rows.aggregator.tick(at);
+        self.oom.tick(&tick.rows, &mut self.rows, at, last);
         self.sequence += 1;
         let findings = self.watch.tick(at, logs.as_deref(), &tick.rows);
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
@@ -248,6 +255,7 @@ impl Pipeline {
             probes: Arc::clone(&self.probes.lines),
             sites: self.sites.report(),
             logs,
+            kills: self.oom.kills(),
             findings,
         })
     }

@@ -44,6 +44,8 @@ pub struct Probes {
     pub served: Served,
     /// One line a probe.
     pub lines: Arc<[String]>,
+    /// What became of the kernel's log, if it cannot be read.
+    kernel_log: Option<String>,
     /// What became of hooks that were attached when they were needed, if they could not be.
     late: Option<String>,
 }
@@ -71,6 +73,7 @@ impl Probes {
             garbled: 0,
             served: Served::default(),
             lines: Arc::from([]),
+            kernel_log: None,
             late: None,
         };
         match loaded {
@@ -120,7 +123,8 @@ impl Probes {
             logs: self.serves("log_write"),
         };
         let lost = self.facts.cgroup.blind().map(|lost| format!("cgroups: {lost}"));
-        let probes = self.outcomes.iter().map(Outcome::line).chain(self.late.clone());
+        let probes =
+            self.outcomes.iter().map(Outcome::line).chain(self.late.clone()).chain(self.kernel_log.clone());
         self.lines = lost.into_iter().chain(probes).collect();
         self.recount();
     }
@@ -150,6 +154,13 @@ impl Probes {
             let refused = loader.attach_late(chosen).err();
             self.late = refused.map(|why| format!("log_write: writes to sockets are not counted: {why}"));
         }
+        self.settle();
+    }
+
+    /// The kernel's log cannot be read, for this reason.
+    pub fn without_kernel_log(&mut self, why: &str) {
+        self.kernel_log =
+            Some(format!("kmsg: {why}; kills before attach and what was full at a kill are not known"));
         self.settle();
     }
 

@@ -123,6 +123,16 @@ impl Rows {
         departed.row.filter(|row| self.aggregator.container(*row).is_some()).or(departed.above)
     }
 
+    /// Who a cgroup is that has gone: from its path and what is still written about it.
+    pub fn identify_gone(&mut self, path: &str) -> Container {
+        let shape = container::classify(path);
+        let metadata = match self.names.lookup(&shape, &[], Instant::now()) {
+            Lookup::Known(metadata) => Some(metadata),
+            Lookup::Later(_) | Lookup::Nameless => None,
+        };
+        identity(0, path.to_owned(), &shape, metadata.as_deref())
+    }
+
     /// Processes directly in a row's cgroup.
     pub fn processes(&self, row: u64, limit: usize) -> Vec<u32> {
         self.cgroupfs.processes(row, limit)

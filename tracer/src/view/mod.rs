@@ -10,6 +10,7 @@
 //! - `select` filters and sorts rows, the same for every view.
 //! - `site` tells charges by process and kernel site.
 //! - `lines` tells of log lines: table, histogram, flow, JSON.
+//! - `oom` tells of OOM kills.
 //! - `json` is one object an interval, for scripts; `table` plain rows for a pipe; `tui` the full screen.
 
 pub mod composition;
@@ -20,6 +21,7 @@ pub mod host;
 pub mod json;
 pub mod label;
 pub mod lines;
+pub mod oom;
 pub mod select;
 pub mod severity;
 pub mod site;

@@ -7,6 +7,7 @@
 mod charge;
 mod life;
 mod log;
+mod oom;
 
 use std::fmt;
 
@@ -173,8 +174,15 @@ const fn late(link: Link) -> Link {
 }
 
 /// All probes, in the order in which they are attached: lifecycle first, so that no cgroup is missed between.
-pub const PROBES: &[Probe] =
-    &[life::CGROUP_LIFE, life::TASK_LIFE, charge::CHARGE, charge::CHARGE_SITE, log::LOG_WRITE];
+pub const PROBES: &[Probe] = &[
+    life::CGROUP_LIFE,
+    life::TASK_LIFE,
+    oom::OOM_KILL,
+    oom::RECLAIM,
+    charge::CHARGE,
+    charge::CHARGE_SITE,
+    log::LOG_WRITE,
+];
 
 /// The probe of that name.
 pub fn probe(name: &str) -> Option<&'static Probe> {
