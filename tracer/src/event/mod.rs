@@ -120,8 +120,26 @@ pub struct Stat {
     pub vmalloc: Option<u64>,
     pub page_tables: Option<u64>,
     pub kernel_stack: Option<u64>,
+    pub faults: Faults,
     /// Only when it was read this time, which is less often than the rest.
     pub more: Option<More>,
+}
+
+/// Counts of `memory.stat`, in pages, since the cgroup was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    pub pgmajfault: Option<u64>,
+    pub refault_anon: Option<u64>,
+    pub refault_file: Option<u64>,
+    pub pswpin: Option<u64>,
+    pub pswpout: Option<u64>,
+}
+
+/// Totals of `memory.pressure`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stalls {
+    pub some_us: u64,
+    pub full_us: u64,
 }
 
 /// Files beside `memory.stat`.
@@ -136,6 +154,8 @@ pub struct More {
     pub kills_are_local: bool,
     /// CPU periods and throttled periods since the cgroup was made; `None` without a quota.
     pub throttled: Option<(u64, u64)>,
+    /// v2 only, and where the kernel keeps it.
+    pub stalls: Option<Stalls>,
 }
 
 /// One thread group.

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Finding, Watch};
 use crate::{
     aggregator::{
+        pressure::Pressure,
         row::{Growth, How, Memory, Row, Tasks},
         stream::{Hop, Logs, Process, Reader, Role, Stream},
     },
@@ -91,6 +92,7 @@ pub fn row(container: Arc<Container>, memory: Memory) -> Row {
         log: None,
         tasks: Tasks::default(),
         oom_kills: None,
+        pressure: Pressure::default(),
         throttled_share: None,
         removed: None,
         trend: Arc::from([]),

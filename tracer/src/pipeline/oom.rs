@@ -315,6 +315,10 @@ fn trigger(
     let line = line?;
     let report = line.report.as_ref()?;
     let tid = report.trigger_tid;
+    // Of the oldest report the head may be gone.
+    if tid.is_none() && report.trigger_comm.is_none() {
+        return None;
+    }
     let own = tid == Some(line.pid);
     let leads = own || report.processes.iter().any(|process| Some(process.pid) == tid);
     Some(Trigger {

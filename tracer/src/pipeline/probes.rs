@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use super::{LogWish, Options};
 use crate::{
     aggregator::Served,
-    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode, streams::Streams},
+    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode, reclaims::Reclaims, streams::Streams},
     kernel::Facts,
     probe::{
         attach::{Loader, Outcome, Sizes},
@@ -29,6 +29,7 @@ const COSTS_AGE: Duration = Duration::from_secs(5);
 pub struct Probes {
     loader: Option<Loader>,
     counters: Option<Counters>,
+    reclaims: Option<Reclaims>,
     /// Streams of log lines.
     pub streams: Option<Streams>,
     ring: Option<AsyncFd<RingBuf<MapData>>>,
@@ -62,6 +63,7 @@ impl Probes {
         let mut probes = Probes {
             loader: None,
             counters: None,
+            reclaims: None,
             streams: None,
             ring: None,
             log: None,
@@ -95,6 +97,10 @@ impl Probes {
                         Some(_) => Outcome::at_rest(planned),
                     });
                 }
+                if probes.serves("reclaim") {
+                    let reclaims = Reclaims::take(&mut loader.ebpf);
+                    probes.reclaims = Some(reclaims.context("cannot open the map of direct reclaim")?);
+                }
                 if probes.serves("log_write") {
                     let streams = Streams::take(&mut loader.ebpf, lengths);
                     probes.streams = Some(streams.context("cannot open the maps of log streams")?);
@@ -121,6 +127,7 @@ impl Probes {
             charges: self.serves("charge"),
             tasks: self.serves("task_life"),
             logs: self.serves("log_write"),
+            reclaims: self.serves("reclaim"),
         };
         let lost = self.facts.cgroup.blind().map(|lost| format!("cgroups: {lost}"));
         let probes =
@@ -200,6 +207,9 @@ impl Probes {
     /// Reads the counters, and what was lost so far; returns what the maps take of kernel memory.
     pub fn read(&mut self, now: Instant, events: &mut Vec<Event>) -> Option<u64> {
         self.counters.as_mut()?.read(events);
+        if let Some(reclaims) = &mut self.reclaims {
+            reclaims.read(events);
+        }
         let known = self.costs.filter(|(at, ..)| now.saturating_duration_since(*at) < COSTS_AGE);
         let (at, maps, misses) = known.unwrap_or_else(|| {
             let (maps, misses) = self.descriptors.read();
@@ -217,6 +227,9 @@ impl Probes {
 
     /// Drops the counters of cgroups that nobody knows any more.
     pub fn retain(&mut self, known: impl Fn(u64) -> bool) {
+        if let Some(reclaims) = &mut self.reclaims {
+            reclaims.retain(&known);
+        }
         if let Some(counters) = &mut self.counters {
             counters.retain(known);
         }

@@ -105,7 +105,7 @@ impl Rows {
                     self.look_up(row, &[*pid], now);
                 }
             }
-            Event::Counted { id, .. } => {
+            Event::Counted { id, .. } | Event::Reclaimed { id, .. } => {
                 let row = self.row_of(*id);
                 self.aggregator.apply(event, row, at);
             }
@@ -272,7 +272,7 @@ impl Rows {
         let moved: HashSet<u64> = events
             .iter()
             .filter_map(|event| match event {
-                Event::Counted { id, .. } => self.tree.nearest_row(*id),
+                Event::Counted { id, .. } | Event::Reclaimed { id, .. } => self.tree.nearest_row(*id),
                 _ => None,
             })
             .collect();
