@@ -10,6 +10,7 @@ use tracer_ebpf::abi::{
     dirty::{DirtyCount, FileCount, FileKey},
     failure::Failure,
     line::{Counts, LengthKey, READER_WORDS, SLOTS, Stream},
+    oom::ReclaimCount,
     site::{Frames, SiteCount, SiteKey},
 };
 
@@ -60,6 +61,17 @@ pub static DIRTY_NEW: RingBuf = RingBuf::with_byte_size(16 * 1024, 0);
 /// What else is counted of write-back, by kernfs id of the memory cgroup.
 #[map]
 pub static DIRTY_CGROUPS: PerCpuHashMap<u64, DirtyCount> = PerCpuHashMap::with_max_entries(1, 0);
+/// What the OOM killer is at, by the task that it works for: memory cgroup at its limit, usage, limit.
+#[map]
+pub static OOM_LIMITS: HashMap<u64, [u64; 3]> = HashMap::with_max_entries(256, 0);
+
+/// Direct reclaim by kernfs id of the memory cgroup of the task in it.
+#[map]
+pub static RECLAIMS: PerCpuHashMap<u64, ReclaimCount> = PerCpuHashMap::with_max_entries(1, 0);
+
+/// Tasks in direct reclaim: since when, and in which of its kinds.
+#[map]
+pub static RECLAIMING: HashMap<u64, [u64; 2]> = HashMap::with_max_entries(4096, 0);
 
 /// Streams of log lines by key.
 #[map]

@@ -55,13 +55,24 @@ pub fn usage_and_peak(cgroup: u64) -> (u64, u64) {
     (at::<Probed>(counter, Symbol::PageCounterUsage), at::<Probed>(counter, Symbol::PageCounterWatermark))
 }
 
-/// The current task's `memory` css.
+/// A task's `memory` css.
 #[inline(always)]
-fn current_css<C: Current>() -> u64 {
-    let set = at::<C::Access>(C::task(), Symbol::TaskCgroups);
+fn css<A: Access>(task: u64) -> u64 {
+    let set = at::<A>(task, Symbol::TaskCgroups);
     let slot = u64::from(number(Symbol::CssSetSubsys)) + 8 * u64::from(number(Symbol::MemoryCgrpId));
     // SAFETY: `css_set.subsys[memory]`; see `Access`.
-    unsafe { C::Access::word(set + slot) }
+    unsafe { A::word(set + slot) }
+}
+
+#[inline(always)]
+fn current_css<C: Current>() -> u64 {
+    css::<C::Access>(C::task())
+}
+
+/// kernfs id of a task's memory cgroup.
+#[inline(always)]
+pub fn task_id<A: Access>(task: u64) -> u64 {
+    cgroup_id::<A>(at::<A>(css::<A>(task), Symbol::CssCgroup))
 }
 
 /// kernfs id of a `struct mem_cgroup` that is a mere address: through the current task's own, if it is that, which is had

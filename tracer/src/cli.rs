@@ -30,6 +30,8 @@ pub enum Command {
     Lines(Box<Lines>),
     /// Who makes page cache dirty: container, process, file; what is written back, and who waits for it
     Dirty(Box<Dirty>),
+    /// Who was killed for want of memory, at whose limit, what it was full of: as it happens, past kills first
+    Oom(Box<Oom>),
     /// Watches for a while and says what is wrong: who, by which mechanism, on what evidence, and what to do
     Diagnose(Box<Diagnose>),
     /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
@@ -144,6 +146,17 @@ pub struct Dirty {
           value_parser = PossibleValuesParser::new(dirty::sort_words()), hide_possible_values = true,
           long_help = dirty_sort_help())]
     pub sort: String,
+
+    /// Write with ASCII characters only
+    #[arg(long)]
+    pub ascii: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Oom {
+    // Of -n: how many of the kills before attach are shown.
+    #[command(flatten)]
+    pub watch: Watch,
 
     /// Write with ASCII characters only
     #[arg(long)]

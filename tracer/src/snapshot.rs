@@ -8,6 +8,7 @@ use crate::{
     aggregator::{
         Aggregator, Tick,
         dirty::row::Dirty,
+        oom::Kill,
         row::{How, Row},
         site::SiteReport,
         stream::Logs,
@@ -104,6 +105,8 @@ pub struct Snapshot {
     pub logs: Option<Arc<Logs>>,
     /// Who makes what dirty, and what is written back; what no probe tells is `None`.
     pub dirty: Arc<Dirty>,
+    /// OOM kills, oldest first, as many as are kept: those before attach, too.
+    pub kills: Arc<[Arc<Kill>]>,
     /// What is wrong now, worst first.
     pub findings: Vec<Arc<Finding>>,
 }

@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod guard;
 pub mod image;
 pub mod interval;
+pub mod kmsg;
 pub mod known;
 pub mod lines;
 pub mod matrix;

@@ -26,6 +26,7 @@ kinds! {
     CgroupRemoved = 3, "`cgroup_rmdir`: `a` is the usage, `b` the peak, in pages.";
     CgroupReleased = 4, "`cgroup_release`: the kernel let go of a removed cgroup.";
     StreamWritten = 6, "A stream was written to, for the first time since user space last looked: `a` is its key, `b` the thread group.";
+    OomKill = 7, "`mark_victim`: an `OomRecord`.";
     TaskMoved = 5, "`cgroup_attach_task`: `a` is the thread group that moved into the cgroup.";
 }
 

@@ -30,5 +30,6 @@ failures! {
     WriteUnpaired: "writes whose function entry and return could not be paired";
     DirtyFilesFull: "files made dirty for which the map of files had no room: their pages count for the container only";
     DirtyLost: "times that pages became dirty or were written of a cgroup for which the counter map had no room";
+    ReclaimLost: "direct reclaims that could not be timed";
     StackLost: "kernel stacks of charges that could not be kept";
 }

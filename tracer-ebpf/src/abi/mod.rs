@@ -6,5 +6,6 @@ pub mod event;
 pub mod failure;
 pub mod line;
 pub mod offsets;
+pub mod oom;
 pub mod setting;
 pub mod site;

@@ -5,6 +5,7 @@
 //! verifier treats as constants. A spelling is one of
 //! - `struct.field[.field...]`: a byte offset, from BTF (anonymous members are searched through);
 //! - `enum NAME.ENUMERATOR`: its value, from BTF;
+//! - `arg EVENT.STRUCT`: the place among a tracepoint's arguments of the first pointer to that structure, from BTF;
 //! - `tp GROUP/EVENT.field`: a byte offset in the classic tracepoint's record, from tracefs `format`.
 //!
 //! Several spellings stand in the order in which they are tried; a kernel's new name is one more string.
@@ -55,6 +56,12 @@ symbols! {
     UnchargeObjcg: "uncharge_gather.objcg";
     // `nr_pages` up to 5.13 (b4e0b68fbd9d split off nr_kmem).
     UnchargePages: "uncharge_gather.nr_memory" | "uncharge_gather.nr_pages";
+    // Who is at its limit, and who is killed for it.
+    PageCounterMax: "page_counter.max";
+    OomControlMemcg: "oom_control.memcg";
+    TaskPid: "task_struct.pid";
+    // Up to 6.8, and in stable kernels longer or shorter, an `int pid` (72ba14deb40a): told by the argument's type.
+    MarkVictimTask: "arg mark_victim.task_struct";
     // Which statistics item a per-page hook reports.
     NrAnonMapped: "enum node_stat_item.NR_ANON_MAPPED";
     NrFilePages: "enum node_stat_item.NR_FILE_PAGES";
@@ -130,6 +137,12 @@ symbols! {
     TpAttachRoot: "tp cgroup/cgroup_attach_task.dst_root";
     TpAttachId: "tp cgroup/cgroup_attach_task.dst_id";
     TpAttachPid: "tp cgroup/cgroup_attach_task.pid";
+    TpVictimPid: "tp oom/mark_victim.pid";
+    // Since `mark_victim` tells more than a pid (72ba14deb40a); KiB.
+    TpVictimAnon: "tp oom/mark_victim.anon_rss";
+    TpVictimFile: "tp oom/mark_victim.file_rss";
+    TpVictimShmem: "tp oom/mark_victim.shmem_rss";
+    TpReclaimed: "tp vmscan/mm_vmscan_direct_reclaim_end.nr_reclaimed";
     TpLruvecId: "tp memcg/mod_memcg_lruvec_state.id";
     TpLruvecItem: "tp memcg/mod_memcg_lruvec_state.item";
     TpLruvecVal: "tp memcg/mod_memcg_lruvec_state.val";

@@ -5,6 +5,8 @@ mod charge;
 mod charge_site;
 mod dirty;
 mod log_write;
+mod oom_kill;
+mod reclaim;
 mod task_life;
 mod throttle;
 mod writeback;

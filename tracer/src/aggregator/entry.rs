@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tracer_ebpf::abi::counter::CgroupCount;
+use tracer_ebpf::abi::{counter::CgroupCount, oom::ReclaimCount};
 
 use super::{
     Served,
     kinds::{self, Hierarchical, KINDS, Kind, Part, Sum},
+    pressure,
     row::{How, Log, Memory, Removed, Row, Tasks},
 };
 use crate::{
@@ -43,6 +44,9 @@ struct Removal {
 pub struct Closing {
     /// Counts intervals.
     pub number: u64,
+    pub at: Duration,
+    /// No other row is in the row.
+    pub leaf: bool,
     pub interval: Duration,
     /// There is no interval before it.
     pub first: bool,
@@ -74,6 +78,7 @@ pub struct Entry {
     ewma: [Option<f64>; KINDS],
     count: CgroupCount,
     count_before: CgroupCount,
+    pressure: pressure::State,
     trend: Vec<Option<u64>>,
     /// The interval that the trend ends with; a row at rest is not closed, and makes that up when it moves.
     closed: u64,
@@ -105,6 +110,7 @@ impl Entry {
             ewma: [None; KINDS],
             count: CgroupCount::default(),
             count_before: CgroupCount::default(),
+            pressure: pressure::State::default(),
             trend: Vec::new(),
             closed: 0,
             removal: None,
@@ -119,6 +125,11 @@ impl Entry {
         self.at_rest &= *self.container == container;
         self.container = Arc::new(container);
         self.provenance = provenance;
+    }
+
+    /// With the rows in it.
+    pub fn whole(&self) -> Memory {
+        self.memory(&self.now.into_inner(), None)
     }
 
     /// Whether it was made after attach.
@@ -142,7 +153,7 @@ impl Entry {
     }
 
     /// Returns whether the limit is another one now, which concerns the rows in this one, too.
-    pub fn sampled(&mut self, usage: Option<u64>, stat: Option<&Stat>) -> bool {
+    pub fn sampled(&mut self, usage: Option<u64>, stat: Option<&Stat>, at: Duration) -> bool {
         self.at_rest = false;
         self.vanished = usage.is_none();
         if usage.is_some() {
@@ -150,6 +161,7 @@ impl Entry {
         }
         let Some(stat) = stat else { return false };
         self.now.read(stat);
+        self.pressure.read(stat, at);
         self.kernel_inferred = stat.kernel_inferred;
         // By the pages that it was made of: usage is exact at once, the kernel gathers these a little later.
         let pages = |of: &[Option<u64>; KINDS]| {
@@ -176,6 +188,12 @@ impl Entry {
         self.count.uncharged += more.uncharged;
         self.count.execs += more.execs;
         self.count.exits += more.exits;
+    }
+
+    /// More direct reclaim since attach.
+    pub fn reclaimed(&mut self, more: ReclaimCount) {
+        self.at_rest = false;
+        self.pressure.reclaimed(more);
     }
 
     /// What the row holds itself: what was read, less the rows nested in it.
@@ -209,6 +227,14 @@ impl Entry {
             (Some(room), Some(rate), Some(_)) if rate > AT_REST => Some(room as f64 / rate),
             _ => None,
         };
+        let pressure = pressure::Interval {
+            at: with.at,
+            length: with.interval,
+            first: with.first,
+            served: with.served.reclaims,
+            leaf: with.leaf,
+        };
+        let quiet = self.pressure.is_quiet(with.at, with.interval);
         let oom_kills = share[Kind::OomKills as usize];
         let row = Arc::new(Row {
             container: Arc::clone(&self.container),
@@ -228,6 +254,7 @@ impl Entry {
                 exits_per_s: per_second(count.exits, before.exits, with.served.tasks),
             },
             oom_kills: oom_kills.map(|kills| kills.saturating_sub(self.oom_before.unwrap_or(0))),
+            pressure: self.pressure.close(pressure),
             throttled_share: self.throttled_share.filter(|_| self.alive()),
             removed: self.removal.map(|removal| Removed {
                 lived_s: self.born.map(|born| removal.at.saturating_sub(born).as_secs_f64()),
@@ -241,7 +268,7 @@ impl Entry {
         self.before = self.alive().then_some(share);
         let still = |rate: &Option<f64>| rate.is_none_or(|rate| rate.abs() < AT_REST);
         let flat = self.trend.len() >= SETTLED && self.trend.windows(2).all(|pair| pair[0] == pair[1]);
-        self.at_rest = flat && self.ewma.iter().all(still) && count == before && !with.first;
+        self.at_rest = flat && self.ewma.iter().all(still) && count == before && quiet && !with.first;
         row
     }
 

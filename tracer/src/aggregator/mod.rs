@@ -6,6 +6,8 @@ mod entry;
 pub mod host;
 mod kinds;
 pub mod log;
+pub mod oom;
+pub mod pressure;
 pub mod row;
 pub mod site;
 pub mod stream;
@@ -16,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use tracer_ebpf::abi::counter::CgroupCount;
+use tracer_ebpf::abi::{counter::CgroupCount, oom::ReclaimCount};
 
 use self::{
     entry::{Closing, Entry, Limits},
@@ -32,6 +34,7 @@ pub struct Served {
     pub charges: bool,
     pub tasks: bool,
     pub logs: bool,
+    pub reclaims: bool,
 }
 
 /// All rows, the host, the losses.
@@ -42,6 +45,7 @@ pub struct Aggregator {
     losses: HashMap<&'static str, u64>,
     /// Totals by cgroup, which may be below the row that counts them.
     totals: HashMap<u64, CgroupCount>,
+    reclaims: HashMap<u64, ReclaimCount>,
     /// Rows by path once `sorted`: the last of each, and where each is among them.
     order: Vec<u64>,
     rows: Vec<Arc<Row>>,
@@ -120,6 +124,11 @@ impl Aggregator {
         }
     }
 
+    /// What was read of a row last, with the rows in it, and its own limit.
+    pub fn whole(&self, id: u64) -> Option<row::Memory> {
+        self.entries.get(&id).map(Entry::whole)
+    }
+
     pub fn container(&self, id: u64) -> Option<&Container> {
         self.entries.get(&id).map(|entry| &*entry.container)
     }
@@ -138,10 +147,11 @@ impl Aggregator {
             Event::Sampled { id, usage, stat } => {
                 if let Some(entry) = self.entries.get_mut(id) {
                     self.awake.insert(*id);
-                    self.other_limits |= entry.sampled(*usage, stat.as_deref());
+                    self.other_limits |= entry.sampled(*usage, stat.as_deref(), at);
                 }
             }
             Event::Counted { id, count } => self.counted(*id, *count, row),
+            Event::Reclaimed { id, count } => self.reclaimed(*id, *count, row),
             Event::CgroupRemoved { id, usage, peak } => {
                 if let Some(entry) = self.entries.get_mut(id) {
                     self.awake.insert(*id);
@@ -154,6 +164,7 @@ impl Aggregator {
             }
             // These concern the tree, the names, the sites, the streams and dirty pages.
             Event::Charged { .. }
+            | Event::OomMarked(_)
             | Event::CgroupMade { .. }
             | Event::CgroupRenamed { .. }
             | Event::CgroupReleased { .. }
@@ -179,9 +190,22 @@ impl Aggregator {
         }
     }
 
+    fn reclaimed(&mut self, id: u64, count: ReclaimCount, row: Option<u64>) {
+        let before = self.reclaims.insert(id, count).unwrap_or_default();
+        if let Some((row, entry)) = row.and_then(|row| Some((row, self.entries.get_mut(&row)?))) {
+            self.awake.insert(row);
+            entry.reclaimed(ReclaimCount {
+                passes: count.passes.saturating_sub(before.passes),
+                time: count.time.saturating_sub(before.time),
+                pages: count.pages.saturating_sub(before.pages),
+            });
+        }
+    }
+
     /// Forgets totals of cgroups whose counters were dropped.
     pub fn retain_totals(&mut self, known: impl Fn(u64) -> bool) {
         self.totals.retain(|id, _| known(*id));
+        self.reclaims.retain(|id, _| known(*id));
     }
 
     /// Losses since attach, largest first.
@@ -200,6 +224,8 @@ impl Aggregator {
         self.ticks += 1;
         let with = Closing {
             number: self.ticks,
+            at,
+            leaf: true,
             interval: at.saturating_sub(self.last_tick.unwrap_or_default()),
             first: self.last_tick.is_none(),
             served: self.served,
@@ -215,7 +241,8 @@ impl Aggregator {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             removed |= entry.removed();
             let share = entry.share(Some(id) == self.root, self.nested.get(&id));
-            let row = entry.close(with, share, limits);
+            let leaf = self.nested.get(&id).is_none_or(|sum| sum.members == 0);
+            let row = entry.close(Closing { leaf, ..with }, share, limits);
             entry.row = Some(Arc::clone(&row));
             if entry.at_rest {
                 self.awake.remove(&id);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::pressure::Pressure;
 use crate::resolve::Container;
 
 /// How a number that is not simply measured was obtained.
@@ -107,6 +108,7 @@ pub struct Row {
     pub tasks: Tasks,
     /// Since attach.
     pub oom_kills: Option<u64>,
+    pub pressure: Pressure,
     /// Throttled CPU periods / periods between the last two readings, which are an interval apart where memory
     /// moves and up to ten seconds where it does not; `None` without a quota.
     pub throttled_share: Option<f64>,

@@ -56,6 +56,7 @@ fn a_parent_never_counts_its_children() {
         oom_kills: Some(oom_kills),
         limit: None,
         throttled: None,
+        stalls: None,
         kills_are_local: false,
     };
     apply(

@@ -217,6 +217,7 @@ mod tests {
             sites: None,
             logs: None,
             dirty: Arc::default(),
+            kills: Arc::new([]),
         };
         sender.send_replace(Some(Arc::new(snapshot)));
         let mut taken = 0;

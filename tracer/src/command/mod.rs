@@ -6,6 +6,7 @@ mod dirty;
 mod doctor;
 mod generate;
 mod lines;
+mod oom;
 mod top;
 
 use std::{
@@ -65,6 +66,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Top(options) => top::run(*options),
         Command::Lines(options) => lines::run(*options),
         Command::Dirty(options) => dirty::run(*options),
+        Command::Oom(options) => oom::run(*options),
         Command::Doctor(options) => doctor::run(&options),
         Command::GenerateDocs { page } => {
             let text = match page.as_str() {

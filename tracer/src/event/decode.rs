@@ -5,7 +5,7 @@ use bytes::Buf;
 use thiserror::Error;
 use tracer_ebpf::abi::event::{Kind, PATH_LEN, UNKNOWN};
 
-use super::{Event, page_size};
+use super::{Event, oom, page_size};
 
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum DecodeError {
@@ -25,7 +25,7 @@ pub fn record(mut bytes: &[u8]) -> Result<Event, DecodeError> {
     }
     let kind = bytes.get_u32_ne();
     let path_len = bytes.get_u32_ne() as usize;
-    let _at = bytes.get_u64_ne();
+    let at = bytes.get_u64_ne();
     let id = bytes.get_u64_ne();
     let (a, b) = (bytes.get_u64_ne(), bytes.get_u64_ne());
     let kind = Kind::ALL.iter().find(|known| **known as u32 == kind).ok_or(DecodeError::Kind(kind))?;
@@ -36,6 +36,10 @@ pub fn record(mut bytes: &[u8]) -> Result<Event, DecodeError> {
         Kind::CgroupRemoved => Event::CgroupRemoved { id, usage: pages(a), peak: pages(b) },
         Kind::CgroupReleased => Event::CgroupReleased { id },
         Kind::StreamWritten => Event::StreamWritten { id, key: a, pid: b as u32 },
+        Kind::OomKill => {
+            let rest = oom::Rest::read(bytes).ok_or(DecodeError::Short(length))?;
+            Event::OomMarked(Box::new(oom::mark(at, id, a, b, &rest)))
+        }
         Kind::TaskMoved => Event::TaskMoved { id, pid: a as u32 },
     })
 }

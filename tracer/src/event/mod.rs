@@ -6,7 +6,10 @@ pub mod cgroupfs;
 pub mod counters;
 pub mod decode;
 pub mod dirty;
+pub mod kmsg;
+pub mod oom;
 pub mod procfs;
+pub mod reclaims;
 pub mod sites;
 pub mod streams;
 
@@ -14,6 +17,7 @@ use tracer_ebpf::abi::{
     counter::CgroupCount,
     dirty::{DirtyCount, FileKey},
     line::{Counts, Stream},
+    oom::ReclaimCount,
 };
 
 /// The kernel's page size that counters are in.
@@ -79,6 +83,13 @@ pub enum Event {
         id: u64,
         more: DirtyCount,
     },
+    /// The kernel marked a task to be killed for want of memory.
+    OomMarked(Box<oom::Mark>),
+    /// Totals since attach of the direct reclaim of one memory cgroup's tasks, summed over CPUs.
+    Reclaimed {
+        id: u64,
+        count: ReclaimCount,
+    },
     /// Totals since it is followed: what a process charged to a memory cgroup through one kernel stack (`None`: the
     /// stack could not be kept).
     Charged {
@@ -122,8 +133,26 @@ pub struct Stat {
     pub vmalloc: Option<u64>,
     pub page_tables: Option<u64>,
     pub kernel_stack: Option<u64>,
+    pub faults: Faults,
     /// Only when it was read this time, which is less often than the rest.
     pub more: Option<More>,
+}
+
+/// Counts of `memory.stat`, in pages, since the cgroup was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Faults {
+    pub pgmajfault: Option<u64>,
+    pub refault_anon: Option<u64>,
+    pub refault_file: Option<u64>,
+    pub pswpin: Option<u64>,
+    pub pswpout: Option<u64>,
+}
+
+/// Totals of `memory.pressure`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stalls {
+    pub some_us: u64,
+    pub full_us: u64,
 }
 
 /// Files beside `memory.stat`.
@@ -138,6 +167,8 @@ pub struct More {
     pub kills_are_local: bool,
     /// CPU periods and throttled periods since the cgroup was made; `None` without a quota.
     pub throttled: Option<(u64, u64)>,
+    /// v2 only, and where the kernel keeps it.
+    pub stalls: Option<Stalls>,
 }
 
 /// One thread group.

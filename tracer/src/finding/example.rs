@@ -6,6 +6,7 @@ use super::{Finding, Seen, Watch};
 use crate::{
     aggregator::{
         dirty::row::Dirty,
+        pressure::Pressure,
         row::{Growth, How, Memory, Row, Tasks},
         stream::{Hop, Logs, Process, Reader, Role, Stream},
     },
@@ -93,6 +94,7 @@ pub fn row(container: Arc<Container>, memory: Memory) -> Row {
         log: None,
         tasks: Tasks::default(),
         oom_kills: None,
+        pressure: Pressure::default(),
         throttled_share: None,
         removed: None,
         trend: Arc::from([]),

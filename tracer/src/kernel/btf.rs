@@ -2,7 +2,7 @@
 
 use std::{fs, io, os::fd::AsRawFd as _};
 
-use btf_rs::{Backend, Btf, Type};
+use btf_rs::{Backend, Btf, FuncProto, Type};
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// Deeper than any chain of typedefs, qualifiers and anonymous members in a kernel.
@@ -21,12 +21,16 @@ impl KernelBtf {
         Ok(KernelBtf(mapped))
     }
 
-    /// `struct.field[.field...]` as a byte offset, or `enum NAME.ENUMERATOR` as a value.
+    /// `struct.field[.field...]` as a byte offset, `enum NAME.ENUMERATOR` as a value, `arg EVENT.STRUCT` as a place.
     pub fn number(&self, spelling: &str) -> Option<u32> {
         match spelling.strip_prefix("enum ") {
             Some(path) => {
                 let (name, enumerator) = path.split_once('.')?;
                 self.enumerator(name, enumerator)
+            }
+            None if spelling.starts_with("arg ") => {
+                let (event, structure) = spelling.strip_prefix("arg ")?.split_once('.')?;
+                self.argument(event, structure)
             }
             None => {
                 let mut fields = spelling.split('.');
@@ -54,13 +58,28 @@ impl KernelBtf {
 
     /// How many arguments the tracepoint passes (its BTF type has one more, the probe's own data).
     pub fn tracepoint_args(&self, event: &str) -> Option<u32> {
+        (self.tracepoint(event)?.parameters.len() as u32).checked_sub(1)
+    }
+
+    fn tracepoint(&self, event: &str) -> Option<FuncProto> {
         let types = self.0.resolve_types_by_name(&format!("btf_trace_{event}")).ok()?;
         types.into_iter().find_map(|found| {
             let Type::Typedef(alias) = found else { return None };
             let Type::Ptr(pointer) = self.0.resolve_chained_type(&alias).ok()? else { return None };
             let Type::FuncProto(proto) = self.0.resolve_chained_type(&pointer).ok()? else { return None };
-            (proto.parameters.len() as u32).checked_sub(1)
+            Some(proto)
         })
+    }
+
+    /// The place of a tracepoint's first argument that points to a structure.
+    fn argument(&self, event: &str, structure: &str) -> Option<u32> {
+        let proto = self.tracepoint(event)?;
+        let place = proto.parameters.iter().skip(1).position(|parameter| {
+            let Ok(Type::Ptr(pointer)) = self.0.resolve_chained_type(parameter) else { return false };
+            let to = self.0.resolve_chained_type(&pointer).ok().and_then(|to| self.plain(to));
+            matches!(to, Some(Type::Struct(body)) if self.0.resolve_name(&body).is_ok_and(|name| name == structure))
+        });
+        place.map(|place| place as u32)
     }
 
     fn enumerator(&self, name: &str, enumerator: &str) -> Option<u32> {

@@ -6,6 +6,7 @@
 
 mod dirty;
 mod logs;
+mod oom;
 mod own;
 mod probes;
 mod rows;
@@ -20,7 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tracer_ebpf::abi::failure::Failure;
 
 pub use self::sites::{Chosen, SiteWish};
-use self::{dirty::DirtyPages, logs::LogLines, own::Meter, probes::Probes, rows::Rows, sites::Sampler};
+use self::{dirty::DirtyPages, logs::LogLines, oom::OomWatch, own::Meter, probes::Probes, rows::Rows, sites::Sampler};
 use crate::{
     event::{Event, procfs},
     finding,
@@ -97,6 +98,7 @@ pub struct Pipeline {
     rows: Rows,
     logs: LogLines,
     dirty: DirtyPages,
+    oom: OomWatch,
     sites: Sampler,
     watch: finding::Watch,
     meter: Meter,
@@ -125,6 +127,7 @@ impl Pipeline {
             probes.recount();
         }
         let dirty_names = options.dirty >= DirtyWish::Names;
+        let oom = OomWatch::start(facts.cgroup.memory_v2, &mut probes);
         let logs = LogLines::new(options.logs == LogWish::Lengths);
         Ok(Pipeline {
             options,
@@ -133,6 +136,7 @@ impl Pipeline {
             rows,
             logs,
             dirty: DirtyPages::new(dirty_names),
+            oom,
             sites,
             watch: finding::Watch::default(),
             meter: Meter::new()?,
@@ -160,7 +164,7 @@ impl Pipeline {
         ticks.set_missed_tick_behavior(skip);
         let mut newborn_beat = tokio::time::interval(NEWBORN_BEAT);
         newborn_beat.set_missed_tick_behavior(skip);
-        snapshots.send_replace(Some(self.tick()));
+        snapshots.send_replace(Some(self.tick(false)));
         let mut last = Instant::now();
         loop {
             tokio::select! {
@@ -168,7 +172,7 @@ impl Pipeline {
                 _ = stop.changed() => break,
                 () = tokio::time::sleep_until(end.unwrap_or(start)), if end.is_some() => break,
                 _ = ticks.tick() => {
-                    snapshots.send_replace(Some(self.tick()));
+                    snapshots.send_replace(Some(self.tick(false)));
                     last = Instant::now();
                 }
                 () = self.probes.readable() => self.drain(),
@@ -182,9 +186,9 @@ impl Pipeline {
                 () = snapshots.closed() => return Ok(()),
             }
         }
-        // The last interval, unless it has only just begun.
-        if last.elapsed() > self.options.interval / 10 {
-            snapshots.send_replace(Some(self.tick()));
+        // The last interval, unless it has only just begun and nothing of it waits to be told.
+        if last.elapsed() > self.options.interval / 10 || self.oom.waits() {
+            snapshots.send_replace(Some(self.tick(true)));
         }
         Ok(())
     }
@@ -194,6 +198,7 @@ impl Pipeline {
         let at = self.started.elapsed();
         for event in &events {
             self.logs.take_in(event, &mut self.probes, &self.rows, at);
+            self.oom.take_in(event, &self.rows, at);
             self.rows.take_in(event);
         }
         if !events.is_empty() {
@@ -214,8 +219,8 @@ impl Pipeline {
         }
     }
 
-    /// Reads everything that is read once a tick and closes the interval.
-    fn tick(&mut self) -> Arc<Snapshot> {
+    /// Reads everything that is read once a tick and closes the interval; `last`: there is none after it.
+    fn tick(&mut self, last: bool) -> Arc<Snapshot> {
         let now = Instant::now();
         self.drain();
         self.probes.end_charges(now);
@@ -242,6 +247,7 @@ impl Pipeline {
         if self.sites.tick(&self.rows, at, now, &mut events) {
             self.probes.recount();
         }
+        events.extend(self.oom.lost());
         events.push(Event::Host(procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64)));
         for event in &events {
             self.dirty.take_in(event, &self.rows, at);
@@ -256,6 +262,7 @@ impl Pipeline {
         let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
         let tick = self.rows.aggregator.tick(at);
         let dirty = self.dirty.tick(&tick.rows, &mut self.probes, &self.rows, at);
+        self.oom.tick(&tick.rows, &mut self.rows, at, last);
         self.sequence += 1;
         for row in self.watch.suspects() {
             self.watch.processes(at, row, self.rows.anonymous(row));
@@ -284,6 +291,7 @@ impl Pipeline {
             sites: self.sites.report(),
             logs,
             dirty: Arc::new(dirty),
+            kills: self.oom.kills(),
             findings,
         })
     }

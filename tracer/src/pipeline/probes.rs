@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use super::{DirtyWish, LogWish, Options};
 use crate::{
     aggregator::{Served, dirty, row::How},
-    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode, dirty::DirtyMaps, streams::Streams},
+    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode, dirty::DirtyMaps, reclaims::Reclaims, streams::Streams},
     kernel::Facts,
     probe::{
         attach::{Loader, Outcome, Sizes},
@@ -29,6 +29,7 @@ const COSTS_AGE: Duration = Duration::from_secs(5);
 pub struct Probes {
     loader: Option<Loader>,
     counters: Option<Counters>,
+    reclaims: Option<Reclaims>,
     /// Streams of log lines.
     pub streams: Option<Streams>,
     /// What became dirty and was written.
@@ -47,6 +48,8 @@ pub struct Probes {
     pub dirty_served: dirty::Served,
     /// One line a probe.
     pub lines: Arc<[String]>,
+    /// What became of the kernel's log, if it cannot be read.
+    kernel_log: Option<String>,
     /// What became of hooks that were attached when they were needed, if they could not be.
     late: Option<String>,
 }
@@ -67,6 +70,7 @@ impl Probes {
         let mut probes = Probes {
             loader: None,
             counters: None,
+            reclaims: None,
             streams: None,
             dirty: None,
             ring: None,
@@ -80,6 +84,7 @@ impl Probes {
             served: Served::default(),
             dirty_served: dirty::Served::default(),
             lines: Arc::from([]),
+            kernel_log: None,
             late: None,
         };
         match loaded {
@@ -100,6 +105,10 @@ impl Probes {
                         None => loader.serve(planned)?,
                         Some(_) => Outcome::at_rest(planned),
                     });
+                }
+                if probes.serves("reclaim") {
+                    let reclaims = Reclaims::take(&mut loader.ebpf);
+                    probes.reclaims = Some(reclaims.context("cannot open the map of direct reclaim")?);
                 }
                 if probes.serves("log_write") {
                     let streams = Streams::take(&mut loader.ebpf, lengths);
@@ -129,6 +138,7 @@ impl Probes {
             charges: self.serves("charge"),
             tasks: self.serves("task_life"),
             logs: self.serves("log_write"),
+            reclaims: self.serves("reclaim"),
         };
         let by_record = self.kind("dirty") == Some(Kind::Tracepoint);
         let written = self.kind("writeback_done");
@@ -140,7 +150,8 @@ impl Probes {
             throttled: self.serves("dirty_throttle"),
         };
         let lost = self.facts.cgroup.blind().map(|lost| format!("cgroups: {lost}"));
-        let probes = self.outcomes.iter().map(Outcome::line).chain(self.late.clone());
+        let probes =
+            self.outcomes.iter().map(Outcome::line).chain(self.late.clone()).chain(self.kernel_log.clone());
         self.lines = lost.into_iter().chain(probes).collect();
         self.recount();
     }
@@ -174,6 +185,13 @@ impl Probes {
             let refused = loader.attach_late(chosen).err();
             self.late = refused.map(|why| format!("log_write: writes to sockets are not counted: {why}"));
         }
+        self.settle();
+    }
+
+    /// The kernel's log cannot be read, for this reason.
+    pub fn without_kernel_log(&mut self, why: &str) {
+        self.kernel_log =
+            Some(format!("kmsg: {why}; kills before attach and what was full at a kill are not known"));
         self.settle();
     }
 
@@ -216,6 +234,9 @@ impl Probes {
         if let Some(dirty) = &mut self.dirty {
             dirty.read(events);
         }
+        if let Some(reclaims) = &mut self.reclaims {
+            reclaims.read(events);
+        }
         let known = self.costs.filter(|(at, ..)| now.saturating_duration_since(*at) < COSTS_AGE);
         let (at, maps, misses) = known.unwrap_or_else(|| {
             let (maps, misses) = self.descriptors.read();
@@ -233,6 +254,9 @@ impl Probes {
 
     /// Drops the counters of cgroups that nobody knows any more.
     pub fn retain(&mut self, known: impl Fn(u64) -> bool) {
+        if let Some(reclaims) = &mut self.reclaims {
+            reclaims.retain(&known);
+        }
         if let Some(counters) = &mut self.counters {
             counters.retain(&known);
         }

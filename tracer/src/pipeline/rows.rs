@@ -107,7 +107,7 @@ impl Rows {
                     self.look_up(row, &[*pid], now);
                 }
             }
-            Event::Counted { id, .. } => {
+            Event::Counted { id, .. } | Event::Reclaimed { id, .. } => {
                 let row = self.row_of(*id);
                 self.aggregator.apply(event, row, at);
             }
@@ -137,6 +137,16 @@ impl Rows {
         found.dedup();
         found.truncate(limit);
         found
+    }
+
+    /// Who a cgroup is that has gone: from its path and what is still written about it.
+    pub fn identify_gone(&mut self, path: &str) -> Container {
+        let shape = container::classify(path);
+        let metadata = match self.names.lookup(&shape, &[], Instant::now()) {
+            Lookup::Known(metadata) => Some(metadata),
+            Lookup::Later(_) | Lookup::Nameless => None,
+        };
+        identity(0, path.to_owned(), &shape, metadata.as_deref())
     }
 
     /// Processes directly in a row's cgroup.
@@ -287,7 +297,9 @@ impl Rows {
         let moved: HashSet<u64> = events
             .iter()
             .filter_map(|event| match event {
-                Event::Counted { id, .. } | Event::WrittenBack { id, .. } => self.tree.nearest_row(*id),
+                Event::Counted { id, .. } | Event::WrittenBack { id, .. } | Event::Reclaimed { id, .. } => {
+                    self.tree.nearest_row(*id)
+                }
                 Event::Dirtied { key, .. } => self.tree.nearest_row(key.cgroup),
                 _ => None,
             })

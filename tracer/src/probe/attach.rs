@@ -217,6 +217,7 @@ impl Loader {
             .override_global(setting::MEMORY_HIERARCHY, &facts.cgroup.memory_hierarchy, true)
             .override_global(aya_log::LEVEL, &log, false)
             .map_max_entries("CGROUPS", sizes.cgroups)
+            .map_max_entries("RECLAIMS", sizes.cgroups)
             .map_max_entries("IN_FLIGHT", sizes.in_flight)
             .map_max_entries("SITE_TARGETS", sizes.sites[0])
             .map_max_entries("SITES", sizes.sites[1])

@@ -88,6 +88,11 @@ impl Tree {
         self.nodes.get(&id)
     }
 
+    /// The cgroup at a path now.
+    pub fn at(&self, path: &str) -> Option<u64> {
+        self.by_path.get(path).copied()
+    }
+
     pub fn has_children(&self, id: u64) -> bool {
         self.nodes.get(&id).is_some_and(|node| node.children > 0)
     }

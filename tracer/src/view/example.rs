@@ -14,6 +14,7 @@ pub use self::{
 };
 use crate::{
     aggregator::{
+        pressure::Pressure,
         row::{Growth, How, Log, Memory, Removed, Row, Tasks},
         site::{RowSites, Site, SiteReport},
     },
@@ -76,6 +77,7 @@ pub fn row(container: Container) -> Row {
         log: None,
         tasks: Tasks::default(),
         oom_kills: None,
+        pressure: Pressure::default(),
         throttled_share: None,
         removed: None,
         trend: Arc::new([]),
@@ -209,6 +211,18 @@ fn leaking() -> Row {
             exits_per_s: Some(0.5),
         },
         oom_kills: Some(0),
+        pressure: Pressure {
+            reclaims: Some(41),
+            reclaim_s: Some(1.25),
+            reclaimed: Some(96 * MIB),
+            reclaims_per_s: Some(3.0),
+            reclaim_share: Some(0.06),
+            pgmajfault_per_s: Some(12.0),
+            workingset_refault_file_per_s: Some(310.0),
+            memory_stall_share: Some(0.06),
+            memory_stall_share_how: Some(How::Inferred),
+            ..Pressure::default()
+        },
         throttled_share: Some(0.31),
         trend: trend(now, 12 * MIB as i64),
         provenance: Some(String::from("annotations in the bundle's config.json, beside the shim's")),
@@ -301,6 +315,7 @@ pub fn snapshot() -> Snapshot {
         sites: None,
         logs: None,
         dirty: Arc::default(),
+        kills: Arc::new([]),
         findings: Vec::new(),
         probes: Arc::new([
             String::from("charge: fentry:try_charge_memcg"),

@@ -11,6 +11,7 @@
 //! - `site` tells charges by process and kernel site.
 //! - `dirty` tells who makes page cache dirty: table, JSON.
 //! - `lines` tells of log lines: table, histogram, flow, JSON.
+//! - `oom` tells of OOM kills.
 //! - `json` is one object an interval, for scripts; `table` plain rows for a pipe; `tui` the full screen.
 
 pub mod composition;
@@ -22,6 +23,7 @@ pub mod host;
 pub mod json;
 pub mod label;
 pub mod lines;
+pub mod oom;
 pub mod select;
 pub mod severity;
 pub mod site;

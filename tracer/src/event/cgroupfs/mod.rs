@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use super::{Event, More, Stat};
+use super::{Event, More, Stalls, Stat};
 
 /// Every cgroup's `memory.stat` is read at least this often,
 const SWEEP: Duration = Duration::from_secs(10);
@@ -339,6 +339,15 @@ fn parse_stat(text: &str, v2: bool) -> Stat {
             (true, "vmalloc") => &mut stat.vmalloc,
             (true, "pagetables") => &mut stat.page_tables,
             (true, "kernel_stack") => &mut stat.kernel_stack,
+            (true, "pgmajfault") | (false, "total_pgmajfault") => &mut stat.faults.pgmajfault,
+            (true, "workingset_refault_anon") | (false, "total_workingset_refault_anon") => {
+                &mut stat.faults.refault_anon
+            }
+            (true, "workingset_refault_file") | (false, "total_workingset_refault_file") => {
+                &mut stat.faults.refault_file
+            }
+            (true, "pswpin") | (false, "total_pswpin") => &mut stat.faults.pswpin,
+            (true, "pswpout") | (false, "total_pswpout") => &mut stat.faults.pswpout,
             _ => continue,
         };
         *slot = number(value);
@@ -358,6 +367,7 @@ fn read_more(dir: &OwnedFd, mounts: &Mounts, path: &str, buffer: &mut [u8]) -> M
         tasks: read_controller(dir, v2, path, mounts.pids.as_ref(), "pids.current", buffer).and_then(number),
         throttled: read_controller(dir, v2, path, mounts.cpu.as_ref(), "cpu.stat", buffer)
             .and_then(throttled),
+        stalls: if v2 { read(dir, "memory.pressure", buffer).and_then(stalls) } else { None },
     }
 }
 
@@ -371,6 +381,15 @@ fn read_controller<'a>(
     buffer: &'a mut [u8],
 ) -> Option<&'a str> {
     if v2 { read(dir, name, buffer) } else { read(mount?, &format!("{path}/{name}"), buffer) }
+}
+
+/// `some avg10=... total=N`, and `full ...`.
+fn stalls(text: &str) -> Option<Stalls> {
+    let total = |word: &str| {
+        let line = text.lines().find(|line| line.starts_with(word))?;
+        number(line.rsplit_once("total=")?.1)
+    };
+    Some(Stalls { some_us: total("some ")?, full_us: total("full ")? })
 }
 
 /// Periods and throttled periods; without a quota the kernel counts no periods.

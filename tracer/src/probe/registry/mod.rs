@@ -8,6 +8,7 @@ mod charge;
 mod dirty;
 mod life;
 mod log;
+mod oom;
 
 use std::fmt;
 
@@ -182,6 +183,8 @@ pub const WRITTEN: &str = dirty::WRITEBACK_DONE.name;
 pub const PROBES: &[Probe] = &[
     life::CGROUP_LIFE,
     life::TASK_LIFE,
+    oom::OOM_KILL,
+    oom::RECLAIM,
     charge::CHARGE,
     charge::CHARGE_SITE,
     log::LOG_WRITE,

@@ -12,6 +12,7 @@ use crate::{
 const NUMBERS: &[(&str, &[&str])] = &[
     ("tasks", &["tasks", "blocked", "stuck", "execs", "exits"]),
     ("charges", &["charged", "uncharged"]),
+    ("pressure", &["memory_stall", "reclaims", "reclaim_time", "major_faults", "refaults"]),
     ("trouble", &["oom_kills", "throttled"]),
     ("log", &["log_bytes", "log_lines", "open_line"]),
 ];

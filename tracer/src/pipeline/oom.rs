@@ -1,0 +1,406 @@
+//! OOM kills: takes the probe's marks and the kernel's log, finds out about both who they speak of while that is still
+//! there to be asked, and hands the whole to the state.
+
+use std::{
+    fs,
+    io::Read as _,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use super::{probes::Probes, rows::Rows};
+use crate::{
+    aggregator::{
+        oom::{
+            Composition, Dirtier, Grown, Holder, Joined, Joiner, Kill, Kills, LimitCgroup, Seen, Source,
+            Trigger, Victim, history::History,
+        },
+        row::{How, Memory, Row},
+    },
+    event::{
+        Event, HostMemory,
+        kmsg::{KernelKill, Kmsg},
+        oom::{Limit, Mark, Task},
+    },
+    resolve::{
+        Container,
+        container::{self, Role},
+    },
+};
+
+/// Rows around a victim that are looked at.
+const ABOVE: usize = 16;
+/// Of a file of `/proc`.
+const PROC: u64 = 16 * 1024;
+
+/// Who made pages dirty in the last minute; what counts that implements it.
+pub trait Dirtiers {
+    /// By row, those of most pages first.
+    fn top(&self, row: u64) -> Vec<Dirtier>;
+    /// Bytes a second that write-back wrote of the row's pages.
+    fn written_per_s(&self, row: u64) -> Option<f64>;
+}
+
+/// Nothing counts it.
+impl Dirtiers for () {
+    fn top(&self, _: u64) -> Vec<Dirtier> {
+        Vec::new()
+    }
+
+    fn written_per_s(&self, _: u64) -> Option<f64> {
+        None
+    }
+}
+
+/// What was known around a victim when it was marked.
+#[derive(Default)]
+struct Around {
+    container: Option<Arc<Container>>,
+    row: Option<u64>,
+    trigger: Option<Arc<Container>>,
+    /// Its row and those around it, with what they held at the last look.
+    rows: Vec<(u64, String, Memory)>,
+    /// The cgroup at its limit, if the mark says which.
+    limit_path: Option<String>,
+    grown: Option<Grown>,
+}
+
+/// Watches.
+pub struct OomWatch {
+    kmsg: Option<Kmsg>,
+    v2: bool,
+    joiner: Joiner<Around>,
+    history: History,
+    kills: Kills,
+    /// Of the log, at the last look.
+    overwritten: u64,
+}
+
+impl OomWatch {
+    /// Once the probes are attached: what the log holds and no mark tells was before.
+    pub fn start(v2: bool, probes: &mut Probes) -> OomWatch {
+        let kmsg = Kmsg::open().map_err(|why| probes.without_kernel_log(&why)).ok();
+        let mut watch = OomWatch {
+            kmsg,
+            v2,
+            joiner: Joiner::default(),
+            history: History::default(),
+            kills: Kills::default(),
+            overwritten: 0,
+        };
+        for line in watch.kmsg.as_mut().map(Kmsg::read).unwrap_or_default() {
+            watch.joiner.logged(line, None);
+        }
+        watch
+    }
+
+    /// Marks, at once: a moment later victim and cgroup may be gone.
+    pub fn take_in(&mut self, event: &Event, rows: &Rows, at: Duration) {
+        let Event::OomMarked(mark) = event else { return };
+        if !self.joiner.is_news(mark, at) {
+            return;
+        }
+        let mut mark = Mark::clone(mark);
+        let path = complete(&mut mark.victim, self.v2);
+        let row = mark.victim.cgroup.or_else(|| rows.tree.at(&path?)).and_then(|id| rows.row_of(id));
+        let of = |id: u64| rows.row_of(id).and_then(|row| rows.aggregator.shared(row));
+        let mut around = Around {
+            container: row.and_then(|row| rows.aggregator.shared(row)),
+            row,
+            trigger: mark.trigger.cgroup.and_then(of),
+            ..Around::default()
+        };
+        let mut next = row;
+        while let Some(row) = next.filter(|_| around.rows.len() < ABOVE) {
+            if let (Some(container), Some(memory)) =
+                (rows.aggregator.container(row), rows.aggregator.whole(row))
+            {
+                around.rows.push((row, container.cgroup.path.clone(), memory));
+            }
+            next = rows.tree.row_above(row);
+        }
+        if let Limit::Cgroup { id, .. } = mark.limit {
+            around.limit_path = rows.tree.node(id).map(|node| node.path.clone());
+        }
+        if let (Some(row), Some((_, _, memory))) = (row, around.rows.first()) {
+            around.grown = self.history.grown(row, memory, at);
+        }
+        self.joiner.marked(Seen { mark, with: around }, at);
+    }
+
+    /// Whether kills wait for their other end.
+    pub fn waits(&self) -> bool {
+        self.joiner.waits()
+    }
+
+    /// Once a tick, after the rows; `last`: there is no other.
+    pub fn tick(&mut self, closed: &[Arc<Row>], rows: &mut Rows, at: Duration, last: bool) {
+        self.history.tick(closed, at);
+        let mut whole = false;
+        if let Some(kmsg) = &mut self.kmsg {
+            for line in kmsg.read() {
+                self.joiner.logged(line, Some(at));
+            }
+            whole = kmsg.overwritten == self.overwritten;
+            self.overwritten = kmsg.overwritten;
+        }
+        for joined in self.joiner.ripe(at, whole, last) {
+            let kill = tell(joined, rows, &());
+            self.kills.add(kill);
+        }
+    }
+
+    pub fn kills(&self) -> Arc<[Arc<Kill>]> {
+        self.kills.shared()
+    }
+
+    pub fn lost(&self) -> impl Iterator<Item = Event> + use<> {
+        let overwritten = self.kmsg.as_ref().map_or(0, |kmsg| kmsg.overwritten);
+        let lost = [
+            ("times that records of the kernel's log were overwritten before they were read", overwritten),
+            ("OOM kills that came too fast to be told", self.joiner.lost),
+        ];
+        lost.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| Event::Lost { what, count })
+    }
+}
+
+/// What the probe could not say of a victim, from `/proc` while it is there; gives the path of its memory cgroup.
+fn complete(victim: &mut Task, v2: bool) -> Option<String> {
+    if victim.cgroup.is_some() && victim.pid.is_some() && victim.comm.is_some() {
+        return None;
+    }
+    let status = read(&format!("/proc/{}/status", victim.tid))?;
+    let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    victim.pid = victim.pid.or_else(|| field("Tgid:")?.parse().ok());
+    if victim.comm.is_none() {
+        let comm = read(&format!("/proc/{}/comm", victim.pid?));
+        victim.comm = comm.map(|comm| comm.strip_suffix('\n').unwrap_or(&comm).to_owned());
+    }
+    memory_path(&read(&format!("/proc/{}/cgroup", victim.tid))?, v2)
+}
+
+fn read(path: &str) -> Option<String> {
+    let mut bytes = Vec::new();
+    fs::File::open(path).ok()?.take(PROC).read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Of `/proc/PID/cgroup`, whose lines are `NUMBER:CONTROLLERS:PATH`.
+fn memory_path(text: &str, v2: bool) -> Option<String> {
+    text.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let wanted =
+            if v2 { controllers.is_empty() } else { controllers.split(',').any(|word| word == "memory") };
+        wanted.then(|| path.to_owned())
+    })
+}
+
+/// A moment of the kernel's clock as a time of day.
+fn wall(at: Duration) -> SystemTime {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
+    SystemTime::now() - now.saturating_sub(at)
+}
+
+/// All that is known of a kill, put together.
+fn tell(joined: Joined<Around>, rows: &mut Rows, dirtiers: &dyn Dirtiers) -> Kill {
+    let Joined { mark, line, early } = joined;
+    let (mark, around) = mark.map(|seen| (seen.mark, seen.with)).unzip();
+    let around = around.unwrap_or_default();
+    let line = line.as_ref();
+    let report = line.and_then(|line| line.report.as_deref());
+    let (container, container_id_known) = whose(&around, line, rows);
+    let global = match mark.as_ref().map(|mark| mark.limit) {
+        Some(Limit::Global) => Some(true),
+        Some(Limit::Cgroup { .. }) => Some(false),
+        _ => line.map(|line| !line.memcg),
+    };
+    let limit_cgroup = limit_cgroup(mark.as_ref(), &around, line, rows).filter(|_| global != Some(true));
+    let (memory, source) = match report.filter(|report| report.usage.is_some()) {
+        Some(report) => (Composition::reported(report.limit, report.usage, &report.stat), Some(Source::Kmsg)),
+        None if global == Some(true) && !early => {
+            (host(&rows.aggregator.host().memory), Some(Source::Sample))
+        }
+        None => sampled(mark.as_ref(), &around, limit_cgroup.as_ref()),
+    };
+    let row = around.row;
+    Kill {
+        number: 0,
+        at: wall(mark.as_ref().map(|mark| mark.at).or(line.map(|line| line.at)).unwrap_or_default()),
+        before_attach: early && mark.is_none(),
+        trigger: trigger(mark.as_ref(), &around, line, container.as_ref()),
+        container,
+        container_id_known,
+        victim: victim(mark.as_ref(), line),
+        global,
+        limit_cgroup,
+        memory,
+        source,
+        grown: around.grown,
+        written_per_s: row.and_then(|row| dirtiers.written_per_s(row)),
+        processes: report.map(|report| &report.processes).into_iter().flatten().map(holder).collect(),
+        top_dirtiers: row.map(|row| dirtiers.top(row)).unwrap_or_default(),
+        in_row: None,
+        cause: String::new(),
+    }
+}
+
+fn holder(process: &crate::event::kmsg::Process) -> Holder {
+    let comm = process.comm.clone();
+    Holder { pid: process.pid, comm, rss: process.rss, anon: process.anon }
+}
+
+fn victim(mark: Option<&Mark>, line: Option<&KernelKill>) -> Victim {
+    let mut victim = Victim::default();
+    if let Some(mark) = mark {
+        victim.pid = mark.victim.pid;
+        victim.tid = Some(mark.victim.tid);
+        victim.comm.clone_from(&mark.victim.comm);
+        victim.resident(mark.resident);
+    }
+    if let Some(line) = line {
+        victim.tid = Some(line.pid);
+        let processes = line.report.as_ref().map(|report| report.processes.as_slice()).unwrap_or_default();
+        if victim.pid.is_none() && processes.iter().any(|process| process.pid == line.pid) {
+            victim.pid = Some(line.pid);
+        } else if victim.pid.is_none() {
+            // The kernel chooses processes: the thread is another than the leader only where that has ended.
+            victim.pid = Some(line.pid);
+            victim.pid_how = Some(How::Inferred);
+        }
+        victim.comm.get_or_insert_with(|| line.comm.clone());
+        victim.resident(line.resident);
+    }
+    victim
+}
+
+/// The victim's container, and whether its cgroup's id is known.
+fn whose(around: &Around, line: Option<&KernelKill>, rows: &mut Rows) -> (Option<Arc<Container>>, bool) {
+    // By now it may have its name.
+    if let Some(container) = around.row.and_then(|row| rows.aggregator.shared(row)) {
+        return (Some(container), true);
+    }
+    if let Some(container) = &around.container {
+        return (Some(Arc::clone(container)), true);
+    }
+    let constraint = line.and_then(|line| line.constraint.as_ref());
+    // Members of a group: where the limit is a container's, they are in it.
+    let of_limit = constraint
+        .and_then(|constraint| constraint.limit.as_deref())
+        .filter(|path| container::classify(path).role == Role::Container);
+    let path = constraint.and_then(|constraint| constraint.victim.as_deref()).or(of_limit);
+    let Some(path) = path else { return (None, false) };
+    match rows.tree.at(path).and_then(|id| rows.row_of(id)).and_then(|row| rows.aggregator.shared(row)) {
+        Some(container) => (Some(container), true),
+        None => (Some(Arc::new(rows.identify_gone(path))), false),
+    }
+}
+
+fn trigger(
+    mark: Option<&Mark>,
+    around: &Around,
+    line: Option<&KernelKill>,
+    container: Option<&Arc<Container>>,
+) -> Option<Trigger> {
+    if let Some(Mark { trigger, .. }) = mark {
+        return Some(Trigger {
+            pid: trigger.pid,
+            tid: Some(trigger.tid),
+            comm: trigger.comm.clone(),
+            container: around.trigger.clone(),
+        });
+    }
+    let line = line?;
+    let report = line.report.as_ref()?;
+    let tid = report.trigger_tid;
+    // Of the oldest report the head may be gone.
+    if tid.is_none() && report.trigger_comm.is_none() {
+        return None;
+    }
+    let own = tid == Some(line.pid);
+    let leads = own || report.processes.iter().any(|process| Some(process.pid) == tid);
+    Some(Trigger {
+        pid: tid.filter(|_| leads),
+        tid,
+        comm: report.trigger_comm.clone(),
+        container: container.filter(|_| own).cloned(),
+    })
+}
+
+fn limit_cgroup(
+    mark: Option<&Mark>,
+    around: &Around,
+    line: Option<&KernelKill>,
+    rows: &Rows,
+) -> Option<LimitCgroup> {
+    let constraint = line.and_then(|line| line.constraint.as_ref());
+    let report = line.and_then(|line| line.report.as_ref());
+    let told = constraint
+        .and_then(|constraint| constraint.limit.clone())
+        .or_else(|| report.and_then(|report| report.path.clone()));
+    if let Some(Limit::Cgroup { id, .. }) = mark.map(|mark| mark.limit) {
+        let path = told.or_else(|| around.limit_path.clone());
+        return Some(LimitCgroup { id: Some(id), path, path_how: None });
+    }
+    if let Some(path) = told {
+        return Some(LimitCgroup { id: rows.tree.at(&path), path: Some(path), path_how: None });
+    }
+    // Where only one of the cgroups around the victim has a limit, it is that one.
+    let mut limited = around.rows.iter().filter(|(_, _, memory)| memory.limit.is_some());
+    let (id, path, _) = limited.next().filter(|_| limited.next().is_none())?;
+    Some(LimitCgroup { id: Some(*id), path: Some(path.clone()), path_how: Some(How::Inferred) })
+}
+
+/// Without a report: the last look at the cgroup, with what the probe read of its counter.
+fn sampled(
+    mark: Option<&Mark>,
+    around: &Around,
+    limit: Option<&LimitCgroup>,
+) -> (Composition, Option<Source>) {
+    let id = limit.and_then(|limit| limit.id);
+    let row = around.rows.iter().find(|(row, ..)| Some(*row) == id);
+    let sample = row.map(|(_, _, memory)| Composition::sampled(memory));
+    let counter = match mark.map(|mark| mark.limit) {
+        Some(Limit::Cgroup { usage, limit, .. }) => Some((usage, limit)),
+        _ => None,
+    };
+    match (sample, counter) {
+        (Some(sample), counter) => {
+            let (current, limit) = counter.unzip();
+            let (current, limit) = (current.or(sample.current), limit.or(sample.limit));
+            (Composition { limit, current, ..sample }, Some(Source::Sample))
+        }
+        (None, Some((usage, limit))) => {
+            let (limit, current) = (Some(limit), Some(usage));
+            (Composition { limit, current, ..Composition::default() }, Some(Source::Probe))
+        }
+        (None, None) => (Composition::default(), None),
+    }
+}
+
+/// Of a global kill: the host's memory at the last look.
+fn host(memory: &HostMemory) -> Composition {
+    Composition {
+        limit: memory.total,
+        current: memory.total.zip(memory.free).map(|(total, free)| total.saturating_sub(free)),
+        anon: memory.anon,
+        file: memory.cached,
+        slab: memory.slab,
+        ..Composition::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_hierarchy_s_path_is_taken() {
+        let text = "12:pids:/a\n4:cpu,memory:/b:c\n0::/d\n";
+        assert_eq!(memory_path(text, false).as_deref(), Some("/b:c"));
+        assert_eq!(memory_path(text, true).as_deref(), Some("/d"));
+        assert_eq!(memory_path("nothing", true), None);
+    }
+}
