@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::{
     counter::CgroupCount,
+    dead::{Dead, Sum, Walk},
     failure::Failure,
     line::{Counts, LengthKey, READER_WORDS, SLOTS, Stream},
     site::{Frames, SiteCount, SiteKey},
@@ -46,6 +47,18 @@ pub static STACKS: HashMap<u64, Frames> = HashMap::with_max_entries(1, 0);
 /// The kernel's `memory_cgrp_subsys`, learned from the first task seen: tells a memory counter from others.
 #[map]
 pub static MEMORY_SUBSYS: Array<u64> = Array::with_max_entries(1, 0);
+
+/// Where the walk over memory cgroups stands.
+#[map]
+pub static DEAD_WALK: Array<Walk> = Array::with_max_entries(1, 0);
+
+/// The dead ones it found, as far as there is room.
+#[map]
+pub static DEAD: Array<Dead> = Array::with_max_entries(1, 0);
+
+/// All of them together, by the kernfs id of the living cgroup around them.
+#[map]
+pub static DEAD_SUMS: HashMap<u64, Sum> = HashMap::with_max_entries(1, 0);
 
 /// Streams of log lines by key.
 #[map]

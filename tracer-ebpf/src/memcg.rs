@@ -57,7 +57,7 @@ pub fn usage_and_peak(cgroup: u64) -> (u64, u64) {
 
 /// The current task's `memory` css.
 #[inline(always)]
-fn current_css<C: Current>() -> u64 {
+pub fn current_css<C: Current>() -> u64 {
     let set = at::<C::Access>(C::task(), Symbol::TaskCgroups);
     let slot = u64::from(number(Symbol::CssSetSubsys)) + 8 * u64::from(number(Symbol::MemoryCgrpId));
     // SAFETY: `css_set.subsys[memory]`; see `Access`.

@@ -28,6 +28,8 @@ pub enum Command {
     Top(Box<Top>),
     /// How long each container's log lines are, what was written since the last newline, and who reads them
     Lines(Box<Lines>),
+    /// Removed memory cgroups that the kernel keeps, what they pin, where they came from, and who makes them
+    Cgroups(Box<Cgroups>),
     /// Watches for a while and says what is wrong: who, by which mechanism, on what evidence, and what to do
     Diagnose(Box<Diagnose>),
     /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
@@ -130,6 +132,12 @@ pub struct Lines {
     /// Write and draw with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Cgroups {
+    #[command(flatten)]
+    pub watch: Watch,
 }
 
 /// In the order of `aya_log::Level`, which counts from 1.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     aggregator::{
         Aggregator, Tick,
+        dead::DeadReport,
         row::{How, Row},
         site::SiteReport,
         stream::Logs,
@@ -101,6 +102,8 @@ pub struct Snapshot {
     pub sites: Option<Arc<SiteReport>>,
     /// Streams of log lines; `None` without the probe.
     pub logs: Option<Arc<Logs>>,
+    /// Dead cgroups one by one; `None` where they were not asked for, or without the probe.
+    pub dead: Option<Arc<DeadReport>>,
     /// What is wrong now, worst first.
     pub findings: Vec<Arc<Finding>>,
 }

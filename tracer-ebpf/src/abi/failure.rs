@@ -28,5 +28,6 @@ failures! {
     StreamsFull: "writes to pipes and terminals for which the map of streams had no room";
     LengthsFull: "log lines for whose length the map of lengths had no room";
     WriteUnpaired: "writes whose function entry and return could not be paired";
+    DeadParentsFull: "sums of dead cgroups for which the map of those around them had no room";
     StackLost: "kernel stacks of charges that could not be kept";
 }

@@ -1,6 +1,7 @@
 //! STATE. Applies events to rows and turns them into disjoint rows at each tick. Time is an argument; nothing
 //! here reads a clock, a file or a map.
 
+pub mod dead;
 mod entry;
 pub mod host;
 mod kinds;
@@ -102,6 +103,11 @@ impl Aggregator {
     /// A row's container, to be kept.
     pub fn shared(&self, id: u64) -> Option<Arc<Container>> {
         self.entries.get(&id).map(|entry| Arc::clone(&entry.container))
+    }
+
+    /// What a row held itself at the last tick.
+    pub fn current(&self, id: u64) -> Option<u64> {
+        self.entries.get(&id)?.row.as_ref()?.memory.current
     }
 
     /// Whether the row was made after attach.

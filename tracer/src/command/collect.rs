@@ -48,6 +48,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         charges: None,
         sites: None,
         logs,
+        dead: false,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }
@@ -215,6 +216,7 @@ mod tests {
             probes: Arc::new([]),
             sites: None,
             logs: None,
+            dead: None,
         };
         sender.send_replace(Some(Arc::new(snapshot)));
         let mut taken = 0;

@@ -1,5 +1,6 @@
 //! What each command does, from options to views; exit statuses are decided here.
 
+mod cgroups;
 mod collect;
 mod diagnose;
 mod doctor;
@@ -63,6 +64,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Diagnose(options) => return diagnose::run(*options),
         Command::Top(options) => top::run(*options),
         Command::Lines(options) => lines::run(*options),
+        Command::Cgroups(options) => cgroups::run(*options),
         Command::Doctor(options) => doctor::run(&options),
         Command::GenerateDocs { page } => {
             let text = match page.as_str() {

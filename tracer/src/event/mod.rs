@@ -4,10 +4,12 @@
 pub mod bpf_costs;
 pub mod cgroupfs;
 pub mod counters;
+pub mod dead;
 pub mod decode;
 pub mod procfs;
 pub mod sites;
 pub mod streams;
+pub mod survey;
 
 use tracer_ebpf::abi::{
     counter::CgroupCount,

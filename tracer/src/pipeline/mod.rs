@@ -2,8 +2,9 @@
 //! tick, and hands a snapshot to whoever views it.
 //!
 //! `probes` is what is attached, `logs` what comes of log lines, `sites` what is attached for chosen containers only, `rows` what is known of
-//! cgroups, `own` what memtrace costs.
+//! cgroups, `dead` what is kept of removed ones, `own` what memtrace costs.
 
+mod dead;
 mod logs;
 mod own;
 mod probes;
@@ -19,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tracer_ebpf::abi::failure::Failure;
 
 pub use self::sites::{Chosen, SiteWish};
-use self::{logs::LogLines, own::Meter, probes::Probes, rows::Rows, sites::Sampler};
+use self::{dead::Undertaker, logs::LogLines, own::Meter, probes::Probes, rows::Rows, sites::Sampler};
 use crate::{
     event::{Event, procfs},
     finding,
@@ -42,6 +43,8 @@ pub struct Options {
     pub sites: Option<SiteWish>,
     /// What of log lines is counted.
     pub logs: LogWish,
+    /// Dead cgroups are wanted one by one, with what they pin.
+    pub dead: bool,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -83,6 +86,7 @@ pub struct Pipeline {
     rows: Rows,
     logs: LogLines,
     sites: Sampler,
+    dead: Undertaker,
     watch: finding::Watch,
     meter: Meter,
     rescanned: Instant,
@@ -110,7 +114,9 @@ impl Pipeline {
             probes.recount();
         }
         let logs = LogLines::new(options.logs == LogWish::Lengths);
+        let dead = Undertaker::new(options.dead, &facts);
         Ok(Pipeline {
+            dead,
             options,
             facts,
             probes,
@@ -220,7 +226,10 @@ impl Pipeline {
         if self.sites.tick(&self.rows, at, now, &mut events) {
             self.probes.recount();
         }
-        events.push(Event::Host(procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64)));
+        let mut host = procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64);
+        let failed = self.dead.tick(&mut self.probes, &mut self.rows, &self.facts, &mut host, (at, now));
+        events.extend(failed);
+        events.push(Event::Host(host));
         for event in &events {
             self.rows.take_in(event);
         }
@@ -237,6 +246,7 @@ impl Pipeline {
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
         self.meter.ticked(now);
+        let dead = self.dead.report(&tick.rows, at);
         Arc::new(Snapshot {
             at: SystemTime::now(),
             sequence: self.sequence,
@@ -248,6 +258,7 @@ impl Pipeline {
             probes: Arc::clone(&self.probes.lines),
             sites: self.sites.report(),
             logs,
+            dead,
             findings,
         })
     }

@@ -1,6 +1,7 @@
 //! The probes of a run: which serve, what they send and count, what that costs in the kernel.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,14 @@ use tokio::io::unix::AsyncFd;
 use super::{LogWish, Options};
 use crate::{
     aggregator::Served,
-    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode, streams::Streams},
+    event::{
+        Event,
+        bpf_costs::BpfCosts,
+        counters::Counters,
+        dead::{Walked, Walker},
+        decode,
+        streams::Streams,
+    },
     kernel::Facts,
     probe::{
         attach::{Loader, Outcome, Sizes},
@@ -29,6 +37,8 @@ const COSTS_AGE: Duration = Duration::from_secs(5);
 pub struct Probes {
     loader: Option<Loader>,
     counters: Option<Counters>,
+    /// The walk over dead cgroups.
+    walker: Option<Walker>,
     /// Streams of log lines.
     pub streams: Option<Streams>,
     ring: Option<AsyncFd<RingBuf<MapData>>>,
@@ -55,11 +65,15 @@ impl Probes {
             Wishes { force: options.force.clone(), per_page: options.charges.is_some(), ..Wishes::default() };
         let planned = plan(&facts, &wishes);
         let lengths = options.logs == LogWish::Lengths;
-        let sizes = Sizes::new(cgroups, &facts).with_logs(lengths);
+        let mut sizes = Sizes::new(cgroups, &facts).with_logs(lengths);
+        if options.dead {
+            sizes = sizes.with_dead();
+        }
         let loaded = Loader::load(&facts, sizes, options.probe_log);
         let mut probes = Probes {
             loader: None,
             counters: None,
+            walker: None,
             streams: None,
             ring: None,
             log: None,
@@ -80,7 +94,7 @@ impl Probes {
                 let ring = loader.ebpf.take_map("EVENTS").context("the object has no ring buffer")?;
                 let ring = RingBuf::try_from(ring).context("cannot map the ring buffer")?;
                 // SAFETY: the ring buffer owns its descriptor and keeps it open while it is registered.
-                let ring = unsafe { AsyncFd::register(ring) }.map_err(std::io::Error::from);
+                let ring = unsafe { AsyncFd::register(ring) }.map_err(io::Error::from);
                 probes.ring = Some(ring.context("cannot poll the ring buffer")?);
                 if options.probe_log > 0 {
                     let log = EbpfLogger::init_with_logger(&mut loader.ebpf, ProbeLog);
@@ -91,6 +105,10 @@ impl Probes {
                         None => loader.serve(planned)?,
                         Some(_) => Outcome::at_rest(planned),
                     });
+                }
+                if probes.serves("dead_cgroups") {
+                    let walker = Walker::take(&mut loader.ebpf, probes.facts.cgroup.memory_v2);
+                    probes.walker = Some(walker.context("cannot open the maps of dead cgroups")?);
                 }
                 if probes.serves("log_write") {
                     let streams = Streams::take(&mut loader.ebpf, lengths);
@@ -151,6 +169,25 @@ impl Probes {
             self.late = refused.map(|why| format!("log_write: writes to sockets are not counted: {why}"));
         }
         self.settle();
+    }
+
+    /// One walk over all memory cgroups; `None` without the probe.
+    pub fn walk_dead(&mut self) -> Option<io::Result<Walked>> {
+        let outcome = self.outcomes.iter().find(|outcome| outcome.probe.name == "dead_cgroups");
+        let chosen = outcome.and_then(|outcome| outcome.chosen)?;
+        let (loader, walker) = (self.loader.as_mut()?, self.walker.as_mut()?);
+        if chosen.kind == Kind::Iterator {
+            return Some(walker.walk(0, &mut || loader.iterate(chosen.links[0].program)));
+        }
+        // The tracepoint is set off by another name for this thread.
+        let name = super::dead::token();
+        let before = rustix::thread::name().ok();
+        let token = name.first_chunk().map_or(0, |first: &[u8; 8]| u64::from_ne_bytes(*first));
+        let walked = walker.walk(token, &mut || super::dead::rename(&name));
+        if let Some(before) = before {
+            let _ = rustix::thread::set_name(&before);
+        }
+        Some(walked)
     }
 
     /// Whether new cgroups are told by a probe.

@@ -296,6 +296,7 @@ pub fn snapshot() -> Snapshot {
         rows: rows.into_iter().map(Arc::new).collect(),
         sites: None,
         logs: None,
+        dead: None,
         findings: Vec::new(),
         probes: Arc::new([
             String::from("charge: fentry:try_charge_memcg"),

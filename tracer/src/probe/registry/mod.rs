@@ -5,6 +5,7 @@
 //! per-page hooks; for like with like tp_btf, raw_tp, fentry, classic tracepoint, kprobe.
 
 mod charge;
+mod dead;
 mod life;
 mod log;
 
@@ -22,15 +23,19 @@ pub enum Kind {
     /// fentry and fexit.
     Fentry,
     Tracepoint,
+    /// An iterator, which runs when it is read.
+    Iterator,
     /// kprobe and kretprobe.
     Kprobe,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::TpBtf, Kind::RawTp, Kind::Fentry, Kind::Tracepoint, Kind::Kprobe];
+    pub const ALL: [Kind; 6] =
+        [Kind::Iterator, Kind::TpBtf, Kind::RawTp, Kind::Fentry, Kind::Tracepoint, Kind::Kprobe];
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Kind::Iterator => "iter",
             Kind::TpBtf => "tp_btf",
             Kind::RawTp => "raw_tp",
             Kind::Fentry => "fentry",
@@ -55,6 +60,8 @@ pub enum Hook {
     Entry(&'static [&'static str], u32),
     /// A function's return, likewise.
     Return(&'static [&'static str], u32),
+    /// What an iterator goes over.
+    Iterator(&'static str),
 }
 
 /// One program and its hook.
@@ -127,7 +134,7 @@ impl Alternative {
         let mut names: Vec<&str> = Vec::new();
         for link in self.links {
             let name = match link.hook {
-                Hook::Event(_, event, _) => event,
+                Hook::Event(_, event, _) | Hook::Iterator(event) => event,
                 Hook::Entry(functions, _) | Hook::Return(functions, _) => functions[0],
             };
             if !names.contains(&name) {
@@ -173,8 +180,14 @@ const fn late(link: Link) -> Link {
 }
 
 /// All probes, in the order in which they are attached: lifecycle first, so that no cgroup is missed between.
-pub const PROBES: &[Probe] =
-    &[life::CGROUP_LIFE, life::TASK_LIFE, charge::CHARGE, charge::CHARGE_SITE, log::LOG_WRITE];
+pub const PROBES: &[Probe] = &[
+    life::CGROUP_LIFE,
+    life::TASK_LIFE,
+    charge::CHARGE,
+    charge::CHARGE_SITE,
+    log::LOG_WRITE,
+    dead::DEAD_CGROUPS,
+];
 
 /// The probe of that name.
 pub fn probe(name: &str) -> Option<&'static Probe> {
@@ -198,6 +211,7 @@ pub fn questions() -> Questions {
                     }
                 }
             }
+            Hook::Iterator(_) => {}
         }
     }
     questions
