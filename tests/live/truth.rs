@@ -23,7 +23,7 @@ type Truth = fn(&Scene);
 const TRUTHS: &[(&str, Truth)] =
     &[("cgroup_life", cgroup_life), ("task_life", task_life), ("charge", charge)];
 /// Probes whose alternatives are forced, and told of in the matrix, by a test elsewhere.
-pub const ELSEWHERE: &[&str] = &["charge_site", "log_write"];
+pub const ELSEWHERE: &[&str] = &["charge_site", "log_write", "dead_cgroups"];
 
 pub fn of(probe: &str) -> Option<Truth> {
     TRUTHS.iter().find(|(name, _)| *name == probe).map(|(_, truth)| *truth)

@@ -77,6 +77,12 @@ pub struct Host {
     pub dead_cgroups: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_cgroups_how: Option<How>,
+    /// Until no memory is available, at the pace of the last half minute.
+    pub seconds_to_exhaustion: Option<f64>,
+    pub seconds_to_exhaustion_low: Option<f64>,
+    pub seconds_to_exhaustion_high: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_to_exhaustion_how: Option<How>,
     /// Sum of `losses`.
     pub lost_events: u64,
     pub losses: Vec<Loss>,
@@ -136,6 +142,7 @@ impl Host {
             Some(DeadCgroups::Inferred(count)) => (Some(count), Some(How::Inferred)),
             None => (None, None),
         };
+        let exhaustion = state.exhaustion();
         let losses: Vec<Loss> =
             aggregator.losses().into_iter().map(|(what, count)| Loss { what, count }).collect();
         Host {
@@ -164,6 +171,10 @@ impl Host {
             },
             dead_cgroups,
             dead_cgroups_how,
+            seconds_to_exhaustion: exhaustion.map(|forecast| forecast.seconds),
+            seconds_to_exhaustion_low: exhaustion.map(|forecast| forecast.low),
+            seconds_to_exhaustion_high: exhaustion.and_then(|forecast| forecast.high),
+            seconds_to_exhaustion_how: exhaustion.map(|_| How::Inferred),
             lost_events: losses.iter().map(|loss| loss.count).sum(),
             losses,
             own,

@@ -3,6 +3,7 @@
 
 pub mod dead;
 mod entry;
+pub mod forecast;
 pub mod host;
 mod kinds;
 pub mod log;
@@ -21,7 +22,7 @@ use tracer_ebpf::abi::counter::CgroupCount;
 use self::{
     entry::{Closing, Entry, Limits},
     host::HostState,
-    kinds::{KINDS, Kind, Sum},
+    kinds::{KINDS, Sum},
     row::{Log, Row},
 };
 use crate::{event::Event, resolve::Container};
@@ -212,6 +213,12 @@ impl Aggregator {
         if std::mem::take(&mut self.other_limits) {
             closing.extend(self.entries.keys());
         }
+        for id in &closing {
+            if let Some(entry) = self.entries.get_mut(id) {
+                entry.foresee(at);
+            }
+        }
+        self.host.foresee(at);
         let mut removed = false;
         for id in closing {
             let limits = self.limits(id);
@@ -294,9 +301,10 @@ impl Aggregator {
         while let Some(entry) = at.and_then(|id| self.entries.get(&id)) {
             if let Some(limit) = entry.limit {
                 found.effective = Some(found.effective.map_or(limit, |least| least.min(limit)));
-                if let Some(current) = entry.now.get(Kind::Current) {
-                    let room = limit.saturating_sub(current);
-                    found.room = Some(found.room.map_or(room, |least| least.min(room)));
+                if let Some(forecast) = entry.forecast()
+                    && found.forecast.is_none_or(|soonest| forecast.seconds < soonest.seconds)
+                {
+                    found.forecast = Some(forecast);
                 }
             }
             at = entry.above;
