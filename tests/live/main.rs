@@ -7,6 +7,7 @@
 mod attach;
 mod bad_input;
 mod churn;
+mod dead_cgroups;
 mod dirty;
 mod disjoint;
 mod doctor;

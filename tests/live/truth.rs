@@ -23,8 +23,16 @@ type Truth = fn(&Scene);
 const TRUTHS: &[(&str, Truth)] =
     &[("cgroup_life", cgroup_life), ("task_life", task_life), ("charge", charge)];
 /// Probes whose alternatives are forced, and told of in the matrix, by a test elsewhere.
-pub const ELSEWHERE: &[&str] =
-    &["charge_site", "log_write", "dirty", "writeback_done", "dirty_throttle", "oom_kill", "reclaim"];
+pub const ELSEWHERE: &[&str] = &[
+    "charge_site",
+    "log_write",
+    "dirty",
+    "writeback_done",
+    "dirty_throttle",
+    "oom_kill",
+    "reclaim",
+    "dead_cgroups",
+];
 
 pub fn of(probe: &str) -> Option<Truth> {
     TRUTHS.iter().find(|(name, _)| *name == probe).map(|(_, truth)| *truth)

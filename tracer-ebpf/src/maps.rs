@@ -7,6 +7,7 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::{
     counter::CgroupCount,
+    dead::{Dead, Sum, Walk},
     dirty::{DirtyCount, FileCount, FileKey},
     failure::Failure,
     line::{Counts, LengthKey, READER_WORDS, SLOTS, Stream},
@@ -72,6 +73,17 @@ pub static RECLAIMS: PerCpuHashMap<u64, ReclaimCount> = PerCpuHashMap::with_max_
 /// Tasks in direct reclaim: since when, and in which of its kinds.
 #[map]
 pub static RECLAIMING: HashMap<u64, [u64; 2]> = HashMap::with_max_entries(4096, 0);
+/// Where the walk over memory cgroups stands.
+#[map]
+pub static DEAD_WALK: Array<Walk> = Array::with_max_entries(1, 0);
+
+/// The dead ones it found, as far as there is room.
+#[map]
+pub static DEAD: Array<Dead> = Array::with_max_entries(1, 0);
+
+/// All of them together, by the kernfs id of the living cgroup around them.
+#[map]
+pub static DEAD_SUMS: HashMap<u64, Sum> = HashMap::with_max_entries(1, 0);
 
 /// Streams of log lines by key.
 #[map]

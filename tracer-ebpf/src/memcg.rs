@@ -65,7 +65,7 @@ fn css<A: Access>(task: u64) -> u64 {
 }
 
 #[inline(always)]
-fn current_css<C: Current>() -> u64 {
+pub fn current_css<C: Current>() -> u64 {
     css::<C::Access>(C::task())
 }
 

@@ -32,6 +32,8 @@ pub enum Command {
     Dirty(Box<Dirty>),
     /// Who was killed for want of memory, at whose limit, what it was full of: as it happens, past kills first
     Oom(Box<Oom>),
+    /// Removed memory cgroups that the kernel keeps, what they pin, where they came from, and who makes them
+    Cgroups(Box<Cgroups>),
     /// Watches for a while and says what is wrong: who, by which mechanism, on what evidence, and what to do
     Diagnose(Box<Diagnose>),
     /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
@@ -161,6 +163,12 @@ pub struct Oom {
     /// Write with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Cgroups {
+    #[command(flatten)]
+    pub watch: Watch,
 }
 
 /// In the order of `aya_log::Level`, which counts from 1.

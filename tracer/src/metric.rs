@@ -189,7 +189,7 @@ pub const METRICS: &[Metric] = &[
         "memory charged to the row now, less what other rows nested in it hold"),
     metric("seconds_to_limit", "TO LIMIT", Unit::Seconds, "seconds_to_limit",
         |row: &Row| row.seconds_to_limit,
-        "time until the effective limit at the smoothed growth; sorts soonest first")
+        "time until a limit, its own or one around it, is met by what cannot be reclaimed, at the pace of the last half minute; sorts soonest first")
         .marked(|row| row.seconds_to_limit_how).least_first(),
     metric("limit_share", "LIMIT%", Unit::Share, "",
         limit_share,

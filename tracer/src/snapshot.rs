@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     aggregator::{
         Aggregator, Tick,
+        dead::DeadReport,
         dirty::row::Dirty,
         oom::Kill,
         row::{How, Row},
@@ -78,6 +79,12 @@ pub struct Host {
     pub dead_cgroups: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dead_cgroups_how: Option<How>,
+    /// Until no memory is available, at the pace of the last half minute.
+    pub seconds_to_exhaustion: Option<f64>,
+    pub seconds_to_exhaustion_low: Option<f64>,
+    pub seconds_to_exhaustion_high: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds_to_exhaustion_how: Option<How>,
     /// Sum of `losses`.
     pub lost_events: u64,
     pub losses: Vec<Loss>,
@@ -107,6 +114,8 @@ pub struct Snapshot {
     pub dirty: Arc<Dirty>,
     /// OOM kills, oldest first, as many as are kept: those before attach, too.
     pub kills: Arc<[Arc<Kill>]>,
+    /// Dead cgroups one by one; `None` where they were not asked for, or without the probe.
+    pub dead: Option<Arc<DeadReport>>,
     /// What is wrong now, worst first.
     pub findings: Vec<Arc<Finding>>,
 }
@@ -139,6 +148,7 @@ impl Host {
             Some(DeadCgroups::Inferred(count)) => (Some(count), Some(How::Inferred)),
             None => (None, None),
         };
+        let exhaustion = state.exhaustion();
         let losses: Vec<Loss> =
             aggregator.losses().into_iter().map(|(what, count)| Loss { what, count }).collect();
         Host {
@@ -167,6 +177,10 @@ impl Host {
             },
             dead_cgroups,
             dead_cgroups_how,
+            seconds_to_exhaustion: exhaustion.map(|forecast| forecast.seconds),
+            seconds_to_exhaustion_low: exhaustion.map(|forecast| forecast.low),
+            seconds_to_exhaustion_high: exhaustion.and_then(|forecast| forecast.high),
+            seconds_to_exhaustion_how: exhaustion.map(|_| How::Inferred),
             lost_events: losses.iter().map(|loss| loss.count).sum(),
             losses,
             own,

@@ -31,5 +31,6 @@ failures! {
     DirtyFilesFull: "files made dirty for which the map of files had no room: their pages count for the container only";
     DirtyLost: "times that pages became dirty or were written of a cgroup for which the counter map had no room";
     ReclaimLost: "direct reclaims that could not be timed";
+    DeadParentsFull: "sums of dead cgroups for which the map of those around them had no room";
     StackLost: "kernel stacks of charges that could not be kept";
 }

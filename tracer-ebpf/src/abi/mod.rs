@@ -1,6 +1,7 @@
 //! Layouts and lists shared by both sides, a module per subject.
 
 pub mod counter;
+pub mod dead;
 pub mod dirty;
 pub mod event;
 pub mod failure;

@@ -50,6 +50,19 @@ symbols! {
     MemcgMemory: "mem_cgroup.memory";
     PageCounterUsage: "page_counter.usage";
     PageCounterWatermark: "page_counter.watermark";
+    // From a memory cgroup to those in it, the dead ones too.
+    CssParent: "cgroup_subsys_state.parent";
+    CssChildren: "cgroup_subsys_state.children";
+    CssSibling: "cgroup_subsys_state.sibling";
+    CssSerial: "cgroup_subsys_state.serial_nr";
+    CgroupDescendants: "cgroup.nr_descendants";
+    CgroupDying: "cgroup.nr_dying_descendants";
+    KernfsNodeName: "kernfs_node.name";
+    // A node that is in no directory any more points to itself (`RB_CLEAR_NODE`).
+    KernfsNodeLinked: "kernfs_node.rb.__rb_parent_color";
+    // A union with `memsw`, which is what v1 counts there.
+    MemcgSwapCounter: "mem_cgroup.swap";
+    MemcgKmemCounter: "mem_cgroup.kmem";
     // 7.2 charges folios to an object cgroup, which survives its memory cgroup.
     ObjcgMemcg: "obj_cgroup.memcg";
     UnchargeMemcg: "uncharge_gather.memcg";
@@ -134,6 +147,7 @@ symbols! {
     TpMkdirRoot: "tp cgroup/cgroup_mkdir.root";
     TpMkdirId: "tp cgroup/cgroup_mkdir.id";
     TpMkdirPath: "tp cgroup/cgroup_mkdir.path";
+    TpRenameComm: "tp task/task_rename.newcomm";
     TpAttachRoot: "tp cgroup/cgroup_attach_task.dst_root";
     TpAttachId: "tp cgroup/cgroup_attach_task.dst_id";
     TpAttachPid: "tp cgroup/cgroup_attach_task.pid";

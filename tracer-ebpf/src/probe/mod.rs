@@ -3,6 +3,7 @@
 mod cgroup_life;
 mod charge;
 mod charge_site;
+mod dead_cgroups;
 mod dirty;
 mod log_write;
 mod oom_kill;

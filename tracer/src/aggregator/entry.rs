@@ -6,6 +6,7 @@ use tracer_ebpf::abi::{counter::CgroupCount, oom::ReclaimCount};
 
 use super::{
     Served,
+    forecast::{Forecast, History},
     kinds::{self, Hierarchical, KINDS, Kind, Part, Sum},
     pressure,
     row::{How, Log, Memory, Removed, Row, Tasks},
@@ -24,11 +25,11 @@ const SETTLED: usize = 10;
 /// Below this, in bytes per second, a smoothed rate is as good as nothing.
 const AT_REST: f64 = 1.0;
 
-/// The least limit of a row and those around it, and the least room below any of them.
+/// The least limit of a row and those around it, and the one of them that is reached first.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Limits {
     pub effective: Option<u64>,
-    pub room: Option<u64>,
+    pub forecast: Option<Forecast>,
 }
 
 /// A removal: when, what was left, the most there ever was.
@@ -86,6 +87,8 @@ pub struct Entry {
     /// It could not be read: its directory is going away, or gone.
     vanished: bool,
     pub log: Option<Log>,
+    /// What of it cannot be reclaimed, where it has a limit.
+    hard: History,
     /// The last row, good for as long as nothing moves.
     pub row: Option<Arc<Row>>,
     pub at_rest: bool,
@@ -116,6 +119,7 @@ impl Entry {
             removal: None,
             vanished: false,
             log: None,
+            hard: History::default(),
             row: None,
             at_rest: false,
         }
@@ -207,6 +211,26 @@ impl Entry {
         }
     }
 
+    /// Takes note of what cannot be reclaimed: page cache that is clean gives way when the limit is met.
+    pub fn foresee(&mut self, at: Duration) {
+        let Some(current) = self.now.get(Kind::Current).filter(|_| self.limit.is_some() && self.alive())
+        else {
+            return self.hard.clear();
+        };
+        let get = |kind| self.now.get(kind);
+        let clean = || {
+            let kept = get(Kind::Shmem)? + get(Kind::Dirty)? + get(Kind::Writeback)?;
+            Some(get(Kind::File)?.saturating_sub(kept))
+        };
+        let clean = clean().unwrap_or(0);
+        self.hard.push(at, current.saturating_sub(clean));
+    }
+
+    /// Until its own limit.
+    pub fn forecast(&self) -> Option<Forecast> {
+        self.hard.until(self.limit?)
+    }
+
     /// The row of the interval that ends.
     pub fn close(&mut self, with: Closing, share: [Option<u64>; KINDS], limits: Limits) -> Arc<Row> {
         let seconds = with.interval.as_secs_f64();
@@ -222,11 +246,6 @@ impl Entry {
         let charges = with.served.charges && self.above.is_some();
         let bytes_per_second =
             |now, before| per_second(now, before, charges).map(|pages| pages * page_size() as f64);
-        let smooth = self.ewma[Kind::Current as usize];
-        let seconds_to_limit = match (limits.room, smooth, share[Kind::Current as usize]) {
-            (Some(room), Some(rate), Some(_)) if rate > AT_REST => Some(room as f64 / rate),
-            _ => None,
-        };
         let pressure = pressure::Interval {
             at: with.at,
             length: with.interval,
@@ -235,14 +254,20 @@ impl Entry {
             leaf: with.leaf,
         };
         let quiet = self.pressure.is_quiet(with.at, with.interval);
+        // In a cgroup around it that fills, a row that does not grow is no cause of that.
+        let grows = self.ewma[Kind::Current as usize].is_some_and(|rate| rate > AT_REST);
+        let known = share[Kind::Current as usize].is_some();
+        let forecast = limits.forecast.filter(|_| known && (grows || self.limit.is_some()));
         let oom_kills = share[Kind::OomKills as usize];
         let row = Arc::new(Row {
             container: Arc::clone(&self.container),
             memory: self.memory(&share, limits.effective),
             growth_per_s: kinds::growth(&rates),
             growth_ewma_per_s: kinds::growth(&self.ewma),
-            seconds_to_limit,
-            seconds_to_limit_how: seconds_to_limit.map(|_| How::Inferred),
+            seconds_to_limit: forecast.map(|forecast| forecast.seconds),
+            seconds_to_limit_low: forecast.map(|forecast| forecast.low),
+            seconds_to_limit_high: forecast.and_then(|forecast| forecast.high),
+            seconds_to_limit_how: forecast.map(|_| How::Inferred),
             charged_per_s: bytes_per_second(count.charged, before.charged),
             uncharged_per_s: bytes_per_second(count.uncharged, before.uncharged),
             log: self.log.filter(|_| with.served.logs),

@@ -1,12 +1,21 @@
 //! The host's memory beside the rows: what is used and which part of it no row accounts for.
 
-use super::{KINDS, kinds::Kind, row::How};
+use std::time::Duration;
+
+use super::{
+    KINDS,
+    forecast::{Forecast, History},
+    kinds::Kind,
+    row::How,
+};
 use crate::event::HostMemory;
 
 /// The last reading.
 #[derive(Debug, Clone, Default)]
 pub struct HostState {
     pub memory: HostMemory,
+    /// What is not available.
+    taken: History,
 }
 
 /// One part of the host's memory that no row accounts for.
@@ -30,6 +39,17 @@ pub struct Remainder {
 }
 
 impl HostState {
+    pub fn foresee(&mut self, at: Duration) {
+        if let (Some(total), Some(available)) = (self.memory.total, self.memory.available) {
+            self.taken.push(at, total.saturating_sub(available));
+        }
+    }
+
+    /// Until nothing is available.
+    pub fn exhaustion(&self) -> Option<Forecast> {
+        self.taken.until(self.memory.total?)
+    }
+
     /// What is left of the host's sums after those of the rows.
     pub fn remainder(&self, attributed: &[Option<u64>; KINDS]) -> Remainder {
         let rows = |kind: Kind| attributed[kind as usize];
@@ -65,6 +85,7 @@ mod tests {
     fn what_v1_does_not_split_is_a_lower_bound() {
         let host = HostState {
             memory: HostMemory { slab: Some(100), percpu: Some(10), anon: Some(50), ..HostMemory::default() },
+            ..HostState::default()
         };
         let mut attributed = [None; KINDS];
         attributed[Kind::Kernel as usize] = Some(30);

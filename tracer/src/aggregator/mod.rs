@@ -1,8 +1,10 @@
 //! STATE. Applies events to rows and turns them into disjoint rows at each tick. Time is an argument; nothing
 //! here reads a clock, a file or a map.
 
+pub mod dead;
 pub mod dirty;
 mod entry;
+pub mod forecast;
 pub mod host;
 mod kinds;
 pub mod log;
@@ -23,7 +25,7 @@ use tracer_ebpf::abi::{counter::CgroupCount, oom::ReclaimCount};
 use self::{
     entry::{Closing, Entry, Limits},
     host::HostState,
-    kinds::{KINDS, Kind, Sum},
+    kinds::{KINDS, Sum},
     row::{Log, Row},
 };
 use crate::{event::Event, resolve::Container};
@@ -107,6 +109,11 @@ impl Aggregator {
     /// A row's container, to be kept.
     pub fn shared(&self, id: u64) -> Option<Arc<Container>> {
         self.entries.get(&id).map(|entry| Arc::clone(&entry.container))
+    }
+
+    /// What a row held itself at the last tick.
+    pub fn current(&self, id: u64) -> Option<u64> {
+        self.entries.get(&id)?.row.as_ref()?.memory.current
     }
 
     /// Whether the row was made after attach.
@@ -235,6 +242,12 @@ impl Aggregator {
         if std::mem::take(&mut self.other_limits) {
             closing.extend(self.entries.keys());
         }
+        for id in &closing {
+            if let Some(entry) = self.entries.get_mut(id) {
+                entry.foresee(at);
+            }
+        }
+        self.host.foresee(at);
         let mut removed = false;
         for id in closing {
             let limits = self.limits(id);
@@ -318,9 +331,10 @@ impl Aggregator {
         while let Some(entry) = at.and_then(|id| self.entries.get(&id)) {
             if let Some(limit) = entry.limit {
                 found.effective = Some(found.effective.map_or(limit, |least| least.min(limit)));
-                if let Some(current) = entry.now.get(Kind::Current) {
-                    let room = limit.saturating_sub(current);
-                    found.room = Some(found.room.map_or(room, |least| least.min(room)));
+                if let Some(forecast) = entry.forecast()
+                    && found.forecast.is_none_or(|soonest| forecast.seconds < soonest.seconds)
+                {
+                    found.forecast = Some(forecast);
                 }
             }
             at = entry.above;

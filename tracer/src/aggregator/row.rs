@@ -98,8 +98,12 @@ pub struct Row {
     pub growth_per_s: Growth,
     /// Exponentially weighted over about ten seconds.
     pub growth_ewma_per_s: Growth,
-    /// Until the effective limit at the smoothed growth; `None` when it does not grow or has no limit.
+    /// Until a limit, its own or one around it, is met at the pace of the last half minute, by what cannot be reclaimed;
+    /// `None` where that does not surely grow, or without a limit.
     pub seconds_to_limit: Option<f64>,
+    /// By the scatter of that pace; no `high`: perhaps never.
+    pub seconds_to_limit_low: Option<f64>,
+    pub seconds_to_limit_high: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds_to_limit_how: Option<How>,
     pub charged_per_s: Option<f64>,

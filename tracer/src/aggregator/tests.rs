@@ -1,6 +1,6 @@
 //! Rows over made-up events: disjoint, null where not known, exact in time.
 
-use super::{row::How, *};
+use super::{kinds::Kind, row::How, *};
 use crate::{
     event::{More, Stat},
     resolve::{Cgroup, Runtime},
@@ -136,20 +136,51 @@ fn a_removed_child_s_memory_shows_around_it() {
 fn limits_come_from_the_rows_around() {
     let mut aggregator = aggregator();
     let limit = |limit| More { limit, ..More::default() };
-    apply(
-        &mut aggregator,
-        &[sampled(DOCKER, 60 * MIB, 0, limit(Some(100 * MIB))), sampled(WEB, 10 * MIB, 0, limit(None))],
-    );
-    aggregator.tick(Duration::from_secs(1));
-    apply(
-        &mut aggregator,
-        &[sampled(DOCKER, 70 * MIB, 0, limit(Some(100 * MIB))), sampled(WEB, 20 * MIB, 0, limit(None))],
-    );
-    let tick = aggregator.tick(Duration::from_secs(2));
+    let mut tick = aggregator.tick(Duration::ZERO);
+    for second in 1..=3 {
+        let all = (40 + second * 10) * MIB;
+        let docker = sampled(DOCKER, all, all, limit(Some(100 * MIB)));
+        apply(&mut aggregator, &[docker, sampled(WEB, second * 10 * MIB, 0, limit(None))]);
+        tick = aggregator.tick(Duration::from_secs(second));
+        let known = row(&tick, "/docker/web").seconds_to_limit.is_some();
+        assert_eq!(known, second == 3, "two readings are no pace");
+    }
     let web = row(&tick, "/docker/web");
     assert_eq!((web.memory.limit, web.memory.effective_limit), (None, Some(100 * MIB)));
     assert_eq!(web.seconds_to_limit.map(f64::round), Some(3.0), "30 MiB of room at 10 MiB/s");
     assert_eq!(web.seconds_to_limit_how, Some(How::Inferred));
+    assert!(web.seconds_to_limit_low < web.seconds_to_limit, "{web:?}");
+    assert!(web.seconds_to_limit_high > web.seconds_to_limit, "{web:?}");
+}
+
+#[test]
+fn clean_page_cache_is_not_what_fills_a_limit() {
+    let mut aggregator = aggregator();
+    let limit = More { limit: Some(100 * MIB), ..More::default() };
+    let mut tick = aggregator.tick(Duration::ZERO);
+    let file = |file: u64, dirty: u64| {
+        let stat = Stat {
+            anon: Some(20 * MIB),
+            file: Some(file * MIB),
+            shmem: Some(0),
+            dirty: Some(dirty * MIB),
+            writeback: Some(0),
+            more: Some(limit.clone()),
+            ..Stat::default()
+        };
+        Event::Sampled { id: WEB, usage: Some((20 + file) * MIB), stat: Some(Box::new(stat)) }
+    };
+    for second in 1..6 {
+        apply(&mut aggregator, &[file(second * 10, 0)]);
+        tick = aggregator.tick(Duration::from_secs(second));
+    }
+    assert_eq!(row(&tick, "/docker/web").seconds_to_limit, None, "it is given back when the limit is met");
+    for second in 6..10 {
+        apply(&mut aggregator, &[file(60, (second - 5) * 10)]);
+        tick = aggregator.tick(Duration::from_secs(second));
+    }
+    let web = row(&tick, "/docker/web");
+    assert_eq!(web.seconds_to_limit.map(f64::round), Some(4.0), "dirty pages pile up at 10 MiB/s");
 }
 
 #[test]

@@ -49,6 +49,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         sites: None,
         logs,
         dirty: DirtyWish::Counts,
+        dead: false,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }
@@ -218,6 +219,7 @@ mod tests {
             logs: None,
             dirty: Arc::default(),
             kills: Arc::new([]),
+            dead: None,
         };
         sender.send_replace(Some(Arc::new(snapshot)));
         let mut taken = 0;

@@ -1,5 +1,6 @@
 //! What each command does, from options to views; exit statuses are decided here.
 
+mod cgroups;
 mod collect;
 mod diagnose;
 mod dirty;
@@ -67,6 +68,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Lines(options) => lines::run(*options),
         Command::Dirty(options) => dirty::run(*options),
         Command::Oom(options) => oom::run(*options),
+        Command::Cgroups(options) => cgroups::run(*options),
         Command::Doctor(options) => doctor::run(&options),
         Command::GenerateDocs { page } => {
             let text = match page.as_str() {

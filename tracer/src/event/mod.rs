@@ -4,6 +4,7 @@
 pub mod bpf_costs;
 pub mod cgroupfs;
 pub mod counters;
+pub mod dead;
 pub mod decode;
 pub mod dirty;
 pub mod kmsg;
@@ -12,6 +13,7 @@ pub mod procfs;
 pub mod reclaims;
 pub mod sites;
 pub mod streams;
+pub mod survey;
 
 use tracer_ebpf::abi::{
     counter::CgroupCount,

@@ -88,6 +88,8 @@ pub fn row(container: Arc<Container>, memory: Memory) -> Row {
         growth_per_s: Growth::default(),
         growth_ewma_per_s: Growth::default(),
         seconds_to_limit: None,
+        seconds_to_limit_low: None,
+        seconds_to_limit_high: None,
         seconds_to_limit_how: None,
         charged_per_s: None,
         uncharged_per_s: None,

@@ -1,9 +1,11 @@
 //! The whole line, and the only place that sees it all: takes in events, lets each part do its share at each
 //! tick, and hands a snapshot to whoever views it.
 //!
-//! `probes` is what is attached, `logs` what comes of log lines, `dirty` of dirty pages, `sites` what is attached for chosen containers only, `rows` what is known of
-//! cgroups, `own` what memtrace costs.
+//! `probes` is what is attached, `logs` what comes of log lines, `dirty` of dirty pages, `oom` of kills, `sites` what is
+//! attached for chosen containers only, `rows` what is known of cgroups, `dead` what is kept of removed ones, `own` what
+//! memtrace costs.
 
+mod dead;
 mod dirty;
 mod logs;
 mod oom;
@@ -21,7 +23,10 @@ use tokio::sync::{mpsc, watch};
 use tracer_ebpf::abi::failure::Failure;
 
 pub use self::sites::{Chosen, SiteWish};
-use self::{dirty::DirtyPages, logs::LogLines, oom::OomWatch, own::Meter, probes::Probes, rows::Rows, sites::Sampler};
+use self::{
+    dead::Undertaker, dirty::DirtyPages, logs::LogLines, oom::OomWatch, own::Meter, probes::Probes,
+    rows::Rows, sites::Sampler,
+};
 use crate::{
     event::{Event, procfs},
     finding,
@@ -46,6 +51,8 @@ pub struct Options {
     pub logs: LogWish,
     /// What of dirty pages is followed.
     pub dirty: DirtyWish,
+    /// Dead cgroups are wanted one by one, with what they pin.
+    pub dead: bool,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -100,6 +107,7 @@ pub struct Pipeline {
     dirty: DirtyPages,
     oom: OomWatch,
     sites: Sampler,
+    dead: Undertaker,
     watch: finding::Watch,
     meter: Meter,
     rescanned: Instant,
@@ -129,7 +137,9 @@ impl Pipeline {
         let dirty_names = options.dirty >= DirtyWish::Names;
         let oom = OomWatch::start(facts.cgroup.memory_v2, &mut probes);
         let logs = LogLines::new(options.logs == LogWish::Lengths);
+        let dead = Undertaker::new(options.dead, &facts);
         Ok(Pipeline {
+            dead,
             options,
             facts,
             probes,
@@ -248,7 +258,10 @@ impl Pipeline {
             self.probes.recount();
         }
         events.extend(self.oom.lost());
-        events.push(Event::Host(procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64)));
+        let mut host = procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64);
+        let failed = self.dead.tick(&mut self.probes, &mut self.rows, &self.facts, &mut host, (at, now));
+        events.extend(failed);
+        events.push(Event::Host(host));
         for event in &events {
             self.dirty.take_in(event, &self.rows, at);
             self.rows.take_in(event);
@@ -279,6 +292,7 @@ impl Pipeline {
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
         self.meter.ticked(now);
+        let dead = self.dead.report(&tick.rows, at);
         Arc::new(Snapshot {
             at: SystemTime::now(),
             sequence: self.sequence,
@@ -292,6 +306,7 @@ impl Pipeline {
             logs,
             dirty: Arc::new(dirty),
             kills: self.oom.kills(),
+            dead,
             findings,
         })
     }

@@ -1,6 +1,7 @@
 //! The probes of a run: which serve, what they send and count, what that costs in the kernel.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,7 +14,16 @@ use tokio::io::unix::AsyncFd;
 use super::{DirtyWish, LogWish, Options};
 use crate::{
     aggregator::{Served, dirty, row::How},
-    event::{Event, bpf_costs::BpfCosts, counters::Counters, decode, dirty::DirtyMaps, reclaims::Reclaims, streams::Streams},
+    event::{
+        Event,
+        bpf_costs::BpfCosts,
+        counters::Counters,
+        dead::{Walked, Walker},
+        decode,
+        dirty::DirtyMaps,
+        reclaims::Reclaims,
+        streams::Streams,
+    },
     kernel::Facts,
     probe::{
         attach::{Loader, Outcome, Sizes},
@@ -30,6 +40,8 @@ pub struct Probes {
     loader: Option<Loader>,
     counters: Option<Counters>,
     reclaims: Option<Reclaims>,
+    /// The walk over dead cgroups.
+    walker: Option<Walker>,
     /// Streams of log lines.
     pub streams: Option<Streams>,
     /// What became dirty and was written.
@@ -65,12 +77,16 @@ impl Probes {
         };
         let planned = plan(&facts, &wishes);
         let lengths = options.logs == LogWish::Lengths;
-        let sizes = Sizes::new(cgroups, &facts).with_logs(lengths).with_dirty();
+        let mut sizes = Sizes::new(cgroups, &facts).with_logs(lengths).with_dirty();
+        if options.dead {
+            sizes = sizes.with_dead();
+        }
         let loaded = Loader::load(&facts, sizes, options.probe_log);
         let mut probes = Probes {
             loader: None,
             counters: None,
             reclaims: None,
+            walker: None,
             streams: None,
             dirty: None,
             ring: None,
@@ -94,7 +110,7 @@ impl Probes {
                 let ring = loader.ebpf.take_map("EVENTS").context("the object has no ring buffer")?;
                 let ring = RingBuf::try_from(ring).context("cannot map the ring buffer")?;
                 // SAFETY: the ring buffer owns its descriptor and keeps it open while it is registered.
-                let ring = unsafe { AsyncFd::register(ring) }.map_err(std::io::Error::from);
+                let ring = unsafe { AsyncFd::register(ring) }.map_err(io::Error::from);
                 probes.ring = Some(ring.context("cannot poll the ring buffer")?);
                 if options.probe_log > 0 {
                     let log = EbpfLogger::init_with_logger(&mut loader.ebpf, ProbeLog);
@@ -109,6 +125,10 @@ impl Probes {
                 if probes.serves("reclaim") {
                     let reclaims = Reclaims::take(&mut loader.ebpf);
                     probes.reclaims = Some(reclaims.context("cannot open the map of direct reclaim")?);
+                }
+                if probes.serves("dead_cgroups") {
+                    let walker = Walker::take(&mut loader.ebpf, probes.facts.cgroup.memory_v2);
+                    probes.walker = Some(walker.context("cannot open the maps of dead cgroups")?);
                 }
                 if probes.serves("log_write") {
                     let streams = Streams::take(&mut loader.ebpf, lengths);
@@ -193,6 +213,24 @@ impl Probes {
         self.kernel_log =
             Some(format!("kmsg: {why}; kills before attach and what was full at a kill are not known"));
         self.settle();
+    }
+    /// One walk over all memory cgroups; `None` without the probe.
+    pub fn walk_dead(&mut self) -> Option<io::Result<Walked>> {
+        let outcome = self.outcomes.iter().find(|outcome| outcome.probe.name == "dead_cgroups");
+        let chosen = outcome.and_then(|outcome| outcome.chosen)?;
+        let (loader, walker) = (self.loader.as_mut()?, self.walker.as_mut()?);
+        if chosen.kind == Kind::Iterator {
+            return Some(walker.walk(0, &mut || loader.iterate(chosen.links[0].program)));
+        }
+        // The tracepoint is set off by another name for this thread.
+        let name = super::dead::token();
+        let before = rustix::thread::name().ok();
+        let token = name.first_chunk().map_or(0, |first: &[u8; 8]| u64::from_ne_bytes(*first));
+        let walked = walker.walk(token, &mut || super::dead::rename(&name));
+        if let Some(before) = before {
+            let _ = rustix::thread::set_name(&before);
+        }
+        Some(walked)
     }
 
     /// Whether new cgroups are told by a probe.

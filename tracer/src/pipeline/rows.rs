@@ -4,6 +4,7 @@
 use std::{
     collections::{HashMap, HashSet},
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -31,6 +32,8 @@ const NAMING: Duration = Duration::from_millis(100);
 const DEPARTED_AGE: Duration = Duration::from_secs(30);
 /// Processes of a row that grows which are looked at.
 const LOOKED_AT: usize = 64;
+/// Removed cgroups that are told of one by one in a tick.
+const DIED: usize = 65_536;
 /// Processes that lead to a container's name.
 const PIDS: usize = 4;
 
@@ -45,6 +48,8 @@ pub struct Rows {
     newborns: Vec<(u64, Instant)>,
     /// Removed cgroups whose counters may still be read.
     departed: HashMap<u64, Departed>,
+    /// Removed since somebody took them from here.
+    pub died: Vec<Died>,
     started: Instant,
 }
 
@@ -63,6 +68,7 @@ impl Rows {
             aggregator: Aggregator::default(),
             newborns: Vec::new(),
             departed: HashMap::new(),
+            died: Vec::new(),
             started,
         })
     }
@@ -97,6 +103,7 @@ impl Rows {
                 let row = self.tree.nearest_row(*id);
                 let above = row.and_then(|row| self.tree.row_above(row));
                 self.departed.insert(*id, Departed { row, above, at: now });
+                self.died(*id, row, above);
                 self.aggregator.apply(event, None, at);
                 self.tree.removed(*id, &mut changes);
             }
@@ -168,6 +175,19 @@ impl Rows {
         self.tree.rows().filter_map(|id| Some((id, self.aggregator.container(id)?)))
     }
 
+    /// A cgroup is gone: by whom it was counted, and what was around it.
+    fn died(&mut self, id: u64, row: Option<u64>, above: Option<u64>) {
+        if self.died.len() < DIED {
+            self.died.push(Died {
+                id,
+                container: row.and_then(|row| self.aggregator.shared(row)),
+                parent: self.tree.node(id).and_then(|node| node.parent),
+                above,
+                held_above: above.and_then(|above| self.aggregator.current(above)),
+            });
+        }
+    }
+
     /// Carries changes of the tree on to the readings and the rows.
     fn follow(&mut self, changes: &[Change], now: Instant) {
         for change in changes {
@@ -192,6 +212,7 @@ impl Rows {
                     self.look_up(id, &[], now);
                 }
                 Change::Gone(id) => {
+                    self.died(id, Some(id), None);
                     let at = self.since_start(now);
                     self.aggregator.gone(id, at);
                     self.cgroupfs.forget(id);
@@ -344,6 +365,17 @@ impl Rows {
         let (tree, departed) = (&self.tree, &self.departed);
         self.aggregator.retain_totals(|id| tree.node(id).is_some() || departed.contains_key(&id));
     }
+}
+
+/// A cgroup that was just removed.
+pub struct Died {
+    pub id: u64,
+    /// Of the row that counted it.
+    pub container: Option<Arc<Container>>,
+    pub parent: Option<u64>,
+    /// The row around that, and what it held at the last tick.
+    pub above: Option<u64>,
+    pub held_above: Option<u64>,
 }
 
 /// A removed cgroup: the row that counted it, and the one around that.

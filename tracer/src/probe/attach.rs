@@ -52,6 +52,8 @@ pub struct Sizes {
     pub lengths: u32,
     /// Files whose pages became dirty.
     pub dirty: u32,
+    /// Dead cgroups that are told one by one, and living ones around them.
+    pub dead: [u32; 2],
 }
 
 impl Sizes {
@@ -65,13 +67,28 @@ impl Sizes {
             streams: 1,
             lengths: 1,
             dirty: 1,
+            dead: [1, 1024],
         }
     }
 
     /// For an object that only follows charges to their sites: a stack takes 300 bytes.
     pub fn of_sites(facts: &Facts) -> Sizes {
         let sites = [TARGETS, 4096, 2048];
-        Sizes { cgroups: 1, in_flight: in_flight(facts), sites, streams: 1, lengths: 1, dirty: 1 }
+        Sizes {
+            cgroups: 1,
+            in_flight: in_flight(facts),
+            sites,
+            streams: 1,
+            lengths: 1,
+            dirty: 1,
+            dead: [1; 2],
+        }
+    }
+
+    /// With dead cgroups one by one: each takes 184 bytes.
+    pub fn with_dead(mut self) -> Sizes {
+        self.dead[0] = 8192;
+        self
     }
 
     /// With streams of log lines: two for each container, and pipes that turn out to be none. A group of lengths takes
@@ -224,6 +241,8 @@ impl Loader {
             .map_max_entries("STACKS", sizes.sites[2])
             .override_global(setting::SYSCALLS, syscalls.as_slice(), true)
             .override_global(setting::LENGTHS, &lengths, true)
+            .map_max_entries("DEAD", sizes.dead[0])
+            .map_max_entries("DEAD_SUMS", sizes.dead[1])
             .map_max_entries("STREAMS", sizes.streams)
             .map_max_entries("STREAM_MODES", sizes.streams)
             .map_max_entries("LENGTHS", sizes.lengths)
@@ -386,15 +405,27 @@ impl Loader {
                     Program::FEntry(program) => program.unload(),
                     Program::FExit(program) => program.unload(),
                     Program::KProbe(program) => program.unload(),
+                    Program::Iter(program) => program.unload(),
                     _ => Ok(()),
                 };
             }
         }
     }
 
+    /// One pass of an iterator that is attached: its program runs once for each thing it goes over.
+    pub fn iterate(&mut self, program: &str) -> io::Result<()> {
+        let Some(Program::Iter(program)) = self.ebpf.program_mut(program) else {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the iterator is not attached"));
+        };
+        // A pass takes a descriptor of its own, and aya gives the link away with it.
+        let link = program.attach().and_then(|link| program.take_link(link));
+        let mut pass = link.map_err(io::Error::other)?.into_file().map_err(io::Error::other)?;
+        io::copy(&mut pass, &mut io::sink()).map(drop)
+    }
+
     fn attach_link(&mut self, kind: Kind, link: &Link) -> Result<(), String> {
         let target = match link.hook {
-            Hook::Event(_, event, _) => event,
+            Hook::Event(_, event, _) | Hook::Iterator(event) => event,
             Hook::Entry(names, args) | Hook::Return(names, args) => match function(&self.facts, names) {
                 // The plan looks at those that must be there.
                 Some((name, found)) if found != args => {
@@ -429,6 +460,10 @@ impl Loader {
                 program.attach().map(drop)
             }
             (Program::FExit(program), Hook::Return(..)) => {
+                program.load(target, btf.ok_or(ProgramError::NotLoaded)?)?;
+                program.attach().map(drop)
+            }
+            (Program::Iter(program), Hook::Iterator(..)) => {
                 program.load(target, btf.ok_or(ProgramError::NotLoaded)?)?;
                 program.attach().map(drop)
             }

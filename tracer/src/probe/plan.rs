@@ -161,7 +161,7 @@ fn hindrance(facts: &Facts, alternative: &Alternative) -> Option<String> {
     if alternative.kind == Kind::Kprobe && !facts.kprobe {
         return Some("this kernel has no kprobes (CONFIG_KPROBE_EVENTS)".to_owned());
     }
-    if matches!(alternative.kind, Kind::TpBtf | Kind::Fentry) && !facts.btf {
+    if matches!(alternative.kind, Kind::TpBtf | Kind::Fentry | Kind::Iterator) && !facts.btf {
         return Some("this kernel has no BTF (CONFIG_DEBUG_INFO_BTF)".to_owned());
     }
     alternative
@@ -201,6 +201,8 @@ fn missing_hook(facts: &Facts, kind: Kind, link: &Link) -> Option<String> {
             Some((_, found)) if found == args => None,
             Some((name, found)) => Some(format!("{name} takes {found} arguments, {args} are expected")),
         },
+        // Whether it has this one is told by trying.
+        Hook::Iterator(_) => None,
     }
 }
 

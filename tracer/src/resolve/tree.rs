@@ -97,6 +97,20 @@ impl Tree {
         self.nodes.get(&id).is_some_and(|node| node.children > 0)
     }
 
+    pub fn root(&self) -> u64 {
+        self.root
+    }
+
+    /// Every cgroup.
+    pub fn nodes(&self) -> impl Iterator<Item = (u64, &Node)> {
+        self.nodes.iter().map(|(id, node)| (*id, node))
+    }
+
+    /// Whether what its tasks use is counted there, and not in one around it.
+    pub fn has_memory_files(&self, id: u64) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.memory)
+    }
+
     /// Every row.
     pub fn rows(&self) -> impl Iterator<Item = u64> + '_ {
         self.nodes.iter().filter(|(id, node)| node.row == **id).map(|(id, _)| *id)

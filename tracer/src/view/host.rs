@@ -6,9 +6,13 @@ use time::OffsetDateTime;
 
 use crate::{
     aggregator::row::How,
+    metric::Unit,
     snapshot::{Host, Unattributed},
     view::unit,
 };
+
+/// Less than this until memory is used up is told.
+const SOON: f64 = 600.0;
 
 /// The greatest known part of the memory outside every row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,15 @@ pub fn dead_cgroups(host: &Host) -> String {
         Some(count) => format!("{}{count}", host.dead_cgroups_how.map_or("", unit::mark)),
         None => String::from("-"),
     }
+}
+
+/// `, none left in ~4 min (3 min to 7 min)`, where that is soon.
+pub fn exhaustion(host: &Host) -> Option<String> {
+    let seconds = host.seconds_to_exhaustion.filter(|seconds| *seconds < SOON)?;
+    let from = unit::format(Unit::Seconds, host.seconds_to_exhaustion_low);
+    let to = host.seconds_to_exhaustion_high.map_or_else(|| String::from("never"), unit::seconds);
+    let seconds = unit::format_marked(Unit::Seconds, Some(seconds), host.seconds_to_exhaustion_how);
+    Some(format!("none left in {seconds} ({from} to {to})"))
 }
 
 /// Used memory as a share of the host's.

@@ -9,11 +9,13 @@
 //!   the probes.
 //! - `select` filters and sorts rows, the same for every view.
 //! - `site` tells charges by process and kernel site.
+//! - `cgroups` tells of removed memory cgroups that the kernel keeps.
 //! - `dirty` tells who makes page cache dirty: table, JSON.
 //! - `lines` tells of log lines: table, histogram, flow, JSON.
 //! - `oom` tells of OOM kills.
 //! - `json` is one object an interval, for scripts; `table` plain rows for a pipe; `tui` the full screen.
 
+pub mod cgroups;
 pub mod composition;
 pub mod demand;
 pub mod diagnose;

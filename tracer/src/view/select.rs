@@ -61,6 +61,11 @@ impl Filter {
         &self.pattern
     }
 
+    /// A name that is no container's.
+    pub fn fits(&self, name: &str) -> bool {
+        self.glob.as_ref().is_none_or(|glob| name == self.pattern || glob.is_match(name))
+    }
+
     pub fn matches(&self, container: &Container) -> bool {
         let Some(glob) = &self.glob else {
             return true;

@@ -63,13 +63,15 @@ pub fn top(snapshot: &Snapshot, rows: &[&Arc<Row>]) -> String {
 
 fn host_line(snapshot: &Snapshot) -> String {
     let Host { mem_total, mem_available, used, attributed, own, lost_events, losses, .. } = &snapshot.host;
+    let soon = host::exhaustion(&snapshot.host).map_or_else(String::new, |soon| format!(" ({soon})"));
+    let available = host::size(*mem_available) + &soon;
     let mut line = format!(
         "{} {}: used {} of {}, available {}, in rows {}, {}, dead cgroups {}, self {} cpu {} rss {} maps, lost {}",
         host::timestamp(snapshot.at),
         text::clean(&snapshot.hostname, Charset::Unicode),
         host::size(*used),
         host::size(*mem_total),
-        host::size(*mem_available),
+        available,
         host::size(*attributed),
         host::unattributed(&snapshot.host.unattributed),
         host::dead_cgroups(&snapshot.host),

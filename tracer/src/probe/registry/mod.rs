@@ -5,6 +5,7 @@
 //! per-page hooks; for like with like tp_btf, raw_tp, fentry, classic tracepoint, kprobe.
 
 mod charge;
+mod dead;
 mod dirty;
 mod life;
 mod log;
@@ -24,15 +25,19 @@ pub enum Kind {
     /// fentry and fexit.
     Fentry,
     Tracepoint,
+    /// An iterator, which runs when it is read.
+    Iterator,
     /// kprobe and kretprobe.
     Kprobe,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 5] = [Kind::TpBtf, Kind::RawTp, Kind::Fentry, Kind::Tracepoint, Kind::Kprobe];
+    pub const ALL: [Kind; 6] =
+        [Kind::Iterator, Kind::TpBtf, Kind::RawTp, Kind::Fentry, Kind::Tracepoint, Kind::Kprobe];
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Kind::Iterator => "iter",
             Kind::TpBtf => "tp_btf",
             Kind::RawTp => "raw_tp",
             Kind::Fentry => "fentry",
@@ -57,6 +62,8 @@ pub enum Hook {
     Entry(&'static [&'static str], u32),
     /// A function's return, likewise.
     Return(&'static [&'static str], u32),
+    /// What an iterator goes over.
+    Iterator(&'static str),
 }
 
 /// One program and its hook.
@@ -131,7 +138,7 @@ impl Alternative {
         let mut names: Vec<&str> = Vec::new();
         for link in self.links {
             let name = match link.hook {
-                Hook::Event(_, event, _) => event,
+                Hook::Event(_, event, _) | Hook::Iterator(event) => event,
                 Hook::Entry(functions, _) | Hook::Return(functions, _) => functions[0],
             };
             if !names.contains(&name) {
@@ -191,6 +198,7 @@ pub const PROBES: &[Probe] = &[
     dirty::WRITEBACK_DONE,
     dirty::DIRTY,
     dirty::THROTTLE,
+    dead::DEAD_CGROUPS,
 ];
 
 /// The probe of that name.
@@ -215,6 +223,7 @@ pub fn questions() -> Questions {
                     }
                 }
             }
+            Hook::Iterator(_) => {}
         }
     }
     questions

@@ -151,8 +151,9 @@ fn holders(host: &Host, theme: &Theme) -> Line<'static> {
 }
 
 fn costs(host: &Host) -> Line<'static> {
+    let soon = host::exhaustion(host).map_or_else(String::new, |soon| format!(", {soon}"));
     Line::from(format!(
-        "available {}  dead cgroups {}  self cpu {} rss {} maps {}",
+        "available {}{soon}  dead cgroups {}  self cpu {} rss {} maps {}",
         host::size(host.mem_available),
         host::dead_cgroups(host),
         unit::format(Unit::Share, host.own.cpu_share),

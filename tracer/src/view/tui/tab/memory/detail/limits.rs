@@ -63,7 +63,9 @@ fn until_full(subject: &Subject<'_>) -> String {
     match (row.seconds_to_limit, row.growth_ewma_per_s.current) {
         (Some(seconds), Some(growth)) => {
             let seconds = unit::format_marked(Unit::Seconds, Some(seconds), row.seconds_to_limit_how);
-            format!("reached in {seconds} at {}", unit::rate(growth))
+            let from = unit::format(Unit::Seconds, row.seconds_to_limit_low);
+            let to = row.seconds_to_limit_high.map_or_else(|| String::from("never"), unit::seconds);
+            format!("reached in {seconds} ({from} to {to}), it grows {}", unit::rate(growth))
         }
         (None, Some(_)) => String::from("not growing towards it"),
         _ => String::from("growth not known"),
