@@ -33,6 +33,9 @@ fn usage_errors_are_2_and_say_what_is_wrong() {
         (&["lines", "--json", "--histogram"][..], "cannot be used with"),
         (&["lines", "--json", "--flow"][..], "cannot be used with"),
         (&["lines", "--attach", "nothing=kprobe"][..], "cgroup_life"),
+        (&["dirty", "--sort", "growth"][..], "growth"),
+        (&["dirty", "-n", "0"][..], "0 is not in"),
+        (&["dirty", "--attach", "dirty=uprobe"][..], "tp_btf"),
         (&[][..], "Usage: memtrace"),
     ] {
         let (status, stdout, stderr) = memtrace(args);
@@ -47,7 +50,8 @@ fn usage_errors_are_2_and_say_what_is_wrong() {
 fn help_lists_what_sort_takes() {
     let rows: Vec<&str> = tracer::metric::sort_words().collect();
     let streams: Vec<&str> = tracer::metric::stream::sort_words().collect();
-    for (command, words) in [("top", rows), ("lines", streams)] {
+    let dirty: Vec<&str> = tracer::metric::dirty::sort_words().collect();
+    for (command, words) in [("top", rows), ("lines", streams), ("dirty", dirty)] {
         let (status, stdout, _) = memtrace(&[command, "--help"]);
         assert_eq!(status, 0);
         for word in words {
@@ -62,6 +66,7 @@ fn help_reads_as_agreed() {
         ("help", &["--help"][..]),
         ("help_top", &["top", "--help"][..]),
         ("help_lines", &["lines", "--help"][..]),
+        ("help_dirty", &["dirty", "--help"][..]),
         ("help_diagnose", &["diagnose", "--help"][..]),
         ("help_doctor", &["doctor", "--help"][..]),
     ] {

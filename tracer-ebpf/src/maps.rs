@@ -54,6 +54,10 @@ pub static MEMORY_SUBSYS: Array<u64> = Array::with_max_entries(1, 0);
 #[map]
 pub static DIRTY_FILES: HashMap<FileKey, FileCount> = HashMap::with_max_entries(1, 0);
 
+/// The same without the file, for which there was no room.
+#[map]
+pub static DIRTY_BEYOND: HashMap<FileKey, FileCount> = HashMap::with_max_entries(1, 0);
+
 /// Keys new in `DIRTY_FILES`, so that a process can be asked for the file's path while it lives. Wakes nobody; one that
 /// finds no room is found in the map, later.
 #[map]

@@ -25,6 +25,7 @@ pub const MAPS: &[&str] = &[
     "MEMORY_SUBSYS",
     "DIRTY_FILES",
     "DIRTY_NEW",
+    "DIRTY_BEYOND",
     "DIRTY_CGROUPS",
     "OOM_LIMITS",
     "RECLAIMS",

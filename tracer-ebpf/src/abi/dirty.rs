@@ -6,6 +6,7 @@
 pub struct FileKey {
     /// kernfs id of the memory cgroup that the pages are charged to.
     pub cgroup: u64,
+    /// 0: pages of files for which there was no room.
     pub ino: u64,
     /// Thread group that ran when they became dirty.
     pub pid: u32,

@@ -28,7 +28,7 @@ failures! {
     StreamsFull: "writes to pipes and terminals for which the map of streams had no room";
     LengthsFull: "log lines for whose length the map of lengths had no room";
     WriteUnpaired: "writes whose function entry and return could not be paired";
-    DirtyFilesFull: "files made dirty for which the map of files had no room: their pages count for the container only";
+    DirtyFilesFull: "files made dirty for which the map of files had no room: their pages count for the container and the process only";
     DirtyLost: "times that pages became dirty or were written of a cgroup for which the counter map had no room";
     ReclaimLost: "direct reclaims that could not be timed";
     DeadParentsFull: "sums of dead cgroups for which the map of those around them had no room";

@@ -7,6 +7,7 @@
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
     macros::{btf_tracepoint, fentry, kprobe, raw_tracepoint, tracepoint},
+    maps::HashMap,
     programs::{BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext, TracePointContext},
 };
 use tracer_ebpf::abi::{
@@ -23,7 +24,7 @@ use crate::{
     file::{Typed, Untyped},
     folio,
     globals::{has, number},
-    maps::{DIRTY_CGROUPS, DIRTY_FILES, DIRTY_NEW},
+    maps::{DIRTY_BEYOND, DIRTY_CGROUPS, DIRTY_FILES, DIRTY_NEW},
     memcg::{current_id, id_by_current, memcg_id},
 };
 
@@ -50,25 +51,36 @@ pub(super) fn counts(id: u64) -> Option<*mut DirtyCount> {
     found
 }
 
+/// A map's count of `key`, made if need be; and whether it was.
+#[inline(always)]
+fn entry(map: &HashMap<FileKey, FileCount>, key: FileKey) -> (Option<*mut FileCount>, bool) {
+    let found = map.get_ptr_mut(key);
+    if found.is_some() {
+        return (found, false);
+    }
+    let first = FileCount { pages: 0, comm: comm() };
+    let _ = map.insert(key, first, NOT_THERE);
+    (map.get_ptr_mut(key), true)
+}
+
 /// So many pages of that file became dirty.
 #[inline(always)]
 fn add(key: FileKey, pages: u64) {
-    let mut found = DIRTY_FILES.get_ptr_mut(key);
-    if found.is_none() {
-        let first = FileCount { pages: 0, comm: comm() };
-        let _ = DIRTY_FILES.insert(key, first, NOT_THERE);
-        found = DIRTY_FILES.get_ptr_mut(key);
-        if found.is_some() {
+    let (found, new) = entry(&DIRTY_FILES, key);
+    if let Some(count) = found {
+        if new {
             let _ = DIRTY_NEW.output::<FileKey>(key, WAKE_NOBODY);
         }
-    }
-    if let Some(count) = found {
         // SAFETY: a valid map value, shared between CPUs: added to atomically.
         unsafe { atomic::add(&raw mut (*count).pages, pages) }
         return;
     }
     lose(Failure::DirtyFilesFull);
-    if let Some(counts) = counts(key.cgroup) {
+    let (found, _) = entry(&DIRTY_BEYOND, FileKey { ino: 0, dev: NO_DEVICE, ..key });
+    if let Some(count) = found {
+        // SAFETY: as above.
+        unsafe { atomic::add(&raw mut (*count).pages, pages) }
+    } else if let Some(counts) = counts(key.cgroup) {
         // SAFETY: this CPU's value.
         unsafe { (*counts).beyond += pages }
     }

@@ -41,7 +41,7 @@ fn cell(facts: &Facts, probe: &Probe) -> String {
         let chosen = planned.candidates.iter().find(|candidate| may(candidate))?.alternative;
         Some(format!("{} `{}`", chosen.kind, chosen.target().split('+').next().unwrap_or_default()))
     };
-    let asked = Wishes { per_page: true, on_demand: true, ..Wishes::default() };
+    let asked = Wishes { per_page: true, written: true, on_demand: true, ..Wishes::default() };
     first(&Wishes::default())
         .or_else(|| first(&asked).map(|way| format!("on demand: {way}")))
         .unwrap_or_else(|| "lost".to_owned())

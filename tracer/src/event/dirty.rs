@@ -13,9 +13,16 @@ use super::{Event, page_size};
 /// A file at rest for so many looks is taken out of the kernel's map, which has room for others then.
 const AT_REST: u32 = 10;
 
+/// From so many on.
+const CROWDED: usize = 4096;
+
+type Files = maps::HashMap<MapData, FileKey, FileCount>;
+
 /// The maps, taken out of the loaded object.
 pub struct DirtyMaps {
-    files: maps::HashMap<MapData, FileKey, FileCount>,
+    files: Files,
+    /// Of processes, for whose files there was no room.
+    beyond: Files,
     cgroups: PerCpuHashMap<MapData, u64, DirtyCount>,
     fresh: RingBuf<MapData>,
     /// Pages that were read last, and for how many looks they have been the same.
@@ -29,6 +36,7 @@ impl DirtyMaps {
             |name: &str| ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() });
         Ok(DirtyMaps {
             files: maps::HashMap::try_from(map("DIRTY_FILES")?)?,
+            beyond: maps::HashMap::try_from(map("DIRTY_BEYOND")?)?,
             cgroups: PerCpuHashMap::try_from(map("DIRTY_CGROUPS")?)?,
             fresh: RingBuf::try_from(map("DIRTY_NEW")?)?,
             last: HashMap::new(),
@@ -51,25 +59,10 @@ impl DirtyMaps {
 
     /// What came since the last look.
     pub fn read(&mut self, events: &mut Vec<Event>) {
-        let mut rested = Vec::new();
-        for key in self.files.keys() {
-            // An entry that is deleted while the map is walked restarts or ends the walk; the next tick reads on.
-            let Ok(key) = key else { break };
-            let Ok(count) = self.files.get(&key, 0) else { continue };
-            let (before, looks) = self.last.get(&key).copied().unwrap_or_default();
-            let more = count.pages.saturating_sub(before);
-            if more > 0 {
-                self.last.insert(key, (count.pages, 0));
-                events.push(Event::Dirtied { key, comm: comm(&count.comm), bytes: more * page_size() });
-            } else if looks < AT_REST {
-                self.last.insert(key, (count.pages, looks + 1));
-            } else {
-                rested.push(key);
-            }
-        }
-        for key in rested {
-            let _ = self.files.remove(&key);
-            self.last.remove(&key);
+        // In a flood of files those that stand still make room at once.
+        let patience = if self.last.len() > CROWDED { 0 } else { AT_REST };
+        for map in [&mut self.files, &mut self.beyond] {
+            read_files(map, &mut self.last, patience, events);
         }
         self.read_cgroups(events);
     }
@@ -93,6 +86,34 @@ impl DirtyMaps {
             let _ = self.cgroups.remove(&id);
             self.last_of_cgroup.remove(&id);
         }
+    }
+}
+
+fn read_files(
+    map: &mut Files,
+    last: &mut HashMap<FileKey, (u64, u32)>,
+    patience: u32,
+    events: &mut Vec<Event>,
+) {
+    let mut rested = Vec::new();
+    for key in map.keys() {
+        // An entry that is deleted while the map is walked restarts or ends the walk; the next tick reads on.
+        let Ok(key) = key else { break };
+        let Ok(count) = map.get(&key, 0) else { continue };
+        let (before, looks) = last.get(&key).copied().unwrap_or_default();
+        let more = count.pages.saturating_sub(before);
+        if more > 0 {
+            last.insert(key, (count.pages, 0));
+            events.push(Event::Dirtied { key, comm: comm(&count.comm), bytes: more * page_size() });
+        } else if looks < patience {
+            last.insert(key, (count.pages, looks + 1));
+        } else {
+            rested.push(key);
+        }
+    }
+    for key in rested {
+        let _ = map.remove(&key);
+        last.remove(&key);
     }
 }
 

@@ -111,6 +111,8 @@ pub const TARGETS: u32 = 1024;
 
 /// Files made dirty, by process and memory cgroup; those at rest are taken out before there is no room.
 pub const FILES: u32 = 16384;
+/// Processes of whose files some had no room.
+const BEYOND: u32 = 1024;
 
 /// Tasks that can be in a write or read at once, where entry and return are paired.
 const FLIGHTS: u32 = 16384;
@@ -247,6 +249,7 @@ impl Loader {
             .map_max_entries("STREAM_MODES", sizes.streams)
             .map_max_entries("LENGTHS", sizes.lengths)
             .map_max_entries("DIRTY_FILES", sizes.dirty)
+            .map_max_entries("DIRTY_BEYOND", if sizes.dirty > 1 { BEYOND } else { 1 })
             .map_max_entries("DIRTY_CGROUPS", if sizes.dirty > 1 { sizes.cgroups } else { 1 })
             .map_max_entries("SEEN", if sizes.streams > 1 && facts.preemptible { TASKS } else { 1 })
             .map_max_entries("LOG_FLIGHT", if sizes.streams > 1 { FLIGHTS } else { 1 });

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tracer_ebpf::abi::dirty::{DirtyCount, FileKey};
+use tracer_ebpf::abi::dirty::{DirtyCount, FileKey, NO_DEVICE};
 
 use super::{
     Served,
@@ -24,6 +24,10 @@ use crate::{
 const SHOWN: usize = 32;
 /// Processes with a file that are kept; beyond them the least are dropped, but counted for the row.
 const PAIRS: usize = 1024;
+/// Processes that are kept.
+const WRITERS: usize = 4096;
+/// Stands for files for which the kernel's map had no room.
+const NO_FILE: Node = Node { dev: NO_DEVICE, ino: 0 };
 /// What the recent past is.
 const RECENT: Duration = Duration::from_secs(60);
 /// Looks of one pair that are kept of it.
@@ -41,6 +45,8 @@ pub struct Entry {
     /// The number of its removal.
     pub gone: Option<u64>,
     pairs: HashMap<(u32, Node), Pair>,
+    /// By process, also of files that are not kept.
+    writers: HashMap<u32, u64>,
     comms: HashMap<u32, Arc<str>>,
     before: HashMap<u32, Before>,
     dirtied: u64,
@@ -50,6 +56,19 @@ pub struct Entry {
     /// `written` where it is inferred, and what was outstanding at first.
     inferred: Option<u64>,
     outstanding: Option<u64>,
+}
+
+/// Drops the least of a map until so many are left.
+fn least_first<K: Copy + Eq + std::hash::Hash + Ord, V>(
+    map: &mut HashMap<K, V>,
+    left: usize,
+    size: impl Fn(&V) -> u64,
+) {
+    let mut sizes: Vec<(u64, K)> = map.iter().map(|(key, value)| (size(value), *key)).collect();
+    sizes.sort_unstable();
+    for (_, key) in &sizes[..sizes.len().saturating_sub(left)] {
+        map.remove(key);
+    }
 }
 
 /// Bytes, and milliseconds.
@@ -68,6 +87,7 @@ impl Entry {
             container,
             gone: None,
             pairs: HashMap::new(),
+            writers: HashMap::new(),
             comms: HashMap::new(),
             before: HashMap::new(),
             dirtied: 0,
@@ -86,6 +106,13 @@ impl Entry {
         self.dirtied += bytes;
         // A process may have got another name since, or have been another: the first stays with what was counted for it.
         self.comms.entry(key.pid).or_insert_with(|| Arc::from(comm));
+        *self.writers.entry(key.pid).or_default() += bytes;
+        if self.writers.len() > WRITERS {
+            least_first(&mut self.writers, WRITERS / 2, |bytes| *bytes);
+            let (writers, before) = (&self.writers, &self.before);
+            self.comms.retain(|pid, _| before.contains_key(pid) || writers.contains_key(pid));
+        }
+        // `NO_FILE` is kept as one: who filled the map matters, too.
         let pair = self.pairs.entry((key.pid, Node { dev: key.dev, ino: key.ino })).or_default();
         pair.dirtied += bytes;
         pair.looks.push_back((at, bytes));
@@ -93,22 +120,8 @@ impl Entry {
             pair.looks.pop_front();
         }
         if self.pairs.len() > PAIRS {
-            self.drop_least();
+            least_first(&mut self.pairs, PAIRS / 2, |pair| pair.dirtied);
         }
-    }
-
-    fn drop_least(&mut self) {
-        let mut sizes: Vec<u64> = self.pairs.values().map(|pair| pair.dirtied).collect();
-        sizes.sort_unstable();
-        let middle = sizes[sizes.len() / 2];
-        let mut room = PAIRS / 2;
-        self.pairs.retain(|_, pair| {
-            let keep = pair.dirtied >= middle && room > 0;
-            room -= usize::from(keep);
-            keep
-        });
-        let (pairs, before) = (&self.pairs, &self.before);
-        self.comms.retain(|pid, _| before.contains_key(pid) || pairs.keys().any(|(other, _)| other == pid));
     }
 
     pub fn written(&mut self, more: &DirtyCount, page: u64) {
@@ -127,13 +140,13 @@ impl Entry {
     }
 
     pub fn of_process(&self, pid: u32) -> u64 {
-        self.pairs.iter().filter(|((of, _), _)| *of == pid).map(|(_, pair)| pair.dirtied).sum()
+        self.writers.get(&pid).copied().unwrap_or(0)
     }
 
     /// Files that are told of, with the processes that made them dirty.
     pub fn shown_files(&self) -> Vec<(Node, u64, Vec<u32>)> {
         let mut files: BTreeMap<Node, (u64, Vec<u32>)> = BTreeMap::new();
-        for ((pid, node), pair) in &self.pairs {
+        for ((pid, node), pair) in self.pairs.iter().filter(|((_, node), _)| *node != NO_FILE) {
             let file = files.entry(*node).or_default();
             file.0 += pair.dirtied;
             file.1.push(*pid);
@@ -214,8 +227,8 @@ impl Entry {
 
     fn processes(&self) -> Vec<Writer> {
         let mut sums: BTreeMap<u32, u64> = self.before.keys().map(|pid| (*pid, 0)).collect();
-        for ((pid, _), pair) in &self.pairs {
-            *sums.entry(*pid).or_default() += pair.dirtied;
+        for (pid, dirtied) in &self.writers {
+            *sums.entry(*pid).or_default() += dirtied;
         }
         let writer = |(pid, dirtied)| Writer {
             process: self.process(pid),
@@ -231,7 +244,7 @@ impl Entry {
 
     fn files(&self, name: impl Fn(Node) -> (Option<Arc<str>>, bool)) -> Vec<File> {
         let mut sums: BTreeMap<Node, (u64, bool, Option<u64>)> = BTreeMap::new();
-        for ((_, node), pair) in &self.pairs {
+        for ((_, node), pair) in self.pairs.iter().filter(|((_, node), _)| *node != NO_FILE) {
             sums.entry(*node).or_default().0 += pair.dirtied;
         }
         for before in self.before.values() {

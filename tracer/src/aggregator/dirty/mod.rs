@@ -5,7 +5,11 @@ pub mod row;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map},
+    sync::Arc,
+    time::Duration,
+};
 
 use tracer_ebpf::abi::dirty::{DirtyCount, FileKey};
 
@@ -44,6 +48,9 @@ struct Name {
     used: u64,
 }
 
+/// A row, a file, and the processes that made it dirty.
+pub type Nameless = (u64, Node, Vec<u32>);
+
 /// All rows.
 #[derive(Default)]
 pub struct DirtyState {
@@ -62,10 +69,10 @@ pub struct DirtyState {
 
 impl DirtyState {
     fn entry(&mut self, row: u64, container: Option<Arc<Container>>) -> Option<&mut Entry> {
-        if !self.rows.contains_key(&row) {
-            self.rows.insert(row, Entry::new(container?));
+        match self.rows.entry(row) {
+            hash_map::Entry::Occupied(known) => Some(known.into_mut()),
+            hash_map::Entry::Vacant(place) => Some(place.insert(Entry::new(container?))),
         }
-        self.rows.get_mut(&row)
     }
 
     /// The row that counts a cgroup: `now` if it has one, else the one it had.
@@ -135,8 +142,8 @@ impl DirtyState {
     }
 
     /// Files that have no name yet, of those that are shown, the most dirtied first: row, file, and who made it dirty.
-    pub fn nameless(&self) -> Vec<(u64, Node, Vec<u32>)> {
-        let mut found: Vec<(u64, (u64, Node, Vec<u32>))> = Vec::new();
+    pub fn nameless(&self) -> Vec<Nameless> {
+        let mut found: Vec<(u64, Nameless)> = Vec::new();
         for (row, entry) in &self.rows {
             for (node, bytes, pids) in entry.shown_files() {
                 if !self.is_named(*row, node) {

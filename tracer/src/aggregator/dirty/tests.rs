@@ -151,6 +151,14 @@ fn what_is_kept_is_bounded() {
     let sum: u64 = (0..5000).map(|ino: u64| 1 + ino % 3).sum();
     assert_eq!(one.dirtied, Some(sum), "the row's sum is whole");
     assert_eq!((one.files.len(), one.processes.len()), (32, 32));
+    // Of files that had no room in the kernel, either.
+    let beyond = FileKey { ino: 0, dev: u32::MAX, ..key(1, 999, 0) };
+    dirty(&mut state, beyond, 100_000, SECOND);
+    let told = state.tick(2 * SECOND, &[row(1, Some(0))]);
+    let one = told.rows.iter().find(|row| row.row == 1).expect("it lives");
+    assert_eq!((one.processes[0].process.pid, one.processes[0].dirtied), (999, 100_000));
+    assert!(one.files.iter().all(|file| file.node.ino != 0), "it is no file");
+    assert_eq!(one.recent[0].dirtied, 100_000);
     for ino in 0..2 * NAMES as u64 {
         state.name(1, node(ino), "/x");
     }

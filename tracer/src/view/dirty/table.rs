@@ -36,33 +36,58 @@ fn columns() -> Vec<&'static Metric<DirtyRow>> {
     COLUMNS.iter().filter_map(|name| find(name)).collect()
 }
 
-/// Wide enough for every number of the unit, its mark and the title.
-fn columns_of(metric: &Metric<DirtyRow>) -> usize {
-    (unit::columns(metric.unit) + usize::from(metric.marked)).max(metric.title.len())
+/// A terminal with fewer columns than this has short numbers.
+const ENOUGH: usize = 120;
+
+/// A column's title, and how wide it is: enough for every number of its unit, with the longest mark.
+fn title(metric: &Metric<DirtyRow>, short: bool) -> (&'static str, usize) {
+    let mark = if metric.marked { ">=".len() } else { 0 };
+    if !short {
+        return (metric.title, (unit::columns(metric.unit) + mark).max(metric.title.len()));
+    }
+    let title = match metric.name {
+        "dirtied_rate" => "B/s IN",
+        "written_rate" => "B/s OUT",
+        "writeback" => "WB",
+        "throttled" => "SLEPT",
+        _ => metric.title,
+    };
+    let least = if is_size(metric) { unit::SHORT } else { unit::columns(metric.unit) };
+    (title, (least + mark).max(title.len()))
+}
+
+fn is_size(metric: &Metric<DirtyRow>) -> bool {
+    matches!(metric.unit, Unit::Bytes | Unit::Traffic)
+}
+
+fn cell(row: &DirtyRow, metric: &Metric<DirtyRow>, short: bool) -> String {
+    match short && is_size(metric) {
+        true => unit::short_marked(metric.of(row), metric.how(row)),
+        false => unit::format_marked(metric.unit, metric.of(row), metric.how(row)),
+    }
 }
 
 /// One interval, without the empty line after it.
 pub fn table(shown: &Shown<'_>) -> String {
     let columns = columns();
+    let short = shown.width.is_some_and(|width| width < ENOUGH);
     let mut out = String::new();
     for line in text::wrap(&head(shown), shown.width.unwrap_or(usize::MAX), shown.charset) {
         push(&mut out, shown, &line);
     }
-    let titles: Vec<String> = columns
-        .iter()
-        .map(|metric| text::right(metric.title, columns_of(metric), shown.charset))
-        .chain(["NAME".to_owned()])
-        .collect();
-    push(&mut out, shown, &titles.join(" "));
+    let line = |of: &dyn Fn(&Metric<DirtyRow>) -> String, name: &str| {
+        let cells =
+            columns.iter().map(|metric| text::right(&of(metric), title(metric, short).1, shown.charset));
+        let numbers = cells.collect::<Vec<_>>().join(" ");
+        let room = shown.width.map(|width| width.saturating_sub(text::width(&numbers) + 1));
+        let name = room.map_or_else(|| name.to_owned(), |room| text::fit(name, room, shown.charset));
+        format!("{numbers} {name}")
+    };
+    push(&mut out, shown, &line(&|metric| title(metric, short).0.to_owned(), "NAME"));
     for row in shown.rows {
-        let cell = |metric: &&Metric<DirtyRow>| {
-            let text = unit::format_marked(metric.unit, metric.of(row), metric.how(row));
-            text::right(&text, columns_of(metric), shown.charset)
-        };
-        let mut cells: Vec<String> = columns.iter().map(cell).collect();
         let gone = if row.removed { " (removed)" } else { "" };
-        cells.push(format!("{}{gone}", text::clean(&label::label(&row.container), shown.charset)));
-        push(&mut out, shown, &cells.join(" "));
+        let name = format!("{}{gone}", text::clean(&label::label(&row.container), shown.charset));
+        push(&mut out, shown, &line(&|metric| cell(row, metric, short), &name));
         for writer in row.processes.iter().take(PARTS) {
             push(&mut out, shown, &process(writer, row.dirtied_how, shown.charset));
         }
