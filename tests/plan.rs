@@ -76,6 +76,9 @@ const LINES: Choice = ("log_write", Some("fentry anon_pipe_write"), "fentry anon
 const LINES_BTF: Choice = ("log_write", Some("tp_btf sys_exit"), "tp_btf sys_exit");
 const NO_LINES: Choice = ("log_write", None, "");
 
+/// Want of memory; the recorded facts are older than these probes, so that nothing of them is known.
+const UNRECORDED: [Choice; 2] = [("oom_kill", None, ""), ("reclaim", None, "")];
+
 /// Every recorded kernel.
 const RECORDED: &[(&str, &[Choice])] = &[
     ("5.10", &[LIFE, TASKS, BATCHED, SITES, LINES]),
@@ -111,7 +114,7 @@ fn expect(what: &str, facts: &Facts, probes: &[Choice]) {
             .map(|(kind, target)| format!("{kind} {}", target.split('+').next().unwrap_or_default()))
     };
     for probe in PROBES {
-        let expected = probes.iter().find(|(name, ..)| *name == probe.name);
+        let expected = probes.iter().chain(&UNRECORDED).find(|(name, ..)| *name == probe.name);
         let (_, by_default, asked_for) =
             expected.unwrap_or_else(|| panic!("{what}: nothing is expected of {}", probe.name));
         assert_eq!(said(&Wishes::default(), probe.name).as_deref(), *by_default, "{what}: {}", probe.name);
