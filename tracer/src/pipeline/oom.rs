@@ -74,8 +74,6 @@ pub struct OomWatch {
     joiner: Joiner<Around>,
     history: History,
     kills: Kills,
-    /// Of the log, at the last look.
-    overwritten: u64,
 }
 
 impl OomWatch {
@@ -88,7 +86,6 @@ impl OomWatch {
             joiner: Joiner::default(),
             history: History::default(),
             kills: Kills::default(),
-            overwritten: 0,
         };
         for line in watch.kmsg.as_mut().map(Kmsg::read).unwrap_or_default() {
             watch.joiner.logged(line, None);
@@ -143,8 +140,7 @@ impl OomWatch {
             for line in kmsg.read() {
                 self.joiner.logged(line, Some(at));
             }
-            whole = kmsg.overwritten == self.overwritten;
-            self.overwritten = kmsg.overwritten;
+            whole = kmsg.whole;
         }
         for joined in self.joiner.ripe(at, whole, last) {
             let kill = tell(joined, rows, &());
@@ -361,7 +357,13 @@ fn sampled(
 ) -> (Composition, Option<Source>) {
     let id = limit.and_then(|limit| limit.id);
     let row = around.rows.iter().find(|(row, ..)| Some(*row) == id);
-    let sample = row.map(|(_, _, memory)| Composition::sampled(memory));
+    // At the kill it was full: a look that found it half empty is of another time, and says nothing of this one.
+    let full = |memory: &&(u64, String, Memory)| {
+        let (_, _, memory) = memory;
+        memory.current.zip(memory.limit).is_some_and(|(current, limit)| current >= limit / 2)
+    };
+    let own_limit = row.and_then(|(_, _, memory)| memory.limit);
+    let sample = row.filter(full).map(|(_, _, memory)| Composition::sampled(memory));
     let counter = match mark.map(|mark| mark.limit) {
         Some(Limit::Cgroup { usage, limit, .. }) => Some((usage, limit)),
         _ => None,
@@ -376,7 +378,7 @@ fn sampled(
             let (limit, current) = (Some(limit), Some(usage));
             (Composition { limit, current, ..Composition::default() }, Some(Source::Probe))
         }
-        (None, None) => (Composition::default(), None),
+        (None, None) => (Composition { limit: own_limit, ..Composition::default() }, None),
     }
 }
 
