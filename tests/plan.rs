@@ -77,9 +77,13 @@ const LINES_BTF: Choice = ("log_write", Some("tp_btf sys_exit"), "tp_btf sys_exi
 const NO_LINES: Choice = ("log_write", None, "");
 
 /// The kernels were recorded before there were these probes: what they would ask of a kernel is not known of them.
-const NO_DIRTY: Choice = ("dirty", None, "");
-const NO_WRITEBACK: Choice = ("writeback_done", None, "");
-const NO_THROTTLE: Choice = ("dirty_throttle", None, "");
+const UNRECORDED: [Choice; 5] = [
+    ("dirty", None, ""),
+    ("writeback_done", None, ""),
+    ("dirty_throttle", None, ""),
+    ("oom_kill", None, ""),
+    ("reclaim", None, ""),
+];
 
 /// Every recorded kernel.
 const RECORDED: &[(&str, &[Choice])] = &[
@@ -116,8 +120,7 @@ fn expect(what: &str, facts: &Facts, probes: &[Choice]) {
             .map(|(kind, target)| format!("{kind} {}", target.split('+').next().unwrap_or_default()))
     };
     for probe in PROBES {
-        let unrecorded = [NO_DIRTY, NO_WRITEBACK, NO_THROTTLE];
-        let expected = probes.iter().chain(&unrecorded).find(|(name, ..)| *name == probe.name);
+        let expected = probes.iter().chain(&UNRECORDED).find(|(name, ..)| *name == probe.name);
         let (_, by_default, asked_for) =
             expected.unwrap_or_else(|| panic!("{what}: nothing is expected of {}", probe.name));
         assert_eq!(said(&Wishes::default(), probe.name).as_deref(), *by_default, "{what}: {}", probe.name);

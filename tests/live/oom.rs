@@ -10,6 +10,7 @@ use crate::driver::{
     cgroup::{Cgroup, Made, hierarchy},
     disk,
     doctor::{self, Alternative},
+    in_vm,
     interval::Interval,
     kmsg, matrix,
     memtrace::{self, Memtrace},
@@ -160,6 +161,42 @@ fn three_kills_in_a_second_are_told_once_each() {
         assert_eq!(kill["limit_cgroup"]["path"], cgroup.path);
         agrees(kill, &cgroup.path);
     }
+}
+
+/// The kernel leaves out reports that come too fast, all but their last line: the kills are told all the same.
+#[test]
+fn kills_without_a_report_are_told() {
+    const KILLS: usize = 16;
+    let (mut memtrace, _) = watching(&[]);
+    let cgroups: Vec<Made> = (0..KILLS).map(|_| limited("oom-storm", 8 * MIB)).collect();
+    // Known before they are killed.
+    thread::sleep(Duration::from_secs(1));
+    let hogs: Vec<Workload> = cgroups
+        .iter()
+        .map(|cgroup| Workload::start(cgroup, &["anon", "--total", "16M", "--hold", "forever"]))
+        .collect();
+    hogs.iter().for_each(|hog| dead(hog.pid()));
+    thread::sleep(Duration::from_secs(2));
+    let mut told = memtrace.waiting();
+    told.extend(memtrace.stop().intervals);
+    let mut left_out = 0;
+    for (cgroup, hog) in cgroups.iter().zip(&hogs) {
+        let of: Vec<&Value> =
+            told.iter().map(|kill| &kill.0).filter(|kill| kill["victim"]["pid"] == hog.pid()).collect();
+        let [kill] = of.as_slice() else { panic!("{} told {} times: {told:?}", hog.pid(), of.len()) };
+        assert_eq!(kill["container"]["cgroup"]["path"], cgroup.path);
+        assert_eq!(kill["limit_cgroup"]["path"], cgroup.path, "{kill}");
+        assert_eq!(kill["memory"]["limit"], 8 * MIB, "{kill}");
+        if kill["source"] != "kmsg" {
+            println!("  without a report: {}", kill["cause"]);
+            assert!(kill["memory"]["anon"].is_null() || kill["source"] == "sample", "{kill}");
+            left_out += 1;
+        }
+    }
+    println!("  {left_out} of {KILLS} without a report");
+    // Until the kernel reports again.
+    thread::sleep(Duration::from_secs(6));
+    assert!(in_vm() || left_out > 0, "the kernel reported them all: this tested nothing");
 }
 
 /// The first victim of a group is reported twice, and each member is killed.

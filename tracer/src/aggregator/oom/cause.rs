@@ -20,9 +20,14 @@ fn process(comm: &str, pid: u32) -> String {
 pub fn cause(kill: &Kill) -> String {
     let head = head(kill);
     let body = if kill.global == Some(true) { host(kill) } else { filled(kill) };
-    match body {
-        Some(body) => format!("{head}: {body}"),
-        None => format!("{head}; what it was filled with is not known"),
+    let victim = kill.victim.anon.filter(|anon| *anon > 0);
+    match (body, victim) {
+        (Some(body), _) => format!("{head}: {body}"),
+        (None, Some(anon)) => format!(
+            "{head}: the victim held {} anonymous memory; what else it was filled with is not known",
+            size(anon)
+        ),
+        (None, None) => format!("{head}; what it was filled with is not known"),
     }
 }
 
@@ -98,7 +103,10 @@ fn filled(kill: &Kill) -> Option<String> {
     let whole = memory.current.unwrap_or(sum).max(1) as f64;
     let share = |part: Option<u64>| part.unwrap_or(0) as f64 / whole;
     if sum == 0 {
-        return memory.current.map(|current| format!("{} in use", size(current)));
+        return memory
+            .current
+            .filter(|current| *current > 0 && kill.victim.anon.is_none())
+            .map(|current| format!("{} in use", size(current)));
     }
     let most = listed.iter().map(|part| share(*part)).fold(0.0, f64::max);
     let is_most = |part: Option<u64>| part.is_some() && share(part) >= most;

@@ -16,6 +16,8 @@ use std::{
     os::unix::fs::OpenOptionsExt as _,
 };
 
+use rustix::fs::{fstat, major, minor};
+
 pub use self::{
     constraint::Constraint,
     report::{KernelKill, Parser, Process, Report},
@@ -33,7 +35,13 @@ pub struct Kmsg {
     buffer: Vec<u8>,
     /// How often records were overwritten before they were read.
     pub overwritten: u64,
+    read: bool,
+    /// The last look read all there was: what it did not tell did not happen.
+    pub whole: bool,
 }
+
+/// `MEM_MAJOR` and its minor, from devices.txt: containers are often given something else by this name.
+const DEVICE: (u32, u32) = (1, 11);
 
 impl Kmsg {
     /// From its oldest record on.
@@ -42,17 +50,37 @@ impl Kmsg {
         let file = file.map_err(|error| {
             format!("/dev/kmsg cannot be read ({error}): it takes the device and CAP_SYSLOG")
         })?;
-        Ok(Kmsg { file, parser: Parser::default(), buffer: vec![0; RECORD], overwritten: 0 })
+        let device = fstat(&file).map(|stat| (major(stat.st_rdev), minor(stat.st_rdev)));
+        if device != Ok(DEVICE) {
+            return Err("/dev/kmsg is not the kernel's log here".to_owned());
+        }
+        Ok(Kmsg {
+            file,
+            parser: Parser::default(),
+            buffer: vec![0; RECORD],
+            overwritten: 0,
+            read: false,
+            whole: false,
+        })
     }
 
     /// The kills that were reported since it was read last.
     pub fn read(&mut self) -> Vec<KernelKill> {
         let mut kills = Vec::new();
+        let overwritten = self.overwritten;
+        let mut drained = false;
         for _ in 0..AT_A_TIME {
             match self.file.read(&mut self.buffer) {
                 Ok(0) => break,
-                Ok(length) => kills.extend(self.parser.line(&self.buffer[..length])),
+                Ok(length) => {
+                    self.read = true;
+                    kills.extend(self.parser.line(&self.buffer[..length]));
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    drained = true;
+                    break;
+                }
                 // The ring went over us; the next read is of its oldest record.
                 Err(error) if error.raw_os_error() == Some(libc::EPIPE) => {
                     self.overwritten += 1;
@@ -61,6 +89,7 @@ impl Kmsg {
                 Err(_) => break,
             }
         }
+        self.whole = self.read && drained && overwritten == self.overwritten;
         kills
     }
 }

@@ -125,4 +125,10 @@ fn the_host_and_the_unknown() {
     assert_eq!(cause(&unknown), "a limit that is not known; what it was filled with is not known");
     unknown.memory = Composition { limit: Some(MIB), current: Some(MIB), ..Composition::default() };
     assert_eq!(cause(&unknown), "limit 1.0 MiB: 1.0 MiB in use");
+    unknown.victim.anon = Some(MIB);
+    let text = cause(&unknown);
+    assert_eq!(
+        text,
+        "limit 1.0 MiB: the victim held 1.0 MiB anonymous memory; what else it was filled with is not known"
+    );
 }

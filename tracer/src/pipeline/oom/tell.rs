@@ -1,201 +1,28 @@
-//! OOM kills: takes the probe's marks and the kernel's log, finds out about both who they speak of while that is still
-//! there to be asked, and hands the whole to the state.
+//! One kill, put together from its two ends and from what was around it.
 
 use std::{
-    fs,
-    io::Read as _,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::{probes::Probes, rows::Rows};
+use super::{Around, Dirtiers, Rows};
 use crate::{
     aggregator::{
-        oom::{
-            Composition, Dirtier, Grown, Holder, Joined, Joiner, Kill, Kills, LimitCgroup, Seen, Source,
-            Trigger, Victim, history::History,
-        },
-        row::{How, Memory, Row},
+        oom::{Composition, Holder, Joined, Kill, LimitCgroup, Source, Trigger, Victim},
+        row::{How, Memory},
     },
     event::{
-        Event, HostMemory,
-        kmsg::{KernelKill, Kmsg},
-        oom::{Limit, Mark, Task},
+        HostMemory,
+        kmsg::{KernelKill, Process},
+        oom::{Limit, Mark},
     },
     resolve::{
         Container,
         container::{self, Role},
     },
 };
-
-/// Rows around a victim that are looked at.
-const ABOVE: usize = 16;
-/// Of a file of `/proc`.
-const PROC: u64 = 16 * 1024;
-
-/// Who made pages dirty in the last minute; what counts that implements it.
-pub trait Dirtiers {
-    /// By row, those of most pages first.
-    fn top(&self, row: u64) -> Vec<Dirtier>;
-    /// Bytes a second that write-back wrote of the row's pages.
-    fn written_per_s(&self, row: u64) -> Option<f64>;
-}
-
-/// Nothing counts it.
-impl Dirtiers for () {
-    fn top(&self, _: u64) -> Vec<Dirtier> {
-        Vec::new()
-    }
-
-    fn written_per_s(&self, _: u64) -> Option<f64> {
-        None
-    }
-}
-
-/// What was known around a victim when it was marked.
-#[derive(Default)]
-struct Around {
-    container: Option<Arc<Container>>,
-    row: Option<u64>,
-    trigger: Option<Arc<Container>>,
-    /// Its row and those around it, with what they held at the last look.
-    rows: Vec<(u64, String, Memory)>,
-    /// The cgroup at its limit, if the mark says which.
-    limit_path: Option<String>,
-    grown: Option<Grown>,
-}
-
-/// Watches.
-pub struct OomWatch {
-    kmsg: Option<Kmsg>,
-    v2: bool,
-    joiner: Joiner<Around>,
-    history: History,
-    kills: Kills,
-    /// Of the log, at the last look.
-    overwritten: u64,
-}
-
-impl OomWatch {
-    /// Once the probes are attached: what the log holds and no mark tells was before.
-    pub fn start(v2: bool, probes: &mut Probes) -> OomWatch {
-        let kmsg = Kmsg::open().map_err(|why| probes.without_kernel_log(&why)).ok();
-        let mut watch = OomWatch {
-            kmsg,
-            v2,
-            joiner: Joiner::default(),
-            history: History::default(),
-            kills: Kills::default(),
-            overwritten: 0,
-        };
-        for line in watch.kmsg.as_mut().map(Kmsg::read).unwrap_or_default() {
-            watch.joiner.logged(line, None);
-        }
-        watch
-    }
-
-    /// Marks, at once: a moment later victim and cgroup may be gone.
-    pub fn take_in(&mut self, event: &Event, rows: &Rows, at: Duration) {
-        let Event::OomMarked(mark) = event else { return };
-        if !self.joiner.is_news(mark, at) {
-            return;
-        }
-        let mut mark = Mark::clone(mark);
-        let path = complete(&mut mark.victim, self.v2);
-        let row = mark.victim.cgroup.or_else(|| rows.tree.at(&path?)).and_then(|id| rows.row_of(id));
-        let of = |id: u64| rows.row_of(id).and_then(|row| rows.aggregator.shared(row));
-        let mut around = Around {
-            container: row.and_then(|row| rows.aggregator.shared(row)),
-            row,
-            trigger: mark.trigger.cgroup.and_then(of),
-            ..Around::default()
-        };
-        let mut next = row;
-        while let Some(row) = next.filter(|_| around.rows.len() < ABOVE) {
-            if let (Some(container), Some(memory)) =
-                (rows.aggregator.container(row), rows.aggregator.whole(row))
-            {
-                around.rows.push((row, container.cgroup.path.clone(), memory));
-            }
-            next = rows.tree.row_above(row);
-        }
-        if let Limit::Cgroup { id, .. } = mark.limit {
-            around.limit_path = rows.tree.node(id).map(|node| node.path.clone());
-        }
-        if let (Some(row), Some((_, _, memory))) = (row, around.rows.first()) {
-            around.grown = self.history.grown(row, memory, at);
-        }
-        self.joiner.marked(Seen { mark, with: around }, at);
-    }
-
-    /// Whether kills wait for their other end.
-    pub fn waits(&self) -> bool {
-        self.joiner.waits()
-    }
-
-    /// Once a tick, after the rows; `last`: there is no other.
-    pub fn tick(&mut self, closed: &[Arc<Row>], rows: &mut Rows, at: Duration, last: bool) {
-        self.history.tick(closed, at);
-        let mut whole = false;
-        if let Some(kmsg) = &mut self.kmsg {
-            for line in kmsg.read() {
-                self.joiner.logged(line, Some(at));
-            }
-            whole = kmsg.overwritten == self.overwritten;
-            self.overwritten = kmsg.overwritten;
-        }
-        for joined in self.joiner.ripe(at, whole, last) {
-            let kill = tell(joined, rows, &());
-            self.kills.add(kill);
-        }
-    }
-
-    pub fn kills(&self) -> Arc<[Arc<Kill>]> {
-        self.kills.shared()
-    }
-
-    pub fn lost(&self) -> impl Iterator<Item = Event> + use<> {
-        let overwritten = self.kmsg.as_ref().map_or(0, |kmsg| kmsg.overwritten);
-        let lost = [
-            ("times that records of the kernel's log were overwritten before they were read", overwritten),
-            ("OOM kills that came too fast to be told", self.joiner.lost),
-        ];
-        lost.into_iter().filter(|(_, count)| *count > 0).map(|(what, count)| Event::Lost { what, count })
-    }
-}
-
-/// What the probe could not say of a victim, from `/proc` while it is there; gives the path of its memory cgroup.
-fn complete(victim: &mut Task, v2: bool) -> Option<String> {
-    if victim.cgroup.is_some() && victim.pid.is_some() && victim.comm.is_some() {
-        return None;
-    }
-    let status = read(&format!("/proc/{}/status", victim.tid))?;
-    let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    victim.pid = victim.pid.or_else(|| field("Tgid:")?.parse().ok());
-    if victim.comm.is_none() {
-        let comm = read(&format!("/proc/{}/comm", victim.pid?));
-        victim.comm = comm.map(|comm| comm.strip_suffix('\n').unwrap_or(&comm).to_owned());
-    }
-    memory_path(&read(&format!("/proc/{}/cgroup", victim.tid))?, v2)
-}
-
-fn read(path: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(PROC).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Of `/proc/PID/cgroup`, whose lines are `NUMBER:CONTROLLERS:PATH`.
-fn memory_path(text: &str, v2: bool) -> Option<String> {
-    text.lines().find_map(|line| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        let wanted =
-            if v2 { controllers.is_empty() } else { controllers.split(',').any(|word| word == "memory") };
-        wanted.then(|| path.to_owned())
-    })
-}
 
 /// A moment of the kernel's clock as a time of day.
 fn wall(at: Duration) -> SystemTime {
@@ -205,7 +32,7 @@ fn wall(at: Duration) -> SystemTime {
 }
 
 /// All that is known of a kill, put together.
-fn tell(joined: Joined<Around>, rows: &mut Rows, dirtiers: &dyn Dirtiers) -> Kill {
+pub fn tell(joined: Joined<Around>, rows: &mut Rows, dirtiers: &dyn Dirtiers) -> Kill {
     let Joined { mark, line, early } = joined;
     let (mark, around) = mark.map(|seen| (seen.mark, seen.with)).unzip();
     let around = around.unwrap_or_default();
@@ -247,7 +74,7 @@ fn tell(joined: Joined<Around>, rows: &mut Rows, dirtiers: &dyn Dirtiers) -> Kil
     }
 }
 
-fn holder(process: &crate::event::kmsg::Process) -> Holder {
+fn holder(process: &Process) -> Holder {
     let comm = process.comm.clone();
     Holder { pid: process.pid, comm, rss: process.rss, anon: process.anon }
 }
@@ -361,7 +188,13 @@ fn sampled(
 ) -> (Composition, Option<Source>) {
     let id = limit.and_then(|limit| limit.id);
     let row = around.rows.iter().find(|(row, ..)| Some(*row) == id);
-    let sample = row.map(|(_, _, memory)| Composition::sampled(memory));
+    // At the kill it was full: a look that found it half empty is of another time, and says nothing of this one.
+    let full = |memory: &&(u64, String, Memory)| {
+        let (_, _, memory) = memory;
+        memory.current.zip(memory.limit).is_some_and(|(current, limit)| current >= limit / 2)
+    };
+    let own_limit = row.and_then(|(_, _, memory)| memory.limit);
+    let sample = row.filter(full).map(|(_, _, memory)| Composition::sampled(memory));
     let counter = match mark.map(|mark| mark.limit) {
         Some(Limit::Cgroup { usage, limit, .. }) => Some((usage, limit)),
         _ => None,
@@ -376,7 +209,7 @@ fn sampled(
             let (limit, current) = (Some(limit), Some(usage));
             (Composition { limit, current, ..Composition::default() }, Some(Source::Probe))
         }
-        (None, None) => (Composition::default(), None),
+        (None, None) => (Composition { limit: own_limit, ..Composition::default() }, None),
     }
 }
 
@@ -389,18 +222,5 @@ fn host(memory: &HostMemory) -> Composition {
         file: memory.cached,
         slab: memory.slab,
         ..Composition::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_memory_hierarchy_s_path_is_taken() {
-        let text = "12:pids:/a\n4:cpu,memory:/b:c\n0::/d\n";
-        assert_eq!(memory_path(text, false).as_deref(), Some("/b:c"));
-        assert_eq!(memory_path(text, true).as_deref(), Some("/d"));
-        assert_eq!(memory_path("nothing", true), None);
     }
 }
