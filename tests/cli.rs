@@ -33,6 +33,8 @@ fn usage_errors_are_2_and_say_what_is_wrong() {
         (&["lines", "--json", "--histogram"][..], "cannot be used with"),
         (&["lines", "--json", "--flow"][..], "cannot be used with"),
         (&["lines", "--attach", "nothing=kprobe"][..], "cgroup_life"),
+        (&["cgroups", "-i", "0"][..], "from 0.1 to 86400"),
+        (&["cgroups", "--sort", "growth"][..], "--sort"),
         (&[][..], "Usage: memtrace"),
     ] {
         let (status, stdout, stderr) = memtrace(args);
@@ -62,6 +64,7 @@ fn help_reads_as_agreed() {
         ("help", &["--help"][..]),
         ("help_top", &["top", "--help"][..]),
         ("help_lines", &["lines", "--help"][..]),
+        ("help_cgroups", &["cgroups", "--help"][..]),
         ("help_diagnose", &["diagnose", "--help"][..]),
         ("help_doctor", &["doctor", "--help"][..]),
     ] {

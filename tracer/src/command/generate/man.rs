@@ -91,6 +91,7 @@ fn own(command: &str) -> Vec<Section> {
         }],
         "top" => top(),
         "lines" => lines(),
+        "cgroups" => cgroups(),
         "diagnose" => diagnose(),
         "doctor" => vec![Section {
             title: "EXAMPLES",
@@ -251,6 +252,34 @@ fn lines() -> Vec<Section> {
                 (
                     "sudo memtrace lines --json -d 10 | jq '.streams[] | select(.open_line_bytes > 1048576)'",
                     "Streams whose line is over 1 MiB, for a script.",
+                ),
+            ],
+        },
+    ]
+}
+
+fn cgroups() -> Vec<Section> {
+    vec![
+        Section {
+            title: "OUTPUT",
+            text: &[
+                "A removed memory cgroup stays in the kernel while a page of it is left: page cache, files on tmpfs, what was \
+                 swapped out. No directory tells of it any more. Each is found in the kernel's own lists, also those that \
+                 died before memtrace came. PINNED is without kernel memory, which the cgroup around a dead one inherits.",
+                "ORIGIN is the name that a container had while it was seen alive; else what is left of its path, with \
+                 numbers and ids as *. -c takes a pattern of that. OLDEST is since the first of them died.",
+            ],
+            entries: vec![],
+        },
+        units(),
+        Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
+                ("sudo memtrace cgroups -d 2", "What the dead hold now."),
+                (
+                    "sudo memtrace cgroups --json -d 60 -i 10 | jq '.makers'",
+                    "Which living cgroups the dead are made in, for a script.",
                 ),
             ],
         },
