@@ -36,6 +36,8 @@ fn usage_errors_are_2_and_say_what_is_wrong() {
         (&["dirty", "--sort", "growth"][..], "growth"),
         (&["dirty", "-n", "0"][..], "0 is not in"),
         (&["dirty", "--attach", "dirty=uprobe"][..], "tp_btf"),
+        (&["cgroups", "-i", "0"][..], "from 0.1 to 86400"),
+        (&["cgroups", "--sort", "growth"][..], "--sort"),
         (&[][..], "Usage: memtrace"),
     ] {
         let (status, stdout, stderr) = memtrace(args);
@@ -67,6 +69,7 @@ fn help_reads_as_agreed() {
         ("help_top", &["top", "--help"][..]),
         ("help_lines", &["lines", "--help"][..]),
         ("help_dirty", &["dirty", "--help"][..]),
+        ("help_cgroups", &["cgroups", "--help"][..]),
         ("help_diagnose", &["diagnose", "--help"][..]),
         ("help_doctor", &["doctor", "--help"][..]),
     ] {

@@ -20,7 +20,7 @@ use crate::driver::{
     interval::Interval,
     matrix,
     memtrace::{self, Memtrace},
-    output, skip, wait_for,
+    output, scratch, skip, wait_for,
     workload::{self, Workload},
 };
 
@@ -60,6 +60,9 @@ impl Left {
         // One shell for all: a process for each would be most of the time.
         let mut script = String::from("set -e\n");
         let (top, kib) = (top.dir().display().to_string(), FILE);
+        if hierarchy().v2 {
+            script.push_str(&format!("echo +memory > {top}/cgroup.subtree_control\n"));
+        }
         for number in 0..count {
             let mut dirs = vec![format!("{top}/{name}-{number}")];
             if number % 5 == 0 {
@@ -90,7 +93,9 @@ impl Left {
                 ));
             }
         }
-        let done = output::of(Command::new("sh").args(["-c", &script]));
+        let file = scratch::dir("script").join("die");
+        fs::write(&file, script).expect("the run's directory can be written");
+        let done = output::of(Command::new("sh").arg(&file));
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         count + nested
     }

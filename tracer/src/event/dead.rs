@@ -54,6 +54,8 @@ pub struct Walked {
     pub sums: Vec<(u64, DeadSum)>,
     /// Cgroups came or went during each of the walks: the counts may be off by those.
     pub disturbed: bool,
+    /// The sizes may hold kernel memory that was handed to the cgroups around (v2 does not tell it apart).
+    pub with_kernel: bool,
     pub walks: u32,
     pub took: Duration,
 }
@@ -153,6 +155,7 @@ impl Walker {
             listed,
             sums: sums.collect(),
             disturbed,
+            with_kernel: v2,
             walks,
             took,
         })

@@ -10,6 +10,8 @@ pub struct Held {
     pub file: Option<u64>,
     pub shmem: Option<u64>,
     pub swap: Option<u64>,
+    /// v2 only.
+    pub sock: Option<u64>,
     /// v2: slab; v1: kernel memory, of which slab is the most.
     pub slab: Option<u64>,
     /// What is charged to the cgroup itself, where its files tell (v1).
@@ -51,6 +53,7 @@ fn parse(text: &str, v2: bool) -> Held {
             file: get("file"),
             shmem: get("shmem"),
             slab: get("slab"),
+            sock: get("sock"),
             ..Held::default()
         };
     }

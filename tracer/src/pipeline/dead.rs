@@ -15,7 +15,7 @@ use crate::{
     aggregator::{
         dead::{
             DeadCgroups, DeadReport, Heir, Place,
-            kinds::{Survey, inherited_slab, pinned},
+            kinds::{Survey, inherited_slab, pinned, without_kernel},
         },
         row::Row,
     },
@@ -83,7 +83,7 @@ impl Undertaker {
         let count = host.dead_cgroups.map(|(Count::Measured(count) | Count::Inferred(count))| count);
         if self.is_due(count, now) {
             match probes.walk_dead() {
-                Some(Ok(walked)) => self.look(&walked, rows, facts, count, (at, now)),
+                Some(Ok(walked)) => self.look(walked, rows, facts, count, (at, now)),
                 // A walk that cannot be had takes its time, too.
                 Some(Err(_)) => {
                     self.failed += 1;
@@ -124,7 +124,7 @@ impl Undertaker {
 
     fn look(
         &mut self,
-        walked: &Walked,
+        mut walked: Walked,
         rows: &Rows,
         facts: &Facts,
         count: Option<u64>,
@@ -140,10 +140,11 @@ impl Undertaker {
                 let id = rows.containers().find(|(_, container)| label(container) == name)?.0;
                 rows.aggregator.shared(id)
             };
-            let mut report = self.state.walked(walked, at, &place, &alive);
-            let survey = self.survey(walked, rows, facts);
-            report.pinned = pinned(walked, &survey);
-            report.inherited_slab = inherited_slab(walked, &survey);
+            let survey = self.survey(&walked, rows, facts);
+            walked = without_kernel(walked, &survey);
+            let mut report = self.state.walked(&walked, at, &place, &alive);
+            report.pinned = pinned(&walked, &survey);
+            report.inherited_slab = inherited_slab(&walked, &survey);
             report.reparents = self.reparents;
             self.report = Some(Arc::new(report));
         }

@@ -130,7 +130,7 @@ pub fn table(snapshot: &Snapshot, report: &DeadReport, origins: &[&Origin], limi
         let oldest = unit::format_marked(Unit::Seconds, origin.oldest_s, origin.oldest_s_how);
         out.push_str(&format!(
             "{:>9} {:>6} {:>9}  {}{}\n",
-            host::size(origin.pinned),
+            marked(origin.pinned, origin.pinned_how),
             unit::format(Unit::Count, Some(origin.count as f64)),
             oldest,
             clean(&origin.origin),

@@ -102,35 +102,56 @@ impl Gathered {
     }
 }
 
+/// What the dead in a living cgroup pin of each kind; `None` where that cannot be told.
+fn kinds(living: u64, pinned: u64, survey: &Survey) -> [Option<(u64, bool)>; 3] {
+    let anon = survey.of_dead(living, |held| held.anon, |own| own.anon);
+    let file = survey.of_dead(living, |held| held.file, |own| own.file);
+    let shmem = survey.of_dead(living, |held| held.shmem, |own| own.shmem);
+    let pages = anon.zip(file).map(|(anon, file)| anon.0 + file.0);
+    // On v2 a cgroup may have pages of its own from before it handed the controller on: more than its dead can hold.
+    let too_much = |pages: u64| pages > pinned + pinned / 20 + (1 << 20);
+    if survey.v2 && pages.is_some_and(too_much) { [None; 3] } else { [anon, file, shmem] }
+}
+
+/// Takes the kernel memory that was handed on out of the sizes, where they hold it: of those in one living cgroup it is known
+/// what they pin together, and each is taken to have handed on as large a part.
+pub fn without_kernel(mut walked: Walked, survey: &Survey) -> Walked {
+    if !walked.with_kernel {
+        return walked;
+    }
+    let mut true_sums: HashMap<u64, (u64, u64)> = HashMap::new();
+    for (living, sum) in &mut walked.sums {
+        let [anon, file, _] = kinds(*living, sum.pinned, survey);
+        let sock = survey.of_dead(*living, |held| held.sock, |_| 0).map_or(0, |(bytes, _)| bytes);
+        if let Some(pages) = anon.zip(file).map(|(anon, file)| anon.0 + file.0 + sock)
+            && pages < sum.pinned
+        {
+            true_sums.insert(*living, (pages, sum.pinned));
+            walked.all.pinned = walked.all.pinned.saturating_sub(sum.pinned - pages);
+            sum.pinned = pages;
+        }
+    }
+    for dead in &mut walked.listed {
+        if let Some((pages, pinned)) = true_sums.get(&dead.living) {
+            dead.pinned = (u128::from(dead.pinned) * u128::from(*pages) / u128::from(*pinned)) as u64;
+        }
+    }
+    walked
+}
+
 /// By kind.
 pub fn pinned(walked: &Walked, survey: &Survey) -> Pinned {
     let mut gathered: [Gathered; 3] = Default::default();
-    let mut total = 0;
     for (living, sum) in &walked.sums {
-        let mut anon = survey.of_dead(*living, |held| held.anon, |own| own.anon);
-        let mut file = survey.of_dead(*living, |held| held.file, |own| own.file);
-        let mut shmem = survey.of_dead(*living, |held| held.shmem, |own| own.shmem);
-        let pages = anon.zip(file).map(|(anon, file)| anon.0 + file.0);
-        // On v2 a cgroup may have pages of its own from before it handed the controller on: more than its dead can hold.
-        if survey.v2 && pages.is_some_and(|pages| pages > sum.pinned + sum.pinned / 20 + (1 << 20)) {
-            (anon, file, shmem) = (None, None, None);
-        }
-        // Their counters hold the kernel memory that they handed on, too, which v2 does not tell apart.
-        total += match pages.filter(|_| survey.v2 && anon.is_some()) {
-            Some(pages) => pages.min(sum.pinned),
-            None => sum.pinned,
-        };
-        for (gathered, part) in gathered.iter_mut().zip([anon, file, shmem]) {
+        for (gathered, part) in gathered.iter_mut().zip(kinds(*living, sum.pinned, survey)) {
             gathered.add(part);
         }
     }
-    // What is around some of them could not be kept.
-    let of_sums: u64 = walked.sums.iter().map(|(_, sum)| sum.pinned).sum();
-    total += walked.all.pinned.saturating_sub(of_sums);
     let [(anon, anon_how), (file, file_how), (shmem, shmem_how)] = gathered.map(|kind| kind.told());
+    let total = walked.all.pinned;
     Pinned {
         total: Some(total),
-        total_how: (survey.v2 && total > 0).then_some(How::Inferred),
+        total_how: (walked.with_kernel && total > 0).then_some(How::Inferred),
         anon,
         anon_how,
         file,

@@ -31,6 +31,8 @@ pub struct Origin {
     pub count: u64,
     /// Without those in them that are of another origin.
     pub pinned: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinned_how: Option<How>,
     /// Since the first of them died.
     pub oldest_s: Option<f64>,
     /// At least, where some died before attach.
@@ -55,6 +57,7 @@ pub type Seen<'a> = dyn Fn(u64) -> Option<(Option<&'a Container>, Duration)> + '
 pub struct Origins {
     by_id: HashMap<u64, String>,
     groups: BTreeMap<String, Origin>,
+    with_kernel: bool,
 }
 
 impl Origins {
@@ -72,7 +75,8 @@ impl Origins {
         }
         let places: HashMap<u64, Option<Place>> =
             walked.sums.iter().map(|(living, _)| (*living, place(*living))).collect();
-        let mut origins = Origins { by_id: HashMap::new(), groups: BTreeMap::new() };
+        let mut origins =
+            Origins { by_id: HashMap::new(), groups: BTreeMap::new(), with_kernel: walked.with_kernel };
         for one in &walked.listed {
             let pinned = one.pinned.saturating_sub(inner.get(&one.id).copied().unwrap_or(0));
             let living = places.get(&one.living).and_then(Option::as_ref);
@@ -154,6 +158,8 @@ impl Origins {
     /// Most pinned first.
     pub fn groups(self) -> Vec<Origin> {
         let mut groups: Vec<Origin> = self.groups.into_values().collect();
+        let how = self.with_kernel.then_some(How::Inferred);
+        groups.iter_mut().for_each(|group| group.pinned_how = how.filter(|_| group.pinned.is_some()));
         groups.sort_by(|a, b| {
             (b.pinned, b.count).cmp(&(a.pinned, a.count)).then_with(|| a.origin.cmp(&b.origin))
         });
@@ -162,6 +168,7 @@ impl Origins {
             let mut others = Origin {
                 origin: format!("{} other origins", rest.len()),
                 pinned: Some(0),
+                pinned_how: how,
                 ..Origin::default()
             };
             for one in rest {

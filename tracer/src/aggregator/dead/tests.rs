@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::{
-    kinds::{Survey, inherited_slab, pinned},
+    kinds::{Survey, inherited_slab, pinned, without_kernel},
     origin::general,
     *,
 };
@@ -148,7 +148,16 @@ fn numbers_and_ids_are_left_out() {
 }
 
 fn held(anon: u64, file: u64, slab: u64, own: Option<Own>, vacant: bool) -> Held {
-    Held { anon: Some(anon), file: Some(file), shmem: Some(0), swap: None, slab: Some(slab), own, vacant }
+    Held {
+        anon: Some(anon),
+        file: Some(file),
+        shmem: Some(0),
+        swap: None,
+        sock: Some(0),
+        slab: Some(slab),
+        own,
+        vacant,
+    }
 }
 
 #[test]
@@ -169,9 +178,16 @@ fn by_kind_is_what_neither_the_living_nor_the_cgroup_itself_have() {
         survey.held.insert(10, held(2 * MIB, 4 * MIB, 9, None, vacant));
         survey
     };
-    let known = pinned(&walk, &v2(true));
+    let walk = Walked { with_kernel: true, ..walk };
+    let less = without_kernel(walk.clone(), &v2(true));
+    assert_eq!(
+        (less.listed[0].pinned, less.sums[0].1.pinned),
+        (6 * MIB, 6 * MIB),
+        "without what it handed on"
+    );
+    let known = pinned(&less, &v2(true));
     assert_eq!((known.anon, known.anon_how), (Some(2 * MIB), Some(How::Inferred)));
-    assert_eq!(known.total, Some(6 * MIB), "without what it handed on");
+    assert_eq!((known.total, known.total_how), (Some(6 * MIB), Some(How::Inferred)));
     assert_eq!(inherited_slab(&walk, &v2(true)), Some(9));
     assert_eq!(pinned(&walk, &v2(false)).anon, None, "it has tasks of its own");
     let mut much = v2(true);

@@ -33,7 +33,7 @@ pub enum Kind {
 
 impl Kind {
     pub const ALL: [Kind; 6] =
-        [Kind::Iterator, Kind::TpBtf, Kind::RawTp, Kind::Fentry, Kind::Tracepoint, Kind::Kprobe];
+        [Kind::TpBtf, Kind::RawTp, Kind::Fentry, Kind::Tracepoint, Kind::Kprobe, Kind::Iterator];
 
     pub fn as_str(self) -> &'static str {
         match self {
