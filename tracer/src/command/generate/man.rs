@@ -261,7 +261,6 @@ fn lines() -> Vec<Section> {
 }
 
 fn dirty() -> Vec<Section> {
-fn cgroups() -> Vec<Section> {
     vec![
         Section {
             title: "OUTPUT",
@@ -275,11 +274,6 @@ fn cgroups() -> Vec<Section> {
                 "A path is as the container sees it, also of a file that is deleted meanwhile; of one that nobody has open \
                  any more only device and inode are known. A file behind a loop device is dirtied once more by what is \
                  written to the file system on it.",
-                "A removed memory cgroup stays in the kernel while a page of it is left: page cache, files on tmpfs, what was \
-                 swapped out. No directory tells of it any more. Each is found in the kernel's own lists, also those that \
-                 died before memtrace came. PINNED is without kernel memory, which the cgroup around a dead one inherits.",
-                "ORIGIN is the name that a container had while it was seen alive; else what is left of its path, with \
-                 numbers and ids as *. -c takes a pattern of that. OLDEST is since the first of them died.",
             ],
             entries: vec![],
         },
@@ -296,6 +290,30 @@ fn cgroups() -> Vec<Section> {
                 (
                     "sudo memtrace dirty --json -d 10 | jq -c '.containers[] | [.container.name, .files[:3]]'",
                     "The files of each container, for a script.",
+                ),
+            ],
+        },
+    ]
+}
+
+fn cgroups() -> Vec<Section> {
+    vec![
+        Section {
+            title: "OUTPUT",
+            text: &[
+                "A removed memory cgroup stays in the kernel while a page of it is left: page cache, files on tmpfs, what was \
+                 swapped out. No directory tells of it any more. Each is found in the kernel's own lists, also those that \
+                 died before memtrace came. PINNED is without kernel memory, which the cgroup around a dead one inherits.",
+                "ORIGIN is the name that a container had while it was seen alive; else what is left of its path, with \
+                 numbers and ids as *. -c takes a pattern of that. OLDEST is since the first of them died.",
+            ],
+            entries: vec![],
+        },
+        units(),
+        Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
                 ("sudo memtrace cgroups -d 2", "What the dead hold now."),
                 (
                     "sudo memtrace cgroups --json -d 60 -i 10 | jq '.makers'",
