@@ -164,10 +164,8 @@ pub struct Kill {
     pub number: u64,
     pub at: SystemTime,
     pub before_attach: bool,
-    /// The victim's.
+    /// The victim's. Its cgroup's id is 0 where that was gone before it could be asked.
     pub container: Option<Arc<Container>>,
-    /// Its cgroup was there to be asked for its id.
-    pub container_id_known: bool,
     pub victim: Victim,
     pub trigger: Option<Trigger>,
     /// `None`: not known whether the host or a cgroup had no more.

@@ -38,7 +38,7 @@ pub fn tell(joined: Joined<Around>, rows: &mut Rows, dirtiers: &dyn Dirtiers) ->
     let around = around.unwrap_or_default();
     let line = line.as_ref();
     let report = line.and_then(|line| line.report.as_deref());
-    let (container, container_id_known) = whose(&around, line, rows);
+    let container = whose(&around, line, rows);
     let global = match mark.as_ref().map(|mark| mark.limit) {
         Some(Limit::Global) => Some(true),
         Some(Limit::Cgroup { .. }) => Some(false),
@@ -59,7 +59,6 @@ pub fn tell(joined: Joined<Around>, rows: &mut Rows, dirtiers: &dyn Dirtiers) ->
         before_attach: early && mark.is_none(),
         trigger: trigger(mark.as_ref(), &around, line, container.as_ref()),
         container,
-        container_id_known,
         victim: victim(mark.as_ref(), line),
         global,
         limit_cgroup,
@@ -103,14 +102,14 @@ fn victim(mark: Option<&Mark>, line: Option<&KernelKill>) -> Victim {
     victim
 }
 
-/// The victim's container, and whether its cgroup's id is known.
-fn whose(around: &Around, line: Option<&KernelKill>, rows: &mut Rows) -> (Option<Arc<Container>>, bool) {
+/// The victim's container.
+fn whose(around: &Around, line: Option<&KernelKill>, rows: &mut Rows) -> Option<Arc<Container>> {
     // By now it may have its name.
     if let Some(container) = around.row.and_then(|row| rows.aggregator.shared(row)) {
-        return (Some(container), true);
+        return Some(container);
     }
     if let Some(container) = &around.container {
-        return (Some(Arc::clone(container)), true);
+        return Some(Arc::clone(container));
     }
     let constraint = line.and_then(|line| line.constraint.as_ref());
     // Members of a group: where the limit is a container's, they are in it.
@@ -118,10 +117,10 @@ fn whose(around: &Around, line: Option<&KernelKill>, rows: &mut Rows) -> (Option
         .and_then(|constraint| constraint.limit.as_deref())
         .filter(|path| container::classify(path).role == Role::Container);
     let path = constraint.and_then(|constraint| constraint.victim.as_deref()).or(of_limit);
-    let Some(path) = path else { return (None, false) };
+    let path = path?;
     match rows.tree.at(path).and_then(|id| rows.row_of(id)).and_then(|row| rows.aggregator.shared(row)) {
-        Some(container) => (Some(container), true),
-        None => (Some(Arc::new(rows.identify_gone(path))), false),
+        Some(container) => Some(container),
+        None => Some(Arc::new(rows.identify_gone(path))),
     }
 }
 

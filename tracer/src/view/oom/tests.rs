@@ -40,7 +40,6 @@ fn kill(container: Container, comm: &str) -> Kill {
         number: 1,
         at,
         before_attach: true,
-        container_id_known: false,
         victim: Victim { pid: Some(7), comm: Some(comm.clone()), anon: Some(20 * MIB), ..Victim::default() },
         trigger: Some(Trigger {
             pid: Some(7),

@@ -24,7 +24,6 @@ fn kill(limit: &str, memory: Composition) -> Kill {
             sandbox: false,
             cgroup: Cgroup { id: 7, path },
         })),
-        container_id_known: true,
         victim: Victim::default(),
         trigger: None,
         global: Some(false),
