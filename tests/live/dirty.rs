@@ -376,7 +376,7 @@ impl Loop {
         let (image, mount) = (dir.join("image"), dir.join("mount"));
         fs::create_dir_all(&mount).expect("the disk can be written");
         let script = format!(
-            "dd if=/dev/zero of={0} bs=1M count=48 2>/dev/null && sync {0} && mke2fs -q -F {0} && mount -o loop {0} {1} && sync",
+            "dd if=/dev/zero of={0} bs=1M count=48 2>/dev/null && sync {0} && mke2fs -q -F -t ext4 {0} && mount -o loop {0} {1} && sync",
             image.display(),
             mount.display()
         );

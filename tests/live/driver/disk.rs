@@ -45,8 +45,11 @@ fn image() -> PathBuf {
     let image = scratch::dir("disk").join("image");
     fill(&image, 256 * MIB);
     let mount = scratch::dir("mounted");
-    let script =
-        format!("mke2fs -F {0} >/dev/null && mount -o loop {0} {1}", image.display(), mount.display());
+    let script = format!(
+        "mke2fs -F -t ext4 {0} >/dev/null && mount -o loop {0} {1}",
+        image.display(),
+        mount.display()
+    );
     let made = output::of(Command::new("sh").args(["-c", &script]));
     assert!(made.status.success(), "no file system could be made: {}", String::from_utf8_lossy(&made.stderr));
     guard::at_end(&format!("umount {}", mount.display()));

@@ -2,7 +2,8 @@
 //!
 //! Kernel source: mm/page-writeback.c `folio_account_dirtied` (`account_page_dirtied` up to 5.15), which has the tracepoint
 //! `writeback_dirty_folio` (`_page` up to 5.17): once a folio, when it was clean before. tmpfs does not come by.
-//! Cost: one look-up, and no probed read where the pages are charged to the writer's own cgroup; about 100 ns a folio.
+//! Cost: one look-up, and no probed read where the pages are charged to the writer's own cgroup; 150 ns a folio on 6.18, the clock of the
+//! statistics included; 500 for the first of a file.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
