@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cli::{Diagnose, Watch},
-    pipeline::{self, LogWish, Snapshots},
+    pipeline::{self, DirtyWish, LogWish, Snapshots},
     view::{
         diagnose::{Report, Teller, progress},
         lines,
@@ -33,7 +33,7 @@ pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
     let watch = Watch { interval, duration: Some(duration), container, rows: None, json, attach, probe_log };
     let charset = Charset::of_environment();
     let course = RefCell::new(None);
-    let collected = pipeline::Options { dead: true, ..collect::options(&watch, LogWish::Counts) };
+    let collected = pipeline::Options { dead: true, dirty: DirtyWish::Written, ..collect::options(&watch, LogWish::Counts) };
     let last = collect::run(collected, facts, |snapshots, _| {
         follow(snapshots, &course, Following { filter: &filter, duration, json, charset })
     })?;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     cli::Oom,
-    pipeline::LogWish,
+    pipeline::{DirtyWish, LogWish, Options},
     snapshot::Snapshot,
     view::{
         oom::{concerns, json, text},
@@ -20,7 +20,8 @@ use crate::{
 
 pub fn run(options: Oom) -> Result<(), Failure> {
     let facts = collect::usable_facts()?;
-    let collected = collect::options(&options.watch, LogWish::Counts);
+    let collected =
+        Options { dirty: DirtyWish::Names, ..collect::options(&options.watch, LogWish::Counts) };
     let mut printer = Printer::new(options);
     collect::run(collected, facts, |snapshots, _| {
         collect::each(snapshots, move |snapshot| {

@@ -275,7 +275,7 @@ impl Pipeline {
         let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
         let tick = self.rows.aggregator.tick(at);
         let dirty = self.dirty.tick(&tick.rows, &mut self.probes, &self.rows, at);
-        self.oom.tick(&tick.rows, &mut self.rows, at, last);
+        self.oom.tick(&tick.rows, &mut self.rows, &dirty, at, last);
         self.sequence += 1;
         for row in self.watch.suspects() {
             self.watch.processes(at, row, self.rows.anonymous(row));

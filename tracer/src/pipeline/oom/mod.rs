@@ -9,6 +9,7 @@ use self::tell::tell;
 use super::{probes::Probes, rows::Rows};
 use crate::{
     aggregator::{
+        dirty::row::Dirty,
         oom::{Dirtier, Grown, Joiner, Kill, Kills, Seen, history::History},
         row::{Memory, Row},
     },
@@ -33,14 +34,23 @@ pub trait Dirtiers {
     fn written_per_s(&self, row: u64) -> Option<f64>;
 }
 
-/// Nothing counts it.
-impl Dirtiers for () {
-    fn top(&self, _: u64) -> Vec<Dirtier> {
-        Vec::new()
+impl Dirtiers for Dirty {
+    fn top(&self, row: u64) -> Vec<Dirtier> {
+        let known = self.rows.iter().find(|known| known.row == row);
+        let recent = known.into_iter().flat_map(|known| &known.recent);
+        // What a loop device wrote behind the file system on it is the same bytes once more.
+        let own = recent.filter(|recent| !recent.backing && recent.dirtied > 0);
+        own.map(|recent| Dirtier {
+            pid: recent.process.pid,
+            comm: recent.process.comm.to_string(),
+            path: recent.path.as_ref().map(|path| path.to_string()),
+            dirtied: recent.dirtied,
+        })
+        .collect()
     }
 
-    fn written_per_s(&self, _: u64) -> Option<f64> {
-        None
+    fn written_per_s(&self, row: u64) -> Option<f64> {
+        self.rows.iter().find(|known| known.row == row).and_then(|known| known.written_per_s)
     }
 }
 
@@ -123,7 +133,7 @@ impl OomWatch {
     }
 
     /// Once a tick, after the rows; `last`: there is no other.
-    pub fn tick(&mut self, closed: &[Arc<Row>], rows: &mut Rows, at: Duration, last: bool) {
+    pub fn tick(&mut self, closed: &[Arc<Row>], rows: &mut Rows, dirty: &Dirty, at: Duration, last: bool) {
         self.history.tick(closed, at);
         let mut whole = false;
         if let Some(kmsg) = &mut self.kmsg {
@@ -133,7 +143,7 @@ impl OomWatch {
             whole = kmsg.whole;
         }
         for joined in self.joiner.ripe(at, whole, last) {
-            let kill = tell(joined, rows, &());
+            let kill = tell(joined, rows, dirty);
             self.kills.add(kill);
         }
     }
