@@ -82,12 +82,16 @@ impl Undertaker {
         self.bury(rows, at);
         let count = host.dead_cgroups.map(|(Count::Measured(count) | Count::Inferred(count))| count);
         if self.is_due(count, now) {
+            let start = Instant::now();
             match probes.walk_dead() {
-                Some(Ok(walked)) => self.look(walked, rows, facts, count, (at, now)),
+                Some(Ok(walked)) => {
+                    let found = self.look(walked, rows, facts, at);
+                    self.last = Some(Look { at: now, took: start.elapsed(), count, found: Some(found) });
+                }
                 // A walk that cannot be had takes its time, too.
                 Some(Err(_)) => {
                     self.failed += 1;
-                    self.last = Some(Look { at: now, took: now.elapsed(), count, found: None });
+                    self.last = Some(Look { at: now, took: start.elapsed(), count, found: None });
                 }
                 None => {}
             }
@@ -122,14 +126,7 @@ impl Undertaker {
         age >= last.took * SHARE && (self.removed || count != last.count || age >= AGE)
     }
 
-    fn look(
-        &mut self,
-        mut walked: Walked,
-        rows: &Rows,
-        facts: &Facts,
-        count: Option<u64>,
-        (at, now): (Duration, Instant),
-    ) {
+    fn look(&mut self, mut walked: Walked, rows: &Rows, facts: &Facts, at: Duration) -> Count {
         self.removed = false;
         if self.whole {
             let place = |id: u64| {
@@ -149,8 +146,7 @@ impl Undertaker {
             self.report = Some(Arc::new(report));
         }
         let all = walked.all.count;
-        let found = if walked.disturbed { Count::Inferred(all) } else { Count::Measured(all) };
-        self.last = Some(Look { at: now, took: now.elapsed(), count, found: Some(found) });
+        if walked.disturbed { Count::Inferred(all) } else { Count::Measured(all) }
     }
 
     /// Reads what those living cgroups hold which have dead ones or living ones in them, and these.
