@@ -33,7 +33,11 @@ pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
     let watch = Watch { interval, duration: Some(duration), container, rows: None, json, attach, probe_log };
     let charset = Charset::of_environment();
     let course = RefCell::new(None);
-    let collected = pipeline::Options { dead: true, dirty: DirtyWish::Written, ..collect::options(&watch, LogWish::Counts) };
+    let collected = pipeline::Options {
+        dead: true,
+        dirty: DirtyWish::Written,
+        ..collect::options(&watch, LogWish::Counts)
+    };
     let last = collect::run(collected, facts, |snapshots, _| {
         follow(snapshots, &course, Following { filter: &filter, duration, json, charset })
     })?;
