@@ -114,6 +114,7 @@ impl<'a> Case<'a> {
             also: Vec::new(),
             weight: self.outstanding,
             grown: Some(Grown { row: Some(container.cgroup.id), bytes_per_s: growth.unwrap_or(0.0) }),
+            by_dirty_pages: false,
         }
     }
 

@@ -29,6 +29,8 @@ pub enum Value {
     Grower(Option<Grower>),
     Containers(Vec<ContainerRate>),
     Dirtiers(Vec<Dirtier>),
+    /// For programs, as another view writes it; its numbers stand beside it for people.
+    Record(serde_json::Value),
 }
 
 /// Who makes how much of what dirty.
@@ -52,8 +54,14 @@ fn parts<S: Serializer>(parts: &[(&'static str, Option<f64>)], serializer: S) ->
 }
 
 impl Value {
+    pub fn record(value: &impl Serialize) -> Value {
+        // What is a plain record becomes JSON.
+        Value::Record(serde_json::to_value(value).unwrap_or_default())
+    }
+
     pub fn is_known(&self) -> bool {
         match self {
+            Value::Record(record) => !record.is_null(),
             Value::Word(_) | Value::Processes(_) | Value::Containers(_) | Value::Dirtiers(_) => true,
             Value::Parts(parts) => parts.iter().any(|(_, rate)| rate.is_some()),
             Value::Grower(grower) => grower.is_some(),

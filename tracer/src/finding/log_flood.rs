@@ -139,6 +139,7 @@ impl Case<'_> {
             also: Vec::new(),
             weight: self.own as u64,
             grown: None,
+            by_dirty_pages: false,
         }
     }
 

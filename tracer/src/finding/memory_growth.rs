@@ -63,6 +63,7 @@ impl Case<'_> {
             also: Vec::new(),
             weight: rate as u64,
             grown: Some(Grown { row: Some(container.cgroup.id), bytes_per_s: rate }),
+            by_dirty_pages: false,
         })
     }
 

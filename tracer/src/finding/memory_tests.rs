@@ -68,7 +68,7 @@ impl Scene {
 
 fn seen<'a>(at: Duration, rows: &'a [Arc<Row>], host: &'a HostMemory, logs: Option<&'a Logs>) -> Seen<'a> {
     static NOTHING: Dirty = Dirty { rows: Vec::new() };
-    Seen { at, rows, host, held: Some(GIB), logs, dirty: &NOTHING }
+    Seen { at, rows, host, held: Some(GIB), logs, dirty: &NOTHING, kills: &[], dead: None }
 }
 
 fn told(findings: &[Arc<Finding>]) -> Vec<(Kind, Severity)> {
@@ -265,7 +265,16 @@ mod dirty {
     fn tick(watch: &mut Watch, second: u64, row: &Arc<Row>, pages: DirtyRow) -> Vec<Arc<Finding>> {
         let (host, dirty) = (HostMemory::default(), Dirty { rows: vec![Arc::new(pages)] });
         let at = Duration::from_secs(second);
-        watch.tick(&Seen { at, rows: &[Arc::clone(row)], host: &host, held: None, logs: None, dirty: &dirty })
+        watch.tick(&Seen {
+            at,
+            rows: &[Arc::clone(row)],
+            host: &host,
+            held: None,
+            logs: None,
+            dirty: &dirty,
+            kills: &[],
+            dead: None,
+        })
     }
 
     #[test]

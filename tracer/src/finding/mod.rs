@@ -6,12 +6,14 @@
 //!
 //! Time is an argument; nothing here reads a clock or a file.
 
+mod dead_cgroups;
 mod dirty_pressure;
 pub mod evidence;
 mod growth;
 mod log_flood;
 mod memory_growth;
 mod node_exhaustion;
+mod oom_kill;
 mod past;
 mod remedy;
 mod unterminated_line;
@@ -20,6 +22,8 @@ mod unterminated_line;
 pub(crate) mod example;
 #[cfg(test)]
 mod memory_tests;
+#[cfg(test)]
+mod record_tests;
 #[cfg(test)]
 mod tests;
 
@@ -31,7 +35,9 @@ pub use self::growth::Grower;
 use self::{evidence::Evidence, growth::Courses, past::Past};
 use crate::{
     aggregator::{
+        dead::DeadReport,
         dirty::row::Dirty,
+        oom::Kill,
         row::Row,
         stream::{Logs, Process},
     },
@@ -46,7 +52,9 @@ pub enum Kind {
     UnterminatedLine,
     LogFlood,
     DirtyPagePressure,
+    OomKill,
     MemoryGrowth,
+    DeadCgroups,
     NodeExhaustion,
 }
 
@@ -57,7 +65,9 @@ impl Kind {
             Kind::UnterminatedLine => "unterminated-line",
             Kind::LogFlood => "log-flood",
             Kind::DirtyPagePressure => "dirty-page-pressure",
+            Kind::OomKill => "oom-kill",
             Kind::MemoryGrowth => "memory-growth",
+            Kind::DeadCgroups => "dead-cgroups",
             Kind::NodeExhaustion => "node-exhaustion",
         }
     }
@@ -110,6 +120,9 @@ pub struct Finding {
     /// What grows because of it.
     #[serde(skip)]
     pub grown: Option<Grown>,
+    /// A kill whose limit was full of pages not yet written.
+    #[serde(skip)]
+    pub by_dirty_pages: bool,
 }
 
 /// A row that grows, and how fast.
@@ -147,6 +160,9 @@ pub struct Seen<'a> {
     /// `None` without the probe.
     pub logs: Option<&'a Logs>,
     pub dirty: &'a Dirty,
+    pub kills: &'a [Arc<Kill>],
+    /// `None` without the probe, or where nobody asks.
+    pub dead: Option<&'a DeadReport>,
 }
 
 impl Watch {
@@ -162,7 +178,7 @@ impl Watch {
 
     /// Findings that are open now, worst first.
     pub fn tick(&mut self, seen: &Seen<'_>) -> Vec<Arc<Finding>> {
-        let Seen { at, rows, host, held, logs, dirty } = *seen;
+        let Seen { at, rows, host, held, logs, dirty, kills, dead } = *seen;
         self.courses.note(at, rows, host);
         let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
         let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);
@@ -170,6 +186,8 @@ impl Watch {
         let mut found = memory_growth::check(&look, &self.courses);
         found.extend(node_exhaustion::check(&look, &self.courses));
         found.extend(dirty_pressure::check(&look, dirty, &mut self.dirty));
+        found.extend(oom_kill::check(&look, kills));
+        found.extend(dead.and_then(|dead| dead_cgroups::check(&look, dead)));
         if let Some(logs) = logs {
             self.past.note(at, logs);
             found.extend(unterminated_line::check(&look, logs, &mut self.past));
@@ -218,9 +236,13 @@ fn gathered(found: Vec<Finding>, belongs: impl Fn(&Finding, &Finding) -> bool) -
 /// A row grows because of what another finding says, or the host's memory goes where a row grows.
 fn causes(cause: &Finding, effect: &Finding) -> bool {
     let Some(grown) = cause.grown.filter(|_| cause.severity > Severity::Info) else { return false };
+    let same = || effect.grown.is_some_and(|own| own.row == grown.row);
     match effect.kind {
+        // What filled the limit, and what came of it.
+        Kind::OomKill => cause.kind == Kind::DirtyPagePressure && effect.by_dirty_pages && same(),
+        Kind::MemoryGrowth if cause.kind == Kind::OomKill || cause.kind == Kind::DirtyPagePressure => same(),
         Kind::MemoryGrowth if cause.kind != Kind::MemoryGrowth => {
-            effect.grown.is_some_and(|own| own.row == grown.row && grown.bytes_per_s >= own.bytes_per_s / 2.0)
+            same() && effect.grown.is_some_and(|own| grown.bytes_per_s >= own.bytes_per_s / 2.0)
         }
         Kind::NodeExhaustion => grown.bytes_per_s >= effect.weight as f64 / 2.0,
         _ => false,

@@ -67,6 +67,7 @@ pub(super) fn check(look: &Look<'_>, courses: &Courses) -> Option<Finding> {
         also: Vec::new(),
         weight: fall.unwrap_or(0.0) as u64,
         grown: None,
+        by_dirty_pages: false,
     })
 }
 

@@ -185,6 +185,7 @@ impl Case<'_> {
             also: Vec::new(),
             weight: self.course.held_growth.unwrap_or(stream.open_line),
             grown: self.grown(),
+            by_dirty_pages: false,
         }
     }
 

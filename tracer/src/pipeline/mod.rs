@@ -280,6 +280,8 @@ impl Pipeline {
         for row in self.watch.suspects() {
             self.watch.processes(at, row, self.rows.anonymous(row));
         }
+        let kills = self.oom.kills();
+        let dead = self.dead.report(&tick.rows, at);
         let memory = &self.rows.aggregator.host().memory;
         let findings = self.watch.tick(&finding::Seen {
             at,
@@ -288,11 +290,12 @@ impl Pipeline {
             held: tick.held,
             logs: logs.as_deref(),
             dirty: &dirty,
+            kills: &kills,
+            dead: dead.as_deref(),
         });
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
         self.meter.ticked(now);
-        let dead = self.dead.report(&tick.rows, at);
         Arc::new(Snapshot {
             at: SystemTime::now(),
             sequence: self.sequence,
@@ -305,7 +308,7 @@ impl Pipeline {
             sites: self.sites.report(),
             logs,
             dirty: Arc::new(dirty),
-            kills: self.oom.kills(),
+            kills,
             dead,
             findings,
         })

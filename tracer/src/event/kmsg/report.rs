@@ -74,6 +74,8 @@ struct Reading {
     /// Names of the table's columns of numbers.
     columns: Option<Vec<String>>,
     oom_line: Option<String>,
+    /// The cgroup at its limit, by that line.
+    limit: Option<String>,
     /// A line whose end is still to come.
     open: Option<String>,
     killed: Vec<u32>,
@@ -247,14 +249,18 @@ impl Reading {
         let of_report = self.begun && (own || (member && memcg));
         let constraint = match &self.oom_line {
             Some(line) if own => constraint(line, comm),
-            // Another member: the limit is the same, its own cgroup is not told.
-            _ if of_report => self.report.path.clone().map(|limit| Constraint {
+            // Another member: the limit is that of the first, its own cgroup is not told. The path over the statistics may
+            // have come in pieces, and one of them be lost.
+            _ if of_report => self.limit.clone().map(|limit| Constraint {
                 limit: Some(limit),
                 victim: None,
                 global: false,
             }),
             _ => None,
         };
+        if own {
+            self.limit = constraint.as_ref().and_then(|constraint| constraint.limit.clone());
+        }
         let report = of_report.then(|| {
             self.last_kill = Some(at);
             if self.killed.len() < KILLED {

@@ -294,6 +294,7 @@ fn cells(fact: &Fact) -> Option<(String, &'static str, String)> {
             let says = format!("{} {}[{}], holds {holds}", fact.says, process.comm, process.pid);
             return Some((unit::format(Unit::BytesPerSecond, *bytes_per_s), how, says));
         }
+        Value::Record(_) => return None,
         Value::Dirtiers(dirtiers) if dirtiers.is_empty() => return None,
         Value::Dirtiers(dirtiers) => {
             let told = |dirtier: &Dirtier| {
