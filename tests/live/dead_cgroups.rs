@@ -181,8 +181,14 @@ fn reparents(interval: &Interval) -> bool {
     interval.0["reparents"] == true
 }
 
+/// Their root file system is memory and small; files on it make nothing dirty.
+const NOT_YET: &str = "not tried in the machines yet: their files are in memory, of which there is little";
+
 #[test]
 fn those_that_died_before_and_after_are_found_with_what_they_pin() {
+    if in_vm() {
+        return skip("those_that_died_before_and_after_are_found_with_what_they_pin", NOT_YET);
+    }
     let left = Left::new("dead");
     drop_caches();
     let top = Made::top("dead");
@@ -249,6 +255,9 @@ fn those_that_died_before_and_after_are_found_with_what_they_pin() {
 
 #[test]
 fn every_way_of_walking_finds_them() {
+    if in_vm() {
+        return skip("every_way_of_walking_finds_them", NOT_YET);
+    }
     let ways: Vec<Alternative> =
         doctor::alternatives().into_iter().filter(|way| way.probe == "dead_cgroups" && way.usable).collect();
     assert!(!ways.is_empty(), "nothing serves dead_cgroups here");

@@ -106,8 +106,14 @@ impl Drop for Writer {
     }
 }
 
+/// Their root file system is memory and small; files on it make nothing dirty.
+const NOT_YET: &str = "not tried in the machines yet: their files are in memory, of which there is little";
+
 #[test]
 fn every_way_of_attaching_tells_container_process_and_file() {
+    if in_vm() {
+        return skip("every_way_of_attaching_tells_container_process_and_file", NOT_YET);
+    }
     matrix::each(&usable("dirty"), tells_container_process_and_file);
 }
 
@@ -168,6 +174,9 @@ fn tells_container_process_and_file(way: &Alternative) {
 
 #[test]
 fn every_way_of_attaching_tells_what_is_written() {
+    if in_vm() {
+        return skip("every_way_of_attaching_tells_what_is_written", NOT_YET);
+    }
     matrix::each(&usable("writeback_done"), tells_what_is_written);
 }
 
@@ -203,6 +212,9 @@ fn tells_what_is_written(way: &Alternative) {
 
 #[test]
 fn a_loops_backing_file_is_listed_apart() {
+    if in_vm() {
+        return skip("a_loops_backing_file_is_listed_apart", NOT_YET);
+    }
     let disk = disk::dir("loop");
     let loops = Loop::mount(&disk);
     let top = Made::top("loop");
@@ -229,6 +241,9 @@ fn a_loops_backing_file_is_listed_apart() {
 /// What filled the cache before memtrace was there is told by the processes' own counters and descriptors.
 #[test]
 fn what_was_before_attach_is_inferred() {
+    if in_vm() {
+        return skip("what_was_before_attach_is_inferred", NOT_YET);
+    }
     let (top, dir) = (Made::top("before"), disk::dir("before"));
     let writer = Writer::start(&top, "early", &dir, 16 * MIB, true, &["--unlink"]);
     let idle = top.child("idle");
@@ -256,6 +271,9 @@ fn what_was_before_attach_is_inferred() {
 /// Deleted while it is written, and by a process that is gone before the next look.
 #[test]
 fn a_deleted_file_keeps_its_name() {
+    if in_vm() {
+        return skip("a_deleted_file_keeps_its_name", NOT_YET);
+    }
     let (top, dir) = (Made::top("deleted"), disk::dir("deleted"));
     let mut memtrace = start(&["-c", &format!("{}/*", top.path)]);
     let deleted = top.child("deleted");
@@ -306,6 +324,9 @@ fn a_path_is_the_containers_own() {
 /// A device that may have next to nothing dirty makes its writers wait.
 #[test]
 fn who_is_throttled_is_told() {
+    if in_vm() {
+        return skip("who_is_throttled_is_told", NOT_YET);
+    }
     let disk = disk::dir("throttled");
     let loops = Loop::mount(&disk);
     let Some(bdi) = loops.strict() else {
@@ -331,6 +352,9 @@ fn who_is_throttled_is_told() {
 /// Plain rows name process and file below the container.
 #[test]
 fn plain_rows_name_process_and_file() {
+    if in_vm() {
+        return skip("plain_rows_name_process_and_file", NOT_YET);
+    }
     let (top, dir) = (Made::top("plain"), disk::dir("plain"));
     let mut memtrace = memtrace::command(&["dirty", "-i", "1", "-d", "4"]);
     let running = thread::spawn(move || output::of(&mut memtrace));

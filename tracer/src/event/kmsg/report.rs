@@ -251,11 +251,9 @@ impl Reading {
             Some(line) if own => constraint(line, comm),
             // Another member: the limit is that of the first, its own cgroup is not told. The path over the statistics may
             // have come in pieces, and one of them be lost.
-            _ if of_report => self.limit.clone().map(|limit| Constraint {
-                limit: Some(limit),
-                victim: None,
-                global: false,
-            }),
+            _ if of_report => {
+                self.limit.clone().map(|limit| Constraint { limit: Some(limit), victim: None, global: false })
+            }
             _ => None,
         };
         if own {
