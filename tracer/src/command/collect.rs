@@ -48,7 +48,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         charges: None,
         sites: None,
         logs,
-        dirty: DirtyWish::Counts,
+        dirty: DirtyWish::Off,
         dead: false,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }

@@ -85,8 +85,7 @@ impl<'a> Case<'a> {
 
     fn severity(&self) -> Option<Severity> {
         let full = self.row.memory.current.is_some_and(|current| current as f64 >= FULL * self.limit as f64);
-        // Where the rates are not known, the amount has to do.
-        let faster = self.inflow().zip(self.outflow()).is_none_or(|(inflow, outflow)| inflow >= outflow);
+        let faster = self.inflow().zip(self.outflow()).is_some_and(|(inflow, outflow)| inflow >= outflow);
         let throttled =
             self.pages.and_then(|pages| pages.throttled_per_s).is_some_and(|time| time >= HELD_UP);
         match self.share {

@@ -69,6 +69,8 @@ pub enum LogWish {
 /// How much of dirty pages is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DirtyWish {
+    /// Nothing is attached for it.
+    Off,
     /// Sums.
     Counts,
     /// These, what the files are called, and what was dirtied before attach.

@@ -28,7 +28,7 @@ use crate::{
     probe::{
         attach::{Loader, Outcome, Sizes},
         plan::{Wishes, plan},
-        registry::{Cost, Kind},
+        registry::{self, Cost, Kind},
     },
 };
 
@@ -77,7 +77,15 @@ impl Probes {
         };
         let planned = plan(&facts, &wishes);
         let lengths = options.logs == LogWish::Lengths;
-        let mut sizes = Sizes::new(cgroups, &facts).with_logs(lengths).with_dirty();
+        let mut sizes = Sizes::new(cgroups, &facts).with_logs(lengths);
+        // They run for each page that becomes dirty or is written: only where that is asked for.
+        let is_unasked = |name: &'static str| {
+            let forced = options.force.iter().any(|force| force.probe == Some(name));
+            options.dirty == DirtyWish::Off && registry::OF_DIRTY_PAGES.contains(&name) && !forced
+        };
+        if registry::OF_DIRTY_PAGES.iter().any(|name| !is_unasked(name)) {
+            sizes = sizes.with_dirty();
+        }
         if options.dead {
             sizes = sizes.with_dead();
         }
@@ -118,6 +126,7 @@ impl Probes {
                 }
                 for planned in &planned {
                     probes.outcomes.push(match planned.probe.on_demand {
+                        None if is_unasked(planned.probe.name) => Outcome::unasked(planned),
                         None => loader.serve(planned)?,
                         Some(_) => Outcome::at_rest(planned),
                     });

@@ -176,10 +176,19 @@ impl Outcome {
 
     /// Nothing is tried before it is asked for.
     pub fn at_rest(planned: &Planned) -> Outcome {
+        Outcome::untried(planned, &on_demand(planned.probe))
+    }
+
+    /// This command has no use for it.
+    pub fn unasked(planned: &Planned) -> Outcome {
+        Outcome::untried(planned, "not asked for here")
+    }
+
+    fn untried(planned: &Planned, why: &str) -> Outcome {
         let attempts = planned.candidates.iter().map(|candidate| Attempt {
             alternative: candidate.alternative,
             usable: candidate.why_not.is_none(),
-            why: Some(candidate.why_not.clone().unwrap_or_else(|| on_demand(planned.probe))),
+            why: Some(candidate.why_not.clone().unwrap_or_else(|| why.to_owned())),
             took: None,
         });
         Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }

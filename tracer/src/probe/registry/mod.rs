@@ -183,6 +183,9 @@ const fn late(link: Link) -> Link {
     Link { late: true, ..optional(link) }
 }
 
+/// Probes of dirty pages, which only some commands ask for.
+pub const OF_DIRTY_PAGES: [&str; 3] = [dirty::DIRTY.name, dirty::WRITEBACK_DONE.name, dirty::THROTTLE.name];
+
 /// The probe of write-back, whose numbers have a command of their own.
 pub const WRITTEN: &str = dirty::WRITEBACK_DONE.name;
 
