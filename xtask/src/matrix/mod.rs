@@ -92,8 +92,17 @@ impl Column {
     }
 
     /// Writes it and the facts, by the kernel's name and a suffix, where `docs/compatibility.md` and the tests of the plan find them.
-    pub(crate) fn record(&self, suffix: &str) -> Result<()> {
-        let matrix = serde_json::to_string_pretty(self).context("cannot write a column as JSON")? + "\n";
+    /// `partly`: only some tests ran, and what others told stays.
+    pub(crate) fn record(&self, suffix: &str, partly: bool) -> Result<()> {
+        let path = format!("tests/fixtures/matrix/{}{suffix}.json", self.label());
+        let known = partly.then(|| fs::read_to_string(workspace::root().join(path)).ok()).flatten();
+        let column = match known {
+            Some(known) => {
+                self.joined(serde_json::from_str(&known).context("a recorded column is not readable")?)
+            }
+            None => self.clone(),
+        };
+        let matrix = serde_json::to_string_pretty(&column).context("cannot write a column as JSON")? + "\n";
         for (folder, text) in [("matrix", &matrix), ("facts", &self.facts)] {
             let dir = workspace::root().join("tests/fixtures").join(folder);
             let path = dir.join(format!("{}{suffix}.json", self.label()));
@@ -106,6 +115,24 @@ impl Column {
             }
         }
         Ok(())
+    }
+}
+
+impl Column {
+    /// What this run told, in place of what was told of the same, and the rest of that.
+    fn joined(&self, known: Self) -> Self {
+        let told = |cell: &Cell| self.alternatives.iter().any(|own| own.names_same(cell));
+        let mut alternatives = self.alternatives.clone();
+        alternatives.extend(known.alternatives.into_iter().filter(|cell| !told(cell)));
+        alternatives.sort_by_key(|cell| cell.order);
+        Self {
+            release: self.release.clone(),
+            alternatives,
+            passed: known.passed,
+            failed: known.failed,
+            skipped: known.skipped,
+            ..self.clone()
+        }
     }
 }
 
@@ -154,5 +181,9 @@ mod tests {
         assert_eq!(became, [Became::Failed, Became::Unusable], "the worse of two counts");
         assert_eq!(column.facts, "{}\n");
         assert!(Column::of(&[], &Tally::default(), false).is_none());
+        let known = Column { passed: 41, ..column.clone() };
+        let told = Column { alternatives: vec![column.alternatives[1].clone()], passed: 1, ..column };
+        let joined = told.joined(known);
+        assert_eq!((joined.passed, joined.alternatives.len()), (41, 2), "what was not told again stays");
     }
 }

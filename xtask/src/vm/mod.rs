@@ -55,11 +55,12 @@ pub(crate) struct Vm {
     /// This machine's kernel alone
     #[arg(long, conflicts_with_all = ["kernel", "all", "cgroup", "test", "command"])]
     here: bool,
-    /// Keep facts and what became of each way of attaching in tests/fixtures, for docs/compatibility.md
+    /// Keep facts and what became of each way of attaching in tests/fixtures, for docs/compatibility.md; with --test what
+    /// other tests told stays
     #[arg(long, conflicts_with = "command")]
     record: bool,
     /// Only the live tests whose names hold this (repeatable)
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["command", "record"])]
+    #[arg(long, value_name = "NAME", conflicts_with = "command")]
     test: Vec<String>,
     /// How the guest mounts its cgroups
     #[arg(long, value_enum, default_value_t, conflicts_with = "all")]
@@ -148,7 +149,7 @@ impl Vm {
         }
         if self.record {
             let layout = self.cgroup.suffix();
-            columns.iter().try_for_each(|column| column.record(layout))?;
+            columns.iter().try_for_each(|column| column.record(layout, !named.is_empty()))?;
         }
         Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     }
