@@ -61,6 +61,26 @@ fn signals_end_it_with_the_last_interval() {
     }
 }
 
+/// The first may come before there is anything to show; a second one does not wait for the last interval.
+#[test]
+fn signals_end_it_at_any_time() {
+    for signals in [1, 2] {
+        let memtrace = Memtrace::start(&["-i", "0.7"]);
+        wait_for("a program of it", || {
+            held_by(Path::new(&format!("/proc/{}", memtrace.pid())))
+                .iter()
+                .any(|(kind, _)| *kind == "prog")
+                .then_some(())
+        });
+        for _ in 0..signals {
+            memtrace.signal(Signal::TERM);
+        }
+        let ended = memtrace.wait();
+        assert_eq!((ended.status.code(), &*ended.errors), (Some(0), ""));
+        nothing_left();
+    }
+}
+
 #[test]
 fn a_duration_ends_it() {
     let ended = Memtrace::start(&["-i", "0.2", "-d", "1"]).wait();

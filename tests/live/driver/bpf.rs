@@ -13,6 +13,8 @@ use aya::{
 };
 use tracer::probe::registry::PROBES;
 
+use super::patience;
+
 /// Our maps, by the names in `tracer-ebpf/src/maps.rs`; the kernel keeps 15 characters.
 pub const MAPS: &[&str] = &[
     "EVENTS",
@@ -51,10 +53,8 @@ pub const MAPS: &[&str] = &[
     "GO_ON_KPROBE",
     "AYA_LOGS",
 ];
-/// The kernel frees a program some time after its last holder is gone.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// Waits until nothing is left, and gives what is left all the same. What a living process holds (another memtrace on
+/// Waits until nothing is left, and gives what is left all the same: the kernel frees a program some time after its last
+/// holder is gone. What a living process holds (another memtrace on
 /// this machine) is its own affair.
 pub fn left_behind() -> Vec<String> {
     let start = std::time::Instant::now();
@@ -63,7 +63,7 @@ pub fn left_behind() -> Vec<String> {
         let held = held();
         let left: Vec<String> =
             loaded.into_iter().filter(|(key, _)| !held.contains(key)).map(|(_, name)| name).collect();
-        if left.is_empty() || start.elapsed() > GRACE {
+        if left.is_empty() || start.elapsed() > patience() {
             return left;
         }
         std::thread::sleep(Duration::from_millis(50));

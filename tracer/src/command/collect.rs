@@ -3,13 +3,16 @@
 use std::{
     future::Future,
     io::{self, Write as _},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
 };
 
@@ -22,8 +25,9 @@ use crate::{
     view::{demand::Demand, select::Filter},
 };
 
-/// How long the collector may take to end. On a dying host it may hang in the kernel for good; the process does not.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the collector may take to end, unless a second signal comes. On a dying host a look at the cgroups may take
+/// seconds, or hang in the kernel for good; the process does not.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where a view sends its wishes.
 pub type Demands = mpsc::UnboundedSender<Demand>;
@@ -67,71 +71,119 @@ where
     let last = snapshots.clone();
     let (stop, stopped) = watch::channel(false);
     let (demand, demands) = mpsc::unbounded_channel();
-    let collector = collect(options, facts, sender, stopped, demands)?;
-    let viewed = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::new(Failure::RUN, format!("cannot start the runtime: {error}")))?
-        .block_on(until_signal(view(snapshots, demand), &stop));
-    stop.send_replace(true);
-    ended(collector)?;
-    viewed?;
+        .map_err(|error| Failure::new(Failure::RUN, format!("cannot start the runtime: {error}")))?;
+    runtime.block_on(async {
+        // First: one that comes while probes are loaded is an ordinary end, too.
+        let mut signals = Signals::new()?;
+        let collector = Collector::start(options, facts, sender, stopped, demands)?;
+        let viewed = until_signal(view(snapshots, demand), &mut signals, &stop).await;
+        stop.send_replace(true);
+        collector.ended(&mut signals).await?;
+        viewed.map_err(Failure::from)
+    })?;
     let last = last.borrow().clone();
     Ok(last)
 }
 
-fn collect(
-    options: pipeline::Options,
-    facts: Facts,
-    sender: watch::Sender<Option<Arc<Snapshot>>>,
-    stopped: watch::Receiver<bool>,
-    demands: mpsc::UnboundedReceiver<Demand>,
-) -> Result<JoinHandle<anyhow::Result<()>>, Failure> {
-    thread::Builder::new()
-        .name("collector".to_owned())
-        .spawn(move || {
+/// The thread that collects.
+struct Collector {
+    thread: JoinHandle<anyhow::Result<()>>,
+    /// It reads what the kernel tells. Before that it loads programs, afterwards it detaches them.
+    watching: Arc<AtomicBool>,
+}
+
+impl Collector {
+    fn start(
+        options: pipeline::Options,
+        facts: Facts,
+        sender: watch::Sender<Option<Arc<Snapshot>>>,
+        stopped: watch::Receiver<bool>,
+        demands: mpsc::UnboundedReceiver<Demand>,
+    ) -> Result<Collector, Failure> {
+        let watching = Arc::new(AtomicBool::new(false));
+        let watches = Arc::clone(&watching);
+        let work = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime
-                .block_on(async move { Pipeline::start(options, facts)?.run(sender, stopped, demands).await })
-        })
-        .map_err(|error| Failure::new(Failure::RUN, format!("cannot start a thread: {error}")))
-}
-
-/// Waits for the collector, which detaches the probes; one that hangs is left to the end of the process, which
-/// detaches them too.
-fn ended(collector: JoinHandle<anyhow::Result<()>>) -> Result<(), Failure> {
-    let asked = Instant::now();
-    while !collector.is_finished() {
-        if asked.elapsed() > PATIENCE {
-            return Err(Failure::new(
-                Failure::RUN,
-                "the collector hangs in the kernel (reading a cgroup or /proc); it ends with this process",
-            ));
-        }
-        thread::sleep(Duration::from_millis(2));
+            runtime.block_on(async move {
+                let mut pipeline = Pipeline::start(options, facts)?;
+                watches.store(true, Ordering::Relaxed);
+                let ended = pipeline.run(sender, stopped, demands).await;
+                watches.store(false, Ordering::Relaxed);
+                ended
+            })
+        };
+        let thread = thread::Builder::new()
+            .name("collector".to_owned())
+            .spawn(work)
+            .map_err(|error| Failure::new(Failure::RUN, format!("cannot start a thread: {error}")))?;
+        Ok(Collector { thread, watching })
     }
-    collector.join().map_err(|_| Failure::new(Failure::RUN, "the collector panicked"))??;
-    Ok(())
+
+    /// Waits for its end. One that only loads or detaches probes is left to the end of the process, by which the kernel
+    /// detaches them; so is one that hangs, but then the last interval is missing.
+    async fn ended(self, signals: &mut Signals) -> Result<(), Failure> {
+        let asked = Instant::now();
+        while !self.thread.is_finished() {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(2)) => {}
+                () = signals.any() => return Ok(()),
+            }
+            if asked.elapsed() > PATIENCE {
+                if !self.watching.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                return Err(Failure::new(
+                    Failure::RUN,
+                    "the collector hangs in the kernel (reading a cgroup or /proc); it ends with this process",
+                ));
+            }
+        }
+        self.thread.join().map_err(|_| Failure::new(Failure::RUN, "the collector panicked"))??;
+        Ok(())
+    }
 }
 
-/// Runs the view until it ends, or until a signal and the last interval after it.
+/// Those by which we are asked to end.
+struct Signals([Signal; 3]);
+
+impl Signals {
+    fn new() -> anyhow::Result<Signals> {
+        let [interrupt, terminate, hangup] =
+            [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+        Ok(Signals([interrupt?, terminate?, hangup?]))
+    }
+
+    /// The next of them.
+    async fn any(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// Runs the view until it ends, or until a signal and the last interval after it, or a second signal.
 async fn until_signal(
     view: impl Future<Output = anyhow::Result<()>>,
+    signals: &mut Signals,
     stop: &watch::Sender<bool>,
 ) -> anyhow::Result<()> {
     tokio::pin!(view);
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     tokio::select! {
         done = &mut view => return done,
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+        () = signals.any() => {}
     }
     stop.send_replace(true);
     // The view ends by itself once the last interval is shown; dropped, it restores the terminal.
-    tokio::time::timeout(PATIENCE, view).await.unwrap_or(Ok(()))
+    tokio::select! {
+        shown = tokio::time::timeout(PATIENCE, view) => shown.unwrap_or(Ok(())),
+        () = signals.any() => Ok(()),
+    }
 }
 
 /// Hands over each interval, the opening one too, until there are no more or `take` wants none.

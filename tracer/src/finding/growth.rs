@@ -159,7 +159,7 @@ impl Courses {
                 processes: HashMap::new(),
                 seen: self.ticks,
             });
-            if course.held.span() > Duration::ZERO || course.began.0 != at {
+            if course.began.0 != at {
                 course.held.add(at, held);
             }
             course.now = parts;

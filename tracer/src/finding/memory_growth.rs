@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     Finding, Grown, Kind, Look, Severity,
     evidence::{Evidence, Value},
-    growth::{Courses, Grower, RowCourse},
+    growth::{Courses, RowCourse},
     named, remedy,
 };
 use crate::{
@@ -84,10 +84,6 @@ impl Case<'_> {
         }
     }
 
-    fn top_process(&self) -> Option<Grower> {
-        self.course.top_process()
-    }
-
     fn evidence(&self) -> Evidence {
         let memory = &self.row.memory;
         Evidence::default()
@@ -107,7 +103,7 @@ impl Case<'_> {
                 Value::Seconds(self.seconds_to_host()),
                 Some(How::Inferred),
             )
-            .with("top_process", "grows most", Value::Grower(self.top_process()))
+            .with("top_process", "grows most", Value::Grower(self.course.top_process()))
     }
 
     /// The kind that grows most, in words.
@@ -132,7 +128,7 @@ impl Case<'_> {
             Some((words, rate)) if rate > 0.0 => format!(", {}/s of it {words}", bytes(rate)),
             _ => String::new(),
         };
-        let process = match self.top_process() {
+        let process = match self.course.top_process() {
             Some(top) if top.bytes_per_s.is_some_and(|rate| rate >= self.rate / 2.0) => {
                 format!(", in {}", named(&top.process))
             }

@@ -164,7 +164,7 @@ impl Pipeline {
 
     /// Runs until `stop` changes, the time is up, or nobody listens any more.
     pub async fn run(
-        mut self,
+        &mut self,
         snapshots: watch::Sender<Option<Arc<Snapshot>>>,
         mut stop: watch::Receiver<bool>,
         mut demands: mpsc::UnboundedReceiver<Demand>,

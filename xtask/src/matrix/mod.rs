@@ -94,8 +94,11 @@ impl Column {
     /// Writes it and the facts, by the kernel's name and a suffix, where `docs/compatibility.md` and the tests of the plan find them.
     /// `partly`: only some tests ran, and what others told stays.
     pub(crate) fn record(&self, suffix: &str, partly: bool) -> Result<()> {
-        let path = format!("tests/fixtures/matrix/{}{suffix}.json", self.label());
-        let known = partly.then(|| fs::read_to_string(workspace::root().join(path)).ok()).flatten();
+        let file = |folder: &str| {
+            let dir = workspace::root().join("tests/fixtures").join(folder);
+            dir.join(format!("{}{suffix}.json", self.label()))
+        };
+        let known = partly.then(|| fs::read_to_string(file("matrix")).ok()).flatten();
         let column = match known {
             Some(known) => {
                 self.joined(serde_json::from_str(&known).context("a recorded column is not readable")?)
@@ -104,11 +107,10 @@ impl Column {
         };
         let matrix = serde_json::to_string_pretty(&column).context("cannot write a column as JSON")? + "\n";
         for (folder, text) in [("matrix", &matrix), ("facts", &self.facts)] {
-            let dir = workspace::root().join("tests/fixtures").join(folder);
-            let path = dir.join(format!("{}{suffix}.json", self.label()));
+            let path = file(folder);
             // A run that broke off before its facts leaves those that are there.
             if !text.is_empty() {
-                fs::create_dir_all(&dir)
+                fs::create_dir_all(path.parent().unwrap_or(&path))
                     .and_then(|()| fs::write(&path, text))
                     .with_context(|| format!("cannot write {}", path.display()))?;
                 eprintln!("matrix: recorded {}", path.display());
@@ -116,9 +118,7 @@ impl Column {
         }
         Ok(())
     }
-}
 
-impl Column {
     /// What this run told, in place of what was told of the same, and the rest of that.
     fn joined(&self, known: Self) -> Self {
         let told = |cell: &Cell| self.alternatives.iter().any(|own| own.names_same(cell));
@@ -126,7 +126,6 @@ impl Column {
         alternatives.extend(known.alternatives.into_iter().filter(|cell| !told(cell)));
         alternatives.sort_by_key(|cell| cell.order);
         Self {
-            release: self.release.clone(),
             alternatives,
             passed: known.passed,
             failed: known.failed,

@@ -104,11 +104,7 @@ impl Vm {
         let artifacts = Artifacts::build(tests)?;
         let record = if self.record { format!("{}=1 ", live::RECORD) } else { String::new() };
         let named = self.test.iter().map(|name| format!(" {}", quoted(name))).collect::<String>();
-        let scripts = match (tests, named.is_empty()) {
-            (true, true) => HALVES.map(|half| format!("{record}{LIVE_TESTS}{half}")).into(),
-            (true, false) => vec![format!("{record}{LIVE_TESTS}{named}")],
-            (false, _) => vec![shell_line(&self.command)],
-        };
+        let scripts = if tests { scripts(&record, &named) } else { vec![shell_line(&self.command)] };
         let run = Run {
             artifacts: &artifacts,
             scripts,
@@ -156,6 +152,14 @@ impl Vm {
     }
 }
 
+/// What runs the live tests that are named, each after a space: all of them in two guests.
+fn scripts(record: &str, named: &str) -> Vec<String> {
+    match named {
+        "" => HALVES.map(|half| format!("{record}{LIVE_TESTS}{half}")).into(),
+        named => vec![format!("{record}{LIVE_TESTS}{named}")],
+    }
+}
+
 fn here(artifacts: &Artifacts, record: bool) -> Result<Outcome> {
     Ok(match live::here(artifacts, record)? {
         Some(ran) => Outcome::Ran { ran, emulated: false },
@@ -170,11 +174,8 @@ pub(crate) fn live_tests(
     tests: &[&str],
     timeout: Duration,
 ) -> Result<Outcome> {
-    let scripts = if tests.is_empty() {
-        HALVES.map(|half| format!("{LIVE_TESTS}{half}")).into()
-    } else {
-        vec![format!("{LIVE_TESTS} {}", tests.join(" "))]
-    };
+    let named = tests.iter().map(|name| format!(" {}", quoted(name))).collect::<String>();
+    let scripts = scripts("", &named);
     let cgroup = Layout::default();
     Run { artifacts, scripts, cgroup, append: "", refresh: false, timeout }.on(release)
 }
