@@ -14,7 +14,6 @@ use serde_json::Value;
 use crate::driver::{
     MIB,
     cgroup::{Cgroup, Made, hierarchy},
-    disk,
     doctor::{self, Alternative},
     guard, in_vm,
     interval::Interval,
@@ -50,7 +49,7 @@ impl Left {
         let shm = Path::new("/dev/shm").join(&name);
         fs::create_dir_all(&shm).expect("there is a tmpfs at /dev/shm");
         guard::at_end(&format!("rm -rf {}", shm.display()));
-        Left { disk: disk::dir(&name), shm }
+        Left { disk: scratch::dir(&name), shm }
     }
 
     /// Cgroups in `top`, each of which leaves a file in the page cache and one in tmpfs behind and is removed. Every fifth has
@@ -181,14 +180,8 @@ fn reparents(interval: &Interval) -> bool {
     interval.0["reparents"] == true
 }
 
-/// Their root file system is memory and small; files on it make nothing dirty.
-const NOT_YET: &str = "not tried in the machines yet: their files are in memory, of which there is little";
-
 #[test]
 fn those_that_died_before_and_after_are_found_with_what_they_pin() {
-    if in_vm() {
-        return skip("those_that_died_before_and_after_are_found_with_what_they_pin", NOT_YET);
-    }
     let left = Left::new("dead");
     drop_caches();
     let top = Made::top("dead");
@@ -257,9 +250,6 @@ fn those_that_died_before_and_after_are_found_with_what_they_pin() {
 
 #[test]
 fn every_way_of_walking_finds_them() {
-    if in_vm() {
-        return skip("every_way_of_walking_finds_them", NOT_YET);
-    }
     let ways: Vec<Alternative> =
         doctor::alternatives().into_iter().filter(|way| way.probe == "dead_cgroups" && way.usable).collect();
     assert!(!ways.is_empty(), "nothing serves dead_cgroups here");

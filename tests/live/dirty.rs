@@ -16,13 +16,12 @@ use crate::driver::{
     MIB,
     cgroup::{Cgroup, Made, hierarchy},
     container::{self, Wanted},
-    disk,
     doctor::{self, Alternative},
     guard, in_vm,
     interval::Interval,
     matrix,
     memtrace::{self, Memtrace},
-    output, skip, wait_for,
+    output, scratch, skip, wait_for,
     workload::Workload,
 };
 
@@ -106,19 +105,13 @@ impl Drop for Writer {
     }
 }
 
-/// Their root file system is memory and small; files on it make nothing dirty.
-const NOT_YET: &str = "not tried in the machines yet: their files are in memory, of which there is little";
-
 #[test]
 fn every_way_of_attaching_tells_container_process_and_file() {
-    if in_vm() {
-        return skip("every_way_of_attaching_tells_container_process_and_file", NOT_YET);
-    }
     matrix::each(&usable("dirty"), tells_container_process_and_file);
 }
 
 fn tells_container_process_and_file(way: &Alternative) {
-    let (top, dir) = (Made::top("dirty"), disk::dir("dirty"));
+    let (top, dir) = (Made::top("dirty"), scratch::dir("dirty"));
     let word = way.word();
     let mut memtrace = start(&["-c", &format!("{}/*", top.path), "--attach", &word]);
     let writer = |name: &str, mib: u64, dirties: bool, words: &[&str]| {
@@ -174,14 +167,11 @@ fn tells_container_process_and_file(way: &Alternative) {
 
 #[test]
 fn every_way_of_attaching_tells_what_is_written() {
-    if in_vm() {
-        return skip("every_way_of_attaching_tells_what_is_written", NOT_YET);
-    }
     matrix::each(&usable("writeback_done"), tells_what_is_written);
 }
 
 fn tells_what_is_written(way: &Alternative) {
-    let (top, dir) = (Made::top("written"), disk::dir("written"));
+    let (top, dir) = (Made::top("written"), scratch::dir("written"));
     let word = way.word();
     let mut memtrace = start(&["-c", &format!("{}/*", top.path), "--attach", &word]);
     let written = Writer::start(&top, "synced", &dir, 16 * MIB, true, &["--rounds", "2", "--sync"]);
@@ -212,10 +202,7 @@ fn tells_what_is_written(way: &Alternative) {
 
 #[test]
 fn a_loops_backing_file_is_listed_apart() {
-    if in_vm() {
-        return skip("a_loops_backing_file_is_listed_apart", NOT_YET);
-    }
-    let disk = disk::dir("loop");
+    let disk = scratch::dir("loop");
     let loops = Loop::mount(&disk);
     let top = Made::top("loop");
     let mut memtrace = start(&[]);
@@ -241,10 +228,7 @@ fn a_loops_backing_file_is_listed_apart() {
 /// What filled the cache before memtrace was there is told by the processes' own counters and descriptors.
 #[test]
 fn what_was_before_attach_is_inferred() {
-    if in_vm() {
-        return skip("what_was_before_attach_is_inferred", NOT_YET);
-    }
-    let (top, dir) = (Made::top("before"), disk::dir("before"));
+    let (top, dir) = (Made::top("before"), scratch::dir("before"));
     let writer = Writer::start(&top, "early", &dir, 16 * MIB, true, &["--unlink"]);
     let idle = top.child("idle");
     let _idle = Workload::start(&idle, &["idle"]);
@@ -271,10 +255,7 @@ fn what_was_before_attach_is_inferred() {
 /// Deleted while it is written, and by a process that is gone before the next look.
 #[test]
 fn a_deleted_file_keeps_its_name() {
-    if in_vm() {
-        return skip("a_deleted_file_keeps_its_name", NOT_YET);
-    }
-    let (top, dir) = (Made::top("deleted"), disk::dir("deleted"));
+    let (top, dir) = (Made::top("deleted"), scratch::dir("deleted"));
     let mut memtrace = start(&["-c", &format!("{}/*", top.path)]);
     let deleted = top.child("deleted");
     let path = dir.join("gone (deleted)\n\u{1b}[31m");
@@ -299,7 +280,7 @@ fn a_path_is_the_containers_own() {
         return skip("a_path_is_the_containers_own", "the containers' root is in memory there");
     }
     container::warm_up();
-    let dir = disk::dir("volume");
+    let dir = scratch::dir("volume");
     let total = (8 * MIB).to_string();
     let mut memtrace = start(&[]);
     for path in ["/volume/file", "/layer"] {
@@ -324,10 +305,7 @@ fn a_path_is_the_containers_own() {
 /// A device that may have next to nothing dirty makes its writers wait.
 #[test]
 fn who_is_throttled_is_told() {
-    if in_vm() {
-        return skip("who_is_throttled_is_told", NOT_YET);
-    }
-    let disk = disk::dir("throttled");
+    let disk = scratch::dir("throttled");
     let loops = Loop::mount(&disk);
     let Some(bdi) = loops.strict() else {
         return skip("who_is_throttled_is_told", "this kernel has no strict_limit for a device");
@@ -352,10 +330,7 @@ fn who_is_throttled_is_told() {
 /// Plain rows name process and file below the container.
 #[test]
 fn plain_rows_name_process_and_file() {
-    if in_vm() {
-        return skip("plain_rows_name_process_and_file", NOT_YET);
-    }
-    let (top, dir) = (Made::top("plain"), disk::dir("plain"));
+    let (top, dir) = (Made::top("plain"), scratch::dir("plain"));
     let mut memtrace = memtrace::command(&["dirty", "-i", "1", "-d", "4"]);
     let running = thread::spawn(move || output::of(&mut memtrace));
     thread::sleep(Duration::from_secs(if in_vm() { 20 } else { 1 }));

@@ -6,10 +6,10 @@ use crate::driver::{
     MIB, about, batches,
     cgroup::{Cgroup, Made},
     container::{self, Wanted},
-    disk, docker, in_vm,
+    docker, in_vm,
     interval::Interval,
     memtrace::Memtrace,
-    skip,
+    scratch, skip,
     workload::Workload,
 };
 
@@ -130,7 +130,7 @@ fn all_rows_are_no_more_than_is_used() {
 
 #[test]
 fn what_a_removed_child_leaves_is_its_parents() {
-    let file = disk::dir("left").join("file");
+    let file = scratch::dir("left").join("file");
     let top = Made::top("left");
     let child = top.child("child");
     let mut memtrace = Memtrace::top(&["-i", "0.5"]);

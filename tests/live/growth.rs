@@ -7,6 +7,7 @@ use crate::driver::{
     disk, in_vm,
     interval::Interval,
     memtrace::Memtrace,
+    scratch,
     witness::Witness,
 };
 
@@ -36,7 +37,7 @@ fn each_kind_grows_where_it_is_used() {
     container::warm_up();
     let (rate, total) = rate_and_total();
     let to_read = disk::file("read", total);
-    let to_write = disk::dir("write");
+    let to_write = scratch::dir("write");
     let (rate_word, total_word) = (rate.to_string(), total.to_string());
     let tail = ["--rate", &rate_word, "--hold", "forever"];
     let sized = ["--total", &total_word];

@@ -11,7 +11,7 @@ use crate::driver::{
     disk, doctor,
     interval::Interval,
     memtrace::Memtrace,
-    wait_for,
+    scratch, wait_for,
     workload::Workload,
 };
 
@@ -40,7 +40,7 @@ impl User {
 fn each_kind_is_told_to_a_batch() {
     let total = AMOUNT.to_string();
     let to_read = disk::file("kind-read", AMOUNT).to_string_lossy().into_owned();
-    let to_write = disk::dir("kind-write").join("file").to_string_lossy().into_owned();
+    let to_write = scratch::dir("kind-write").join("file").to_string_lossy().into_owned();
     let tmpfs = Tmpfs(format!("/dev/shm/mtlive-{}-kind", std::process::id()));
     let mut memtrace = Memtrace::top(&["-i", "1"]);
     let top = Made::top("kinds");

@@ -55,7 +55,7 @@ fn every_way_of_attaching_tells_process_and_site() {
 fn tells_process_and_site(way: &Alternative) {
     let top = Made::top("sites");
     let to_read = disk::file("sites-read", TRUTH);
-    let to_write = disk::dir("sites-write").join("file");
+    let to_write = scratch::dir("sites-write").join("file");
     let scratch = shm(&top);
     let pattern = format!("{}/*", top.path);
     let word = way.word();
@@ -171,7 +171,7 @@ fn told(way: &str, user: &User, sites: &Value, charged: Option<u64>, lost: u64) 
 /// A directory on tmpfs, whose pages are charged to whoever writes there.
 fn shm(top: &Made) -> std::path::PathBuf {
     let name = top.path.trim_start_matches('/');
-    let dir = if in_vm() { scratch::dir(name) } else { std::path::Path::new("/dev/shm").join(name) };
+    let dir = std::path::Path::new("/dev/shm").join(name);
     fs::create_dir_all(&dir).expect("there is a tmpfs");
     guard::at_end(&format!("rm -rf {}", dir.display()));
     dir

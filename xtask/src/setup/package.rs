@@ -52,6 +52,7 @@ const PACKAGES: &[Package] = &[
         "user space of the virtual machine and of test containers",
     ),
     package(Purpose::Test, "cpio", Some("cpio"), "packs the virtual machine's file system"),
+    package(Purpose::Test, "e2fsprogs", Some("mke2fs"), "makes the virtual machine's disk"),
     package(Purpose::Test, "kmod", Some("depmod"), "finds what a kernel module depends on"),
     package(Purpose::Test, "xz-utils", Some("xz"), "unpacks kernel modules"),
     package(Purpose::Test, "qemu-system-x86", Some("qemu-system-x86_64"), "runs other kernels"),

@@ -1,4 +1,4 @@
-//! The guest's file system: everything it will ever have, packed into an initramfs.
+//! The guest's file systems: everything it will ever have, packed into an initramfs, and an empty disk.
 
 use std::{
     fs,
@@ -55,6 +55,14 @@ impl Layout {
     }
 }
 
+/// What a guest boots with.
+pub(super) struct Files {
+    pub(super) initramfs: PathBuf,
+    /// Mounted on /var/tmp: files in memory are never dirty.
+    pub(super) disk: PathBuf,
+}
+
+const DISK_SIZE: &str = "4G";
 const INIT: &str = include_str!("init.sh");
 const HOSTNAME: &str = "memtrace-vm";
 
@@ -72,7 +80,7 @@ const DIRS: &[&str] = &[
     "run",
     "sys",
     "tmp",
-    "var",
+    "var/tmp",
     "images/busybox/bin",
     "images/busybox/dev",
     "images/busybox/etc",
@@ -90,14 +98,14 @@ const FILES: &[(&str, &str)] = &[
     ("images/busybox/etc/passwd", "root:x:0:0:root:/:/bin/sh\n"),
 ];
 
-/// Lays the guest out in `dir` and packs it; gives the path of the initramfs.
+/// Lays the guest out in `dir` and packs it.
 pub(super) fn pack(
     kernel: &Kernel,
     artifacts: &Artifacts,
     script: &str,
     cgroup: Layout,
     dir: &Path,
-) -> Result<PathBuf> {
+) -> Result<Files> {
     let root = dir.join("guest");
     if root.exists() {
         fs::remove_dir_all(&root).with_context(|| format!("cannot remove {}", root.display()))?;
@@ -119,7 +127,15 @@ pub(super) fn pack(
     write(&root.join("machine"), &machine, 0o644)?;
     lay_out_modules(kernel, &root)?;
     lay_out_programs(artifacts, &root)?;
-    archive(&root, &dir.join("initramfs.cpio"))
+    let initramfs = archive(&root, &dir.join("initramfs.cpio"))?;
+    Ok(Files { initramfs, disk: disk(&dir.join("disk"))? })
+}
+
+/// A file with holes, and a file system in it.
+fn disk(path: &Path) -> Result<PathBuf> {
+    fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    output(command("mke2fs").args(["-q", "-F", "-t", "ext4"]).arg(path).arg(DISK_SIZE))?;
+    Ok(path.to_owned())
 }
 
 fn lay_out_modules(kernel: &Kernel, root: &Path) -> Result<()> {
@@ -142,7 +158,12 @@ fn lay_out_programs(artifacts: &Artifacts, root: &Path) -> Result<()> {
         "{} is not static; run `apt-get install busybox-static`",
         busybox.display()
     );
-    let mut programs = vec![("crun", needed("crun")?), ("memtrace", artifacts.memtrace.clone())];
+    // Busybox's knows no ext4.
+    let mut programs = vec![
+        ("crun", needed("crun")?),
+        ("mke2fs", needed("mke2fs")?),
+        ("memtrace", artifacts.memtrace.clone()),
+    ];
     programs.extend(artifacts.live_tests.clone().map(|path| ("live-tests", path)));
     programs.extend(find("bpftool").map(|path| ("bpftool", path)));
     for (name, path) in &programs {

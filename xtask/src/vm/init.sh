@@ -15,6 +15,7 @@ mount -t bpf bpf /sys/fs/bpf
 mount -t securityfs securityfs /sys/kernel/security
 ln -sf /proc/self/fd /dev/fd
 while read -r module; do insmod "$module" || echo "vm: cannot load $module"; done < /modules/order
+mount -t ext4 /dev/vda /var/tmp || echo "vm: there is no disk"
 case $CGROUP_LAYOUT in
 v2 | root-only)
     mount -t cgroup2 cgroup2 /sys/fs/cgroup

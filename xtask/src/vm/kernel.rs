@@ -17,8 +17,8 @@ use crate::{
     workspace,
 };
 
-/// What the tests need and Debian's cloud kernels may have as a module: file systems to fill and to mount.
-const MODULES: &[&str] = &["overlay", "ext4", "loop", "fuse"];
+/// What the tests need and Debian's cloud kernels may have as a module: a disk, file systems to fill and to mount.
+const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "overlay", "ext4", "loop", "fuse"];
 
 pub(super) struct Kernel {
     /// As `uname -r` says in the guest.

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use super::guest::{MARKER_EXIT, MARKER_UP};
+use super::guest::{Files, MARKER_EXIT, MARKER_UP};
 use crate::command::{command, not_started, tail};
 
 const PROGRAM: &str = "qemu-system-x86_64";
@@ -47,8 +47,8 @@ pub(super) struct Guest {
 }
 
 /// Boots until the guest's init has everything in place.
-pub(super) fn boot(image: &Path, initramfs: &Path, append: &str, accelerator: Accelerator) -> Result<Guest> {
-    let (emulator, console) = start_emulator(image, initramfs, append, accelerator)?;
+pub(super) fn boot(image: &Path, files: &Files, append: &str, accelerator: Accelerator) -> Result<Guest> {
+    let (emulator, console) = start_emulator(image, files, append, accelerator)?;
     let start = Instant::now();
     let patience = accelerator.patience();
     let mut boot = String::new();
@@ -105,7 +105,7 @@ impl Guest {
 
 fn start_emulator(
     image: &Path,
-    initramfs: &Path,
+    files: &Files,
     append: &str,
     accelerator: Accelerator,
 ) -> Result<(Emulator, Receiver<String>)> {
@@ -122,7 +122,9 @@ fn start_emulator(
     });
     // A panic ends the emulator (with -no-reboot). Messages of the kernel would break into lines of the tests.
     qemu.args(["-append", &format!("console=ttyS0 panic=-1 quiet loglevel=1 mitigations=off {append}")]);
-    qemu.arg("-kernel").arg(image).arg("-initrd").arg(initramfs);
+    qemu.arg("-kernel").arg(image).arg("-initrd").arg(&files.initramfs);
+    // What the guest leaves on it is of no use to anybody.
+    qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", files.disk.display()));
     // No input: a Ctrl-C is for us and the emulator, not for the guest.
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = qemu.spawn().with_context(|| not_started(&qemu))?;

@@ -10,7 +10,6 @@ mod source;
 use std::{
     fs,
     fs::OpenOptions,
-    path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -22,7 +21,7 @@ use clap::Args;
 
 pub(crate) use self::release::{RELEASES, Release};
 use self::{
-    guest::Layout,
+    guest::{Files, Layout},
     kernel::Kernel,
     machine::{Accelerator, Ended, Guest},
 };
@@ -167,15 +166,14 @@ fn here(artifacts: &Artifacts, record: bool) -> Result<Outcome> {
     })
 }
 
-/// Runs the live tests, or those that are named, in a kernel; for `cargo xtask test`.
+/// Runs live tests in a kernel, those that each of the guests is to run; for `cargo xtask test`.
 pub(crate) fn live_tests(
     release: &Release,
     artifacts: &Artifacts,
-    tests: &[&str],
+    guests: &[&str],
     timeout: Duration,
 ) -> Result<Outcome> {
-    let named = tests.iter().map(|name| format!(" {}", quoted(name))).collect::<String>();
-    let scripts = scripts("", &named);
+    let scripts = guests.iter().map(|tests| format!("{LIVE_TESTS} {tests}")).collect();
     let cgroup = Layout::default();
     Run { artifacts, scripts, cgroup, append: "", refresh: false, timeout }.on(release)
 }
@@ -196,8 +194,8 @@ impl Run<'_> {
         for (number, script) in self.scripts.iter().enumerate() {
             let dir = dir.join(format!("run-{}-{number}", release.label));
             fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-            let initramfs = guest::pack(&kernel, self.artifacts, script, self.cgroup, &dir)?;
-            let (guest, accelerator) = boot(&kernel, &initramfs, self.append)?;
+            let files = guest::pack(&kernel, self.artifacts, script, self.cgroup, &dir)?;
+            let (guest, accelerator) = boot(&kernel, &files, self.append)?;
             emulated |= accelerator == Accelerator::Tcg;
             guests.push(guest);
         }
@@ -220,13 +218,13 @@ impl Run<'_> {
     }
 }
 
-fn boot(kernel: &Kernel, initramfs: &Path, append: &str) -> Result<(Guest, Accelerator)> {
+fn boot(kernel: &Kernel, files: &Files, append: &str) -> Result<(Guest, Accelerator)> {
     /// Not tried twice.
     static KVM_FAILED: AtomicBool = AtomicBool::new(false);
     let offered = || OpenOptions::new().read(true).write(true).open("/dev/kvm").is_ok();
     if !KVM_FAILED.load(Ordering::Relaxed) && offered() {
         eprintln!("vm: booting {} on {}", kernel.release, Accelerator::Kvm);
-        match machine::boot(&kernel.image, initramfs, append, Accelerator::Kvm) {
+        match machine::boot(&kernel.image, files, append, Accelerator::Kvm) {
             Ok(guest) => return Ok((guest, Accelerator::Kvm)),
             // The device may be there and yet not do, as on a machine that is itself virtual.
             Err(error) => {
@@ -239,7 +237,7 @@ fn boot(kernel: &Kernel, initramfs: &Path, append: &str) -> Result<(Guest, Accel
         }
     }
     eprintln!("vm: booting {} on {}", kernel.release, Accelerator::Tcg);
-    Ok((machine::boot(&kernel.image, initramfs, append, Accelerator::Tcg)?, Accelerator::Tcg))
+    Ok((machine::boot(&kernel.image, files, append, Accelerator::Tcg)?, Accelerator::Tcg))
 }
 
 fn one_line(error: &anyhow::Error) -> String {
