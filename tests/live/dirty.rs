@@ -374,10 +374,13 @@ impl Loop {
     fn mount(dir: &Path) -> Loop {
         let (image, mount) = (dir.join("image"), dir.join("mount"));
         fs::create_dir_all(&mount).expect("the disk can be written");
+        // Its own program: the shell of the emulated machine would take busybox's, which knows no ext4.
+        let mke2fs = ["/sbin/mke2fs", "/bin/mke2fs"].into_iter().find(|path| !Path::new(path).is_symlink());
         let script = format!(
-            "dd if=/dev/zero of={0} bs=1M count=48 2>/dev/null && sync {0} && mke2fs -q -F -t ext4 {0} && mount -o loop {0} {1} && sync",
+            "dd if=/dev/zero of={0} bs=1M count=48 2>/dev/null && sync {0} && {2} -q -F -t ext4 {0} && mount -o loop {0} {1} && sync",
             image.display(),
-            mount.display()
+            mount.display(),
+            mke2fs.expect("setup installs it"),
         );
         guard::at_end(&format!("umount {} 2>/dev/null", mount.display()));
         let made = output::of(Command::new("sh").args(["-c", &script]));
