@@ -129,16 +129,26 @@ pub(super) fn descriptor_moved<K: Kernel>(descriptor: u64, result: i64) {
 /// Room of `SEEN`.
 const TASKS: u32 = 1 << 16;
 
-/// Nobody has seen the write that the current task is about to make.
-#[fentry]
-pub fn lw_pipe_fe(_: FEntryContext) -> i32 {
-    let task = bpf_get_current_pid_tgid() as u32;
-    if let Some(seen) = SEEN.get_ptr_mut(task % TASKS) {
-        // SAFETY: a valid map value; only this task's programs use it, but for one whose id ends likewise.
-        unsafe { *seen = 0 }
-    }
-    0
+/// Nobody has seen the write that the current task is about to make. In copies, too: while one task is held up in it, the
+/// writes of others would pass for seen.
+macro_rules! unseen {
+    ($($copy:ident)+) => {
+        $(
+            #[fentry]
+            #[inline(always)]
+            pub fn $copy(_: FEntryContext) -> i32 {
+                let task = bpf_get_current_pid_tgid() as u32;
+                if let Some(seen) = SEEN.get_ptr_mut(task % TASKS) {
+                    // SAFETY: a valid map value; only this task's programs use it, but for one whose id ends likewise.
+                    unsafe { *seen = 0 }
+                }
+                0
+            }
+        )+
+    };
 }
+
+unseen!(lw_pipe_fe1 lw_pipe_fe2);
 
 /// Whether the caller is the first copy to see the write.
 #[inline(always)]

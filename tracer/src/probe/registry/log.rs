@@ -128,7 +128,8 @@ pub(super) const LOG_WRITE: Probe = Probe {
             kind: Kind::Fentry,
             links: returns!(
                 "";
-                entry("lw_pipe_fe", PIPE_WRITE, 2),
+                entry("lw_pipe_fe1", PIPE_WRITE, 2),
+                entry("lw_pipe_fe2", PIPE_WRITE, 2),
                 exit("lw_pipe_fx1", PIPE_WRITE, 2),
                 exit("lw_pipe_fx2", PIPE_WRITE, 2),
                 exit("lw_pipe_fx3", PIPE_WRITE, 2),

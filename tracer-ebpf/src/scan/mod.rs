@@ -1,15 +1,16 @@
 //! Looks for newlines in what a task has written: lengths and counts, kept in a map value of this CPU, because the
 //! verifier does not track those and so takes a loop over them for any other. What was looked at is wiped out of it.
 
+mod length;
+mod newline;
+
 use core::{arch::asm, ffi::c_void};
 
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user};
-use tracer_ebpf::abi::{
-    failure::Failure,
-    line::{LengthKey, SLOTS, bucket, octave_of_power},
-};
+use tracer_ebpf::abi::line::LengthKey;
 
-use crate::{atomic, emit::lose, globals::want_lengths, maps::LENGTHS, maps::NO_LENGTHS};
+pub use self::length::count_line;
+use self::newline::{HIGHS, lowest, newlines, taken, window};
 
 /// Bytes that are copied at a time.
 pub const CHUNK: usize = 4096;
@@ -78,40 +79,6 @@ pub struct Scan {
     /// A `struct iovec`.
     segment: [u64; 2],
     buffer: [u64; (CHUNK + WINDOW) / 8],
-}
-
-const NEWLINES: u64 = 0x0a0a_0a0a_0a0a_0a0a;
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGHS: u64 = 0x8080_8080_8080_8080;
-
-/// Marks zero bytes of a word with their highest bit; above the lowest of them it may mark others, too.
-#[inline(always)]
-fn zeros(word: u64) -> u64 {
-    word.wrapping_sub(ONES) & !word
-}
-
-/// Marks zero bytes of a word, and no others, with their highest bit.
-#[inline(always)]
-fn exact_zeros(word: u64) -> u64 {
-    !((word & !HIGHS).wrapping_add(!HIGHS) | word | !HIGHS)
-}
-
-/// Place of the lowest bit.
-#[inline(always)]
-fn lowest(bits: u64) -> u64 {
-    u64::from(octave_of_power(bits & bits.wrapping_neg()))
-}
-
-/// A word wherever it stands: the compiler would put it together from bytes.
-#[inline(always)]
-unsafe fn load<const OFFSET: i32>(base: u64) -> u64 {
-    let word: u64;
-    // SAFETY: the caller vouches for the memory.
-    unsafe {
-        asm!("{word} = *(u64 *)({base} + {offset})", base = in(reg) base, offset = const OFFSET, word = out(reg) word,
-             options(pure, readonly, nostack));
-    }
-    word
 }
 
 /// The compiler makes of assignments side by side a call of `memset`, which goes byte by byte.
@@ -415,140 +382,6 @@ impl Scan {
         self.in_segment = if length < self.left { length } else { self.left };
         false
     }
-
-    /// A line of a length.
-    #[inline(always)]
-    fn record<const WIDE: bool>(&mut self, length: u64) {
-        if !want_lengths() {
-            return;
-        }
-        let (group, slot) = bucket(length);
-        if self.run == 0 || group == self.run_group && slot == self.run_slot {
-            self.run_group = group;
-            self.run_slot = slot;
-            self.run += 1;
-        } else if WIDE {
-            self.flush();
-            self.run_group = group;
-            self.run_slot = slot;
-            self.run = 1;
-        } else {
-            self.next_group = group;
-            self.next_slot = slot;
-            self.next = 1;
-        }
-    }
-
-    #[inline(always)]
-    fn flush(&mut self) {
-        if self.run > 0 {
-            self.length = LengthKey { stream: self.stream, group: self.run_group, padding: 0 };
-            if let Some(counts) = counts(&self.length) {
-                // SAFETY: a valid map value; the slot is below SLOTS.
-                unsafe { atomic::add(counts.add(self.run_slot as usize & (SLOTS - 1)), self.run) }
-            }
-            self.run = 0;
-        }
-    }
-
-    /// Lines within windows: all of the first group, where each length has its bucket.
-    #[inline(always)]
-    fn flush_small(&mut self) {
-        if self.any_small == 0 {
-            return;
-        }
-        self.any_small = 0;
-        self.length = LengthKey { stream: self.stream, group: 0, padding: 0 };
-        let counts = if want_lengths() { counts(&self.length) } else { None };
-        for length in 0..SMALL {
-            let lines = self.small[length];
-            if lines > 0 {
-                self.small[length] = 0;
-                if length as u64 > self.max {
-                    self.max = length as u64;
-                }
-                if let Some(counts) = counts {
-                    // SAFETY: a valid map value; SMALL is below SLOTS.
-                    unsafe { atomic::add(counts.add(length), lines) }
-                }
-            }
-        }
-    }
-}
-
-/// Counts one line.
-#[inline(always)]
-pub fn count_line(stream: u64, length: u64) {
-    let (group, slot) = bucket(length);
-    if let Some(counts) = counts(&LengthKey { stream, group, padding: 0 }) {
-        // SAFETY: a valid map value; the slot is below SLOTS.
-        unsafe { atomic::add(counts.add(slot as usize & (SLOTS - 1)), 1) }
-    }
-}
-
-/// A stream's counts of a group of lengths.
-#[inline(always)]
-fn counts(key: &LengthKey) -> Option<*mut u64> {
-    let mut found = LENGTHS.get_ptr_mut(key);
-    if found.is_none()
-        && let Some(none) = NO_LENGTHS.get(0)
-    {
-        // BPF_NOEXIST: another CPU may have made it meanwhile.
-        let _ = LENGTHS.insert(key, none, 1);
-        found = LENGTHS.get_ptr_mut(key);
-    }
-    if found.is_none() {
-        lose(Failure::LengthsFull);
-    }
-    found.map(|counts| counts.cast())
-}
-
-/// Marks of 64 bytes, to be masked with `HIGHS`.
-#[inline(always)]
-unsafe fn window<const AT: i32>(base: u64) -> u64 {
-    let base = base + AT as u64;
-    // SAFETY: as the caller's.
-    unsafe {
-        zeros(load::<0>(base) ^ NEWLINES)
-            | zeros(load::<8>(base) ^ NEWLINES)
-            | zeros(load::<16>(base) ^ NEWLINES)
-            | zeros(load::<24>(base) ^ NEWLINES)
-            | zeros(load::<32>(base) ^ NEWLINES)
-            | zeros(load::<40>(base) ^ NEWLINES)
-            | zeros(load::<48>(base) ^ NEWLINES)
-            | zeros(load::<56>(base) ^ NEWLINES)
-    }
-}
-
-/// The same, and wipes them.
-#[inline(always)]
-unsafe fn taken<const AT: i32>(base: u64) -> u64 {
-    macro_rules! wipe {
-        ($($word:literal)+) => {
-            // SAFETY: as the caller's.
-            unsafe { $(((base + AT as u64 + 8 * $word) as *mut u64).write_volatile(0);)+ }
-        };
-    }
-    // SAFETY: as the caller's.
-    let found = unsafe { window::<AT>(base) };
-    wipe!(0 1 2 3 4 5 6 7);
-    found
-}
-
-/// A bit for each newline of 64 bytes. Without a branch: the verifier would follow each way.
-#[inline(always)]
-unsafe fn newlines(base: u64) -> u64 {
-    // Gathers the highest bits of eight bytes into one.
-    const GATHER: u64 = 0x0002_0408_1020_4081;
-    macro_rules! bits {
-        ($($word:literal)+) => {
-            $(
-                // SAFETY: as the caller's.
-                ((exact_zeros(unsafe { load::<{ 8 * $word }>(base) } ^ NEWLINES) >> 7).wrapping_mul(GATHER << 7) >> 56) << (8 * $word)
-            )|+
-        };
-    }
-    bits!(0 1 2 3 4 5 6 7)
 }
 
 #[inline(never)]
