@@ -11,8 +11,9 @@ use rustix::process::Signal;
 use tracer::{
     pipeline,
     probe::{
-        attach::{Loader, Sizes},
+        attach::Loader,
         plan::{Wishes, plan},
+        size::Sizes,
     },
 };
 

@@ -7,9 +7,11 @@ use crate::{
     cli::Doctor,
     kernel::Facts,
     probe::{
-        attach::{Loader, Outcome, Sizes},
+        attach::Loader,
+        outcome::Outcome,
         plan::{Wishes, plan},
         registry::Kind,
+        size::Sizes,
     },
     resolve::{container::Role, tree::Tree},
     view::doctor::Report,

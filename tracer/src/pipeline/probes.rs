@@ -26,9 +26,11 @@ use crate::{
     },
     kernel::Facts,
     probe::{
-        attach::{Loader, Outcome, Sizes},
+        attach::Loader,
+        outcome::Outcome,
         plan::{Wishes, plan},
         registry::{self, Cost, Kind},
+        size::Sizes,
     },
 };
 

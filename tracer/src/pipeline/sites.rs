@@ -15,8 +15,10 @@ use crate::{
     event::{self, Event},
     kernel::Facts,
     probe::{
-        attach::{AttachError, Loader, Outcome, Sizes},
+        attach::{AttachError, Loader},
+        outcome::Outcome,
         plan::{Force, Wishes, plan},
+        size::Sizes,
     },
     resolve::stack::{Stack, Stacks},
     view::select::Filter,

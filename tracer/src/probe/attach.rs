@@ -19,8 +19,10 @@ use tracer_ebpf::abi::{
 };
 
 use super::{
+    outcome::{Attempt, Outcome, on_demand},
     plan::{LOCKED_DOWN, Planned, function},
-    registry::{self, Alternative, GoesOn, Hook, Kind, Link, Probe},
+    registry::{Alternative, GoesOn, Hook, Kind, Link},
+    size::Sizes,
 };
 use crate::kernel::{Facts, tracefs};
 
@@ -36,186 +38,6 @@ pub enum AttachError {
     Load(String),
     #[error("probe {probe} cannot be attached as asked: {why}")]
     Required { probe: &'static str, why: String },
-}
-
-/// How large the maps are made.
-#[derive(Debug, Clone, Copy)]
-pub struct Sizes {
-    /// Memory cgroups that can be counted at once.
-    pub cgroups: u32,
-    /// Tasks that can be between a function's entry and its return.
-    pub in_flight: u32,
-    /// Memory cgroups, sites and stacks of charges.
-    pub sites: [u32; 3],
-    /// Streams of log lines, and groups of lengths of their lines.
-    pub streams: u32,
-    pub lengths: u32,
-    /// Files whose pages became dirty.
-    pub dirty: u32,
-    /// Dead cgroups that are told one by one, and living ones around them.
-    pub dead: [u32; 2],
-}
-
-impl Sizes {
-    /// Room for as many cgroups again as there are, and for a thousand beyond; what is not used is one entry.
-    pub fn new(cgroups: usize, facts: &Facts) -> Sizes {
-        let room = (cgroups * 2 + 1024).next_power_of_two().clamp(2048, 32768);
-        Sizes {
-            cgroups: room as u32,
-            in_flight: in_flight(facts),
-            sites: [1; 3],
-            streams: 1,
-            lengths: 1,
-            dirty: 1,
-            dead: [1, 1024],
-        }
-    }
-
-    /// For an object that only follows charges to their sites: a stack takes 300 bytes.
-    pub fn of_sites(facts: &Facts) -> Sizes {
-        let sites = [TARGETS, 4096, 2048];
-        Sizes {
-            cgroups: 1,
-            in_flight: in_flight(facts),
-            sites,
-            streams: 1,
-            lengths: 1,
-            dirty: 1,
-            dead: [1; 2],
-        }
-    }
-
-    /// With dead cgroups one by one: each takes 184 bytes.
-    pub fn with_dead(mut self) -> Sizes {
-        self.dead[0] = 8192;
-        self
-    }
-
-    /// With streams of log lines: two for each container, and pipes that turn out to be none. A group of lengths takes
-    /// a KiB, and an ordinary stream has about four.
-    pub fn with_logs(mut self, lengths: bool) -> Sizes {
-        self.streams = (self.cgroups * 2).clamp(4096, 32768);
-        self.lengths = if lengths { self.streams } else { 1 };
-        self
-    }
-
-    /// With the files that become dirty.
-    pub fn with_dirty(mut self) -> Sizes {
-        self.dirty = FILES;
-        self
-    }
-}
-
-/// Memory cgroups whose charges can be followed at once.
-pub const TARGETS: u32 = 1024;
-
-/// Files made dirty, by process and memory cgroup; those at rest are taken out before there is no room.
-pub const FILES: u32 = 16384;
-/// Processes of whose files some had no room.
-const BEYOND: u32 = 1024;
-
-/// Tasks that can be in a write or read at once, where entry and return are paired.
-const FLIGHTS: u32 = 16384;
-
-/// Tasks told apart by the copies of a program.
-const TASKS: u32 = 1 << 16;
-
-fn syscall(call: Call) -> u32 {
-    let number = match call {
-        Call::Write => libc::SYS_write,
-        Call::Writev => libc::SYS_writev,
-        Call::Pwritev2 => libc::SYS_pwritev2,
-        Call::Sendto => libc::SYS_sendto,
-        Call::Sendmsg => libc::SYS_sendmsg,
-        Call::Read => libc::SYS_read,
-        Call::Readv => libc::SYS_readv,
-        Call::Preadv2 => libc::SYS_preadv2,
-        Call::Splice => libc::SYS_splice,
-        Call::Tee => libc::SYS_tee,
-        Call::Vmsplice => libc::SYS_vmsplice,
-        Call::Sendfile => libc::SYS_sendfile,
-    };
-    number as u32
-}
-
-fn in_flight(facts: &Facts) -> u32 {
-    if facts.kprobe { 4096 } else { 1 }
-}
-
-/// What became of one alternative.
-#[derive(Debug, Clone)]
-pub struct Attempt {
-    pub alternative: &'static Alternative,
-    /// It is (doctor: could be) attached.
-    pub usable: bool,
-    /// Why it is not the one that serves.
-    pub why: Option<String>,
-    /// What attaching took, if it was tried and done.
-    pub took: Option<Duration>,
-}
-
-/// What became of one probe.
-#[derive(Debug, Clone)]
-pub struct Outcome {
-    pub probe: &'static Probe,
-    pub chosen: Option<&'static Alternative>,
-    pub attempts: Vec<Attempt>,
-}
-
-impl Outcome {
-    /// Nothing could be tried, for a reason that is the same for all.
-    pub fn refused(planned: &Planned, why: &str) -> Outcome {
-        let attempts = planned.candidates.iter().map(|candidate| Attempt {
-            alternative: candidate.alternative,
-            usable: false,
-            why: Some(candidate.why_not.clone().unwrap_or_else(|| why.to_owned())),
-            took: None,
-        });
-        Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }
-    }
-
-    /// Nothing is tried before it is asked for.
-    pub fn at_rest(planned: &Planned) -> Outcome {
-        Outcome::untried(planned, &on_demand(planned.probe))
-    }
-
-    /// This command has no use for it.
-    pub fn unasked(planned: &Planned) -> Outcome {
-        Outcome::untried(planned, "not asked for here")
-    }
-
-    fn untried(planned: &Planned, why: &str) -> Outcome {
-        let attempts = planned.candidates.iter().map(|candidate| Attempt {
-            alternative: candidate.alternative,
-            usable: candidate.why_not.is_none(),
-            why: Some(candidate.why_not.clone().unwrap_or_else(|| why.to_owned())),
-            took: None,
-        });
-        Outcome { probe: planned.probe, chosen: None, attempts: attempts.collect() }
-    }
-
-    /// Why it is not served: by the first alternative that could be had if asked for, else by the last that was tried.
-    pub fn why(&self) -> Option<&str> {
-        let usable = self.attempts.iter().find(|attempt| attempt.usable);
-        let refused = || self.attempts.iter().rev().find(|attempt| attempt.why.is_some());
-        usable.or_else(refused)?.why.as_deref()
-    }
-
-    /// One line: what serves it, or what is lost and why.
-    pub fn line(&self) -> String {
-        match self.chosen {
-            Some(chosen) => {
-                format!("{}: {} {} ({})", self.probe.name, chosen.kind, chosen.target(), chosen.precision)
-            }
-            None if self.probe.on_demand.is_some() && self.attempts.iter().any(|attempt| attempt.usable) => {
-                format!("{}: not attached; {}", self.probe.name, on_demand(self.probe))
-            }
-            None => {
-                let why = self.why().unwrap_or("no alternative");
-                format!("{}: not attached: {why}; {}", self.probe.name, self.probe.lost)
-            }
-        }
-    }
 }
 
 /// The loaded object: maps exist, programs not yet.
@@ -244,24 +66,11 @@ impl Loader {
             .override_global(setting::OFFSETS, offsets.as_slice(), true)
             .override_global(setting::MEMORY_HIERARCHY, &facts.cgroup.memory_hierarchy, true)
             .override_global(aya_log::LEVEL, &log, false)
-            .map_max_entries("CGROUPS", sizes.cgroups)
-            .map_max_entries("RECLAIMS", sizes.cgroups)
-            .map_max_entries("IN_FLIGHT", sizes.in_flight)
-            .map_max_entries("SITE_TARGETS", sizes.sites[0])
-            .map_max_entries("SITES", sizes.sites[1])
-            .map_max_entries("STACKS", sizes.sites[2])
             .override_global(setting::SYSCALLS, syscalls.as_slice(), true)
-            .override_global(setting::LENGTHS, &lengths, true)
-            .map_max_entries("DEAD", sizes.dead[0])
-            .map_max_entries("DEAD_SUMS", sizes.dead[1])
-            .map_max_entries("STREAMS", sizes.streams)
-            .map_max_entries("STREAM_MODES", sizes.streams)
-            .map_max_entries("LENGTHS", sizes.lengths)
-            .map_max_entries("DIRTY_FILES", sizes.dirty)
-            .map_max_entries("DIRTY_BEYOND", if sizes.dirty > 1 { BEYOND } else { 1 })
-            .map_max_entries("DIRTY_CGROUPS", if sizes.dirty > 1 { sizes.cgroups } else { 1 })
-            .map_max_entries("SEEN", if sizes.streams > 1 && facts.preemptible { TASKS } else { 1 })
-            .map_max_entries("LOG_FLIGHT", if sizes.streams > 1 { FLIGHTS } else { 1 });
+            .override_global(setting::LENGTHS, &lengths, true);
+        for (map, entries) in sizes.of_maps(facts) {
+            loader.map_max_entries(map, entries);
+        }
         if log == 0 {
             // The smallest ring buffer is a page.
             loader.map_max_entries("AYA_LOGS", 4096);
@@ -489,20 +298,26 @@ impl Loader {
     }
 }
 
-/// How to have what is not attached without being asked for.
-fn on_demand(probe: &Probe) -> String {
-    match probe.on_demand {
-        Some(how) => format!("attached on demand: {how}"),
-        None if probe.name == registry::WRITTEN => {
-            "runs with each page that is charged (65-190 ns a fault): attached by `memtrace dirty`".to_owned()
-        }
-        None => "runs once a page (65-190 ns a fault): attached on demand, for a bounded time (--charges)"
-            .to_owned(),
-    }
-}
-
 const LOCKED: &str = "this kernel counts maps against RLIMIT_MEMLOCK, which could not be raised: it takes \
                       CAP_SYS_RESOURCE, or `ulimit -l unlimited`";
+
+fn syscall(call: Call) -> u32 {
+    let number = match call {
+        Call::Write => libc::SYS_write,
+        Call::Writev => libc::SYS_writev,
+        Call::Pwritev2 => libc::SYS_pwritev2,
+        Call::Sendto => libc::SYS_sendto,
+        Call::Sendmsg => libc::SYS_sendmsg,
+        Call::Read => libc::SYS_read,
+        Call::Readv => libc::SYS_readv,
+        Call::Preadv2 => libc::SYS_preadv2,
+        Call::Splice => libc::SYS_splice,
+        Call::Tee => libc::SYS_tee,
+        Call::Vmsplice => libc::SYS_vmsplice,
+        Call::Sendfile => libc::SYS_sendfile,
+    };
+    number as u32
+}
 
 fn locked_is_limited() -> bool {
     rustix::process::getrlimit(rustix::process::Resource::Memlock).current.is_some()

@@ -2,5 +2,7 @@
 //! alone talks to the loader.
 
 pub mod attach;
+pub mod outcome;
 pub mod plan;
 pub mod registry;
+pub mod size;

@@ -9,7 +9,7 @@ use super::{host::timestamp, json::SCHEMA, text};
 use crate::{
     kernel::Facts,
     probe::{
-        attach::Outcome,
+        outcome::Outcome,
         registry::{Cost, PROBES, WRITTEN},
     },
 };

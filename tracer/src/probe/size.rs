@@ -1,0 +1,112 @@
+//! How large the maps are made: as large as this host and what is asked for need.
+
+use crate::kernel::Facts;
+
+/// How large the maps are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Memory cgroups that can be counted at once.
+    pub cgroups: u32,
+    /// Tasks that can be between a function's entry and its return.
+    pub in_flight: u32,
+    /// Memory cgroups, sites and stacks of charges.
+    pub sites: [u32; 3],
+    /// Streams of log lines, and groups of lengths of their lines.
+    pub streams: u32,
+    pub lengths: u32,
+    /// Files whose pages became dirty.
+    pub dirty: u32,
+    /// Dead cgroups that are told one by one, and living ones around them.
+    pub dead: [u32; 2],
+}
+
+impl Sizes {
+    /// Room for as many cgroups again as there are, and for a thousand beyond; what is not used is one entry.
+    pub fn new(cgroups: usize, facts: &Facts) -> Sizes {
+        let room = (cgroups * 2 + 1024).next_power_of_two().clamp(2048, 32768);
+        Sizes {
+            cgroups: room as u32,
+            in_flight: in_flight(facts),
+            sites: [1; 3],
+            streams: 1,
+            lengths: 1,
+            dirty: 1,
+            dead: [1, 1024],
+        }
+    }
+
+    /// For an object that only follows charges to their sites: a stack takes 300 bytes.
+    pub fn of_sites(facts: &Facts) -> Sizes {
+        let sites = [TARGETS, 4096, 2048];
+        Sizes {
+            cgroups: 1,
+            in_flight: in_flight(facts),
+            sites,
+            streams: 1,
+            lengths: 1,
+            dirty: 1,
+            dead: [1; 2],
+        }
+    }
+
+    /// With dead cgroups one by one: each takes 184 bytes.
+    pub fn with_dead(mut self) -> Sizes {
+        self.dead[0] = 8192;
+        self
+    }
+
+    /// With streams of log lines: two for each container, and pipes that turn out to be none. A group of lengths takes
+    /// a KiB, and an ordinary stream has about four.
+    pub fn with_logs(mut self, lengths: bool) -> Sizes {
+        self.streams = (self.cgroups * 2).clamp(4096, 32768);
+        self.lengths = if lengths { self.streams } else { 1 };
+        self
+    }
+
+    /// With the files that become dirty.
+    pub fn with_dirty(mut self) -> Sizes {
+        self.dirty = FILES;
+        self
+    }
+
+    /// Entries of each map, by its name in `tracer-ebpf/src/maps.rs`; the others are as large as they say there.
+    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 16] {
+        let with = |wanted: u32, entries: u32| if wanted > 1 { entries } else { 1 };
+        [
+            ("CGROUPS", self.cgroups),
+            ("RECLAIMS", self.cgroups),
+            ("IN_FLIGHT", self.in_flight),
+            ("SITE_TARGETS", self.sites[0]),
+            ("SITES", self.sites[1]),
+            ("STACKS", self.sites[2]),
+            ("DEAD", self.dead[0]),
+            ("DEAD_SUMS", self.dead[1]),
+            ("STREAMS", self.streams),
+            ("STREAM_MODES", self.streams),
+            ("LENGTHS", self.lengths),
+            ("SEEN", if facts.preemptible { with(self.streams, TASKS) } else { 1 }),
+            ("LOG_FLIGHT", with(self.streams, FLIGHTS)),
+            ("DIRTY_FILES", self.dirty),
+            ("DIRTY_BEYOND", with(self.dirty, BEYOND)),
+            ("DIRTY_CGROUPS", with(self.dirty, self.cgroups)),
+        ]
+    }
+}
+
+/// Memory cgroups whose charges can be followed at once.
+pub const TARGETS: u32 = 1024;
+
+/// Files made dirty, by process and memory cgroup; those at rest are taken out before there is no room.
+pub const FILES: u32 = 16384;
+/// Processes of whose files some had no room.
+const BEYOND: u32 = 1024;
+
+/// Tasks that can be in a write or read at once, where entry and return are paired.
+const FLIGHTS: u32 = 16384;
+
+/// Tasks told apart by the copies of a program.
+const TASKS: u32 = 1 << 16;
+
+fn in_flight(facts: &Facts) -> u32 {
+    if facts.kprobe { 4096 } else { 1 }
+}
