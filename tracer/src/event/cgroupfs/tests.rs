@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use super::*;
+use super::{
+    file::{limit, parse_stat, stalls, throttled},
+    *,
+};
 
 #[test]
 fn v1_takes_hierarchical_keys_and_v2_its_own() {
