@@ -128,7 +128,7 @@ fn read_controller<'a>(
 }
 
 /// `some avg10=... total=N`, and `full ...`.
-pub(super) fn stalls(text: &str) -> Option<Stalls> {
+fn stalls(text: &str) -> Option<Stalls> {
     let total = |word: &str| {
         let line = text.lines().find(|line| line.starts_with(word))?;
         number(line.rsplit_once("total=")?.1)

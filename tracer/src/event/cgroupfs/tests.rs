@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    file::{limit, parse_stat, stalls, throttled},
+    file::{limit, parse_stat, throttled},
     *,
 };
 
