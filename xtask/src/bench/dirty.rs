@@ -34,13 +34,14 @@ const AIM_FLOOR: f64 = 2.0;
 const AIM_BPFTRACE: f64 = 0.5;
 
 /// Each storm of each round, and of the programs' own time.
-const SECONDS: &str = "0.15";
+const SECONDS: &str = "0.1";
 const LONG: &str = "1";
 const PAGE: f64 = 4096.0;
 /// Far below what makes the kernel write back, or a writer wait.
 const SIZE: &str = "32M";
-/// Until what does not say so is attached.
-const ATTACH: Duration = Duration::from_millis(1000);
+/// Until what does not say so at once is attached; its first programs are seen, the last come a moment later.
+const PATIENCE: Duration = Duration::from_secs(30);
+const ATTACH: Duration = Duration::from_millis(200);
 
 /// Those before this one make pages dirty.
 const FAULTS: usize = 4;
@@ -183,9 +184,8 @@ impl Beside {
         };
         let mut running = Running::start(&mut command)?;
         match self {
-            // It has nothing to say.
-            Self::Oom => bed.stop.sleep(ATTACH)?,
-            Self::Top | Self::Dirty => drop(running.line(&bed.stop, 1)?),
+            Self::Oom | Self::Dirty => attached(bed, &mut running)?,
+            Self::Top => drop(running.line(&bed.stop, 1)?),
             // bpftrace says how many probes it attaches before it does.
             _ => drop(running.line(&bed.stop, 2)?),
         }
@@ -193,6 +193,15 @@ impl Beside {
         started.check()?;
         Ok(started)
     }
+}
+
+/// The one has nothing to say, the other only at the end of an interval.
+fn attached(bed: &Bed, running: &mut Running) -> Result<()> {
+    bed.stop.wait("dirty pages to be followed", PATIENCE, || {
+        ensure!(!running.ended()?, "memtrace has ended: {}", running.errors().trim());
+        Ok(probes::counts(running)?.keys().any(|name| name.starts_with("dirty_")).then_some(()))
+    })?;
+    bed.stop.sleep(ATTACH)
 }
 
 impl Started {
@@ -259,11 +268,10 @@ fn runs(bed: &Bed, report: &mut Report, kinds: &[Beside], files: &Files) -> Resu
         files.remove_made();
         done
     };
-    let mut tell = |mut running: Running, lines: u64, what: &str| -> Result<()> {
-        running.line(&bed.stop, lines)?;
+    let mut tell = |running: Running, what: &str| -> Result<()> {
         let counts = probes::during(bed, &running, work)?;
         for (name, cost) in probes::average(&counts) {
-            if name.starts_with("dirty_") || name.starts_with("wb_") || what.starts_with("bpftrace") {
+            if ["dirty_", "wb_", "writeback"].iter().any(|own| name.starts_with(own)) {
                 let line = Line::new(RUNS, format!("{what} ({name})"), Unit::Nanoseconds, cost);
                 report.add(line.note(probes::runs(&counts, &name)));
             }
@@ -274,11 +282,14 @@ fn runs(bed: &Bed, report: &mut Report, kinds: &[Beside], files: &Files) -> Resu
         for (program, what) in
             [("", "bpftrace, an empty program"), ("@[cgroup] = count();", "bpftrace, by cgroup")]
         {
-            let mut bpftrace = tracing::counting(&tracing::dirtied(program)?)?;
-            tell(Running::start(&mut bpftrace)?, 2, what)?;
+            let mut bpftrace = Running::start(&mut tracing::counting(&tracing::dirtied(program)?)?)?;
+            bpftrace.line(&bed.stop, 2)?;
+            tell(bpftrace, what)?;
         }
     }
-    tell(Running::start(Command::new(&bed.memtrace).args(["dirty", "--json"]))?, 1, "memtrace dirty")
+    let mut memtrace = Running::start(Command::new(&bed.memtrace).args(["dirty", "--json"]))?;
+    attached(bed, &mut memtrace)?;
+    tell(memtrace, "memtrace dirty")
 }
 
 impl Files {
