@@ -43,7 +43,8 @@ const SIZE: &str = "32M";
 const PATIENCE: Duration = Duration::from_secs(30);
 const ATTACH: Duration = Duration::from_millis(200);
 
-/// Those before this one make pages dirty.
+/// Storms of which each page comes by alone, and the one that makes none dirty.
+const EACH_PAGE: [usize; 2] = [0, 2];
 const FAULTS: usize = 4;
 
 /// What runs beside the storms.
@@ -243,8 +244,10 @@ fn tell(rounds: &Rounds<Beside>, storms: &[Storm], report: &mut Report) -> Resul
     ];
     for (work, storm) in storms.iter().enumerate() {
         for (kind, than, most) in compared {
-            // Where nothing becomes dirty only what hooks every page adds anything.
-            if work == FAULTS && !(by_statistics && kind == Beside::Dirty) {
+            // What is written by large folios comes by too seldom to tell; where nothing becomes dirty, only what hooks
+            // every page adds anything.
+            let tells = EACH_PAGE.contains(&work) || by_statistics && kind == Beside::Dirty && work == FAULTS;
+            if !tells {
                 continue;
             }
             let (Some(own), Some(other)) = (rounds.added(kind, work), rounds.added(than, work)) else {
