@@ -1,12 +1,13 @@
 //! What is measured beside each of several things, in rounds there and back again: a drift of the machine falls on all
 //! alike.
 
+use std::fmt::Debug;
+
 use anyhow::Result;
 
 use super::{
     Bed, quiet,
-    report::Line,
-    report::Unit,
+    report::{Line, Unit},
     storm::{Took, median},
 };
 
@@ -16,7 +17,7 @@ pub(super) struct Rounds<K> {
     took: Vec<Vec<Vec<Took>>>,
 }
 
-impl<K: Copy + PartialEq> Rounds<K> {
+impl<K: Copy + Debug + PartialEq> Rounds<K> {
     /// `kinds` begins with nothing beside; `measure` gives what each of its works took, or None if another memtrace
     /// came by.
     pub(super) fn run(
@@ -40,7 +41,7 @@ impl<K: Copy + PartialEq> Rounds<K> {
                     {
                         break found;
                     }
-                    eprintln!("bench: another memtrace came by, so that it is tried again");
+                    eprintln!("bench: another memtrace came by, so that {:?} is tried again", kinds[index]);
                 };
                 for (took, found) in both[index].iter_mut().zip(found) {
                     took.push(found);
