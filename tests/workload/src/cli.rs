@@ -4,7 +4,9 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::{anon, calls, cgroups, dirty, file, idle, lines, log, page_tables, report, slab, sock, storm};
+use crate::{
+    anon, calls, cgroups, dirty, dirty_storm, file, idle, lines, log, page_tables, report, slab, sock, storm,
+};
 
 /// Uses memory in a known way, of a known amount, at a known rate.
 #[derive(Parser)]
@@ -36,6 +38,8 @@ enum Command {
     Spin(idle::Spin),
     FaultStorm(storm::FaultStorm),
     WriteStorm(storm::WriteStorm),
+    MmapStorm(dirty_storm::MmapStorm),
+    CopyStorm(dirty_storm::CopyStorm),
     Calls(calls::Calls),
     #[command(hide = true)]
     CallsReader(calls::Reader),
@@ -87,6 +91,8 @@ impl Command {
             Self::Spin(spin) => spin.run(),
             Self::FaultStorm(storm) => storm.run(),
             Self::WriteStorm(storm) => storm.run(),
+            Self::MmapStorm(storm) => storm.run(),
+            Self::CopyStorm(storm) => storm.run(),
             Self::Calls(calls) => calls.run(),
             Self::CallsReader(reader) => reader.run(),
             Self::Cgroups(cgroups) => cgroups.run(),

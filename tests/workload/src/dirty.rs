@@ -132,13 +132,13 @@ impl Dirty {
 }
 
 /// A file mapped so that stores reach it.
-struct Shared {
+pub(crate) struct Shared {
     start: *mut c_void,
     length: usize,
 }
 
 impl Shared {
-    fn new(file: &File, bytes: u64) -> Result<Shared> {
+    pub(crate) fn new(file: &File, bytes: u64) -> Result<Shared> {
         let length = bytes as usize;
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
@@ -146,7 +146,7 @@ impl Shared {
         Ok(Shared { start: start.context("cannot map the file")?, length })
     }
 
-    fn store(&self, at: u64) {
+    pub(crate) fn store(&self, at: u64) {
         assert!((at as usize) < self.length, "beyond the mapping");
         // SAFETY: within the mapping; the file is as long, and nobody else has it.
         unsafe { self.start.cast::<u8>().add(at as usize).write_volatile(1) }

@@ -122,6 +122,17 @@ pub(crate) fn create(path: &Path) -> Result<File> {
         .with_context(|| format!("cannot make {}", path.display()))
 }
 
+/// A shared mapping that is stored to must be of a file that may be read, too.
+pub(crate) fn create_to_map(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+        .with_context(|| format!("cannot make {}", path.display()))
+}
+
 fn fill(mut file: File, path: &Path, amount: &Amount) -> Result<()> {
     let piece = vec![b'm'; 64 << 10];
     let rate = amount.rate.map(|rate| rate.0);

@@ -7,6 +7,7 @@ mod calls;
 mod cgroups;
 mod cli;
 mod dirty;
+mod dirty_storm;
 mod file;
 mod idle;
 mod lines;

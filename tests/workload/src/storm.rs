@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -37,6 +37,9 @@ pub(crate) struct WriteStorm {
     /// Truncate when it has this size
     #[arg(long, default_value = "64M")]
     bytes: Bytes,
+    /// Write so much at a time
+    #[arg(long, default_value = "64k")]
+    piece: Bytes,
     /// How long
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
@@ -44,22 +47,20 @@ pub(crate) struct WriteStorm {
 
 impl FaultStorm {
     pub(crate) fn run(self) -> Result<()> {
-        let (faults, seconds, cpu) = storm(self.seconds, || {
+        let done = storm(self.seconds, || {
             Mapping::new(self.bytes.0)?.touch(0, self.bytes.0);
             Ok(self.bytes.0.div_ceil(page_size()))
         })?;
-        report::line(&format!(
-            r#"{{"faults":{faults},"seconds":{seconds:.6},"cpu_seconds":{cpu:.6},"faults_per_second":{:.1}}}"#,
-            faults as f64 / seconds
-        ))
+        report::line(&reported("faults", &done))
     }
 }
 
 impl WriteStorm {
     pub(crate) fn run(self) -> Result<()> {
         let mut file = file::create(&self.path)?;
-        let piece = vec![b'm'; 64 << 10];
-        let (bytes, seconds, cpu) = storm(self.seconds, || {
+        ensure!(self.piece.0 > 0, "cannot write 0 bytes at a time; give at least one");
+        let piece = vec![b'm'; self.piece.0 as usize];
+        let done = storm(self.seconds, || {
             let mut written = 0;
             while written < self.bytes.0 {
                 file.write_all(&piece).with_context(|| {
@@ -72,17 +73,23 @@ impl WriteStorm {
                 .with_context(|| format!("cannot truncate {}", self.path.display()))?;
             Ok(written)
         })?;
-        report::line(&format!(
-            r#"{{"bytes":{bytes},"seconds":{seconds:.6},"cpu_seconds":{cpu:.6},"bytes_per_second":{:.1}}}"#,
-            bytes as f64 / seconds
-        ))
+        report::line(&reported("bytes", &done))
     }
 }
 
-/// Whole rounds for at least so many seconds; returns the sum of what the rounds did, the time they took and the CPU
-/// time they took, which on a busy machine tells more.
-fn storm(seconds: f64, mut round: impl FnMut() -> Result<u64>) -> Result<(u64, f64, f64)> {
+/// What a storm did: the sum of what its rounds did, the time they took and the CPU time they took, which on a busy
+/// machine tells more.
+pub(crate) struct Done {
+    sum: u64,
+    seconds: f64,
+    cpu: f64,
+}
+
+/// Whole rounds for at least so many seconds, after one more.
+pub(crate) fn storm(seconds: f64, mut round: impl FnMut() -> Result<u64>) -> Result<Done> {
     let time = Duration::try_from_secs_f64(seconds).context("--seconds must be a time, as 5 or 0.5")?;
+    // One that does not count: what lies idle for a second or two a hypervisor may have taken back meanwhile.
+    round()?;
     let start = Instant::now();
     let cpu_start = cpu_seconds();
     let mut sum = 0;
@@ -90,9 +97,18 @@ fn storm(seconds: f64, mut round: impl FnMut() -> Result<u64>) -> Result<(u64, f
         sum += round()?;
         let elapsed = start.elapsed();
         if elapsed >= time {
-            return Ok((sum, elapsed.as_secs_f64(), cpu_seconds() - cpu_start));
+            return Ok(Done { sum, seconds: elapsed.as_secs_f64(), cpu: cpu_seconds() - cpu_start });
         }
     }
+}
+
+/// The report of a storm of so many of `what`.
+pub(crate) fn reported(what: &str, done: &Done) -> String {
+    let Done { sum, seconds, cpu } = done;
+    format!(
+        r#"{{"{what}":{sum},"seconds":{seconds:.6},"cpu_seconds":{cpu:.6},"{what}_per_second":{:.1}}}"#,
+        *sum as f64 / seconds
+    )
 }
 
 pub(crate) fn cpu_seconds() -> f64 {

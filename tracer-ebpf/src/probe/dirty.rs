@@ -54,7 +54,7 @@ pub(super) fn counts(id: u64) -> Option<*mut DirtyCount> {
 
 /// A map's count of `key`, made if need be; and whether it was.
 #[inline(always)]
-fn entry(map: &HashMap<FileKey, FileCount>, key: FileKey) -> (Option<*mut FileCount>, bool) {
+fn entry(map: &HashMap<FileKey, FileCount>, key: &FileKey) -> (Option<*mut FileCount>, bool) {
     let found = map.get_ptr_mut(key);
     if found.is_some() {
         return (found, false);
@@ -67,17 +67,17 @@ fn entry(map: &HashMap<FileKey, FileCount>, key: FileKey) -> (Option<*mut FileCo
 /// So many pages of that file became dirty.
 #[inline(always)]
 fn add(key: FileKey, pages: u64) {
-    let (found, new) = entry(&DIRTY_FILES, key);
+    let (found, new) = entry(&DIRTY_FILES, &key);
     if let Some(count) = found {
         if new {
-            let _ = DIRTY_NEW.output::<FileKey>(key, WAKE_NOBODY);
+            let _ = DIRTY_NEW.output::<FileKey>(&key, WAKE_NOBODY);
         }
         // SAFETY: a valid map value, shared between CPUs: added to atomically.
         unsafe { atomic::add(&raw mut (*count).pages, pages) }
         return;
     }
     lose(Failure::DirtyFilesFull);
-    let (found, _) = entry(&DIRTY_BEYOND, FileKey { ino: 0, dev: NO_DEVICE, ..key });
+    let (found, _) = entry(&DIRTY_BEYOND, &FileKey { ino: 0, dev: NO_DEVICE, ..key });
     if let Some(count) = found {
         // SAFETY: as above.
         unsafe { atomic::add(&raw mut (*count).pages, pages) }

@@ -10,7 +10,7 @@ use crate::{
 
 pub fn run(options: Cgroups) -> Result<(), Failure> {
     let facts = collect::usable_facts()?;
-    let collected = pipeline::Options { dead: true, ..collect::options(&options.watch, LogWish::Counts) };
+    let collected = pipeline::Options { dead: true, ..collect::options(&options.watch, LogWish::Off) };
     collect::run(collected, facts, |snapshots, _| {
         collect::print_each(snapshots, move |snapshot| text(snapshot, &options))
     })

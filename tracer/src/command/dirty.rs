@@ -25,7 +25,7 @@ const WIDTH: usize = 80;
 
 pub fn run(options: Dirty) -> Result<(), Failure> {
     let facts = collect::usable_facts()?;
-    let shared = collect::options(&options.watch, LogWish::Counts);
+    let shared = collect::options(&options.watch, LogWish::Off);
     let collected = pipeline::Options { dirty: DirtyWish::Written, ..shared };
     let mut printer = Printer::new(options);
     collect::run(collected, facts, |snapshots, _| {

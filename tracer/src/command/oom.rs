@@ -20,7 +20,7 @@ use crate::{
 
 pub fn run(options: Oom) -> Result<(), Failure> {
     let facts = collect::usable_facts()?;
-    let collected = Options { dirty: DirtyWish::Names, ..collect::options(&options.watch, LogWish::Counts) };
+    let collected = Options { dirty: DirtyWish::Names, ..collect::options(&options.watch, LogWish::Off) };
     let mut printer = Printer::new(options);
     collect::run(collected, facts, |snapshots, _| {
         collect::each(snapshots, move |snapshot| {

@@ -60,6 +60,8 @@ pub struct Options {
 /// How much of log lines is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogWish {
+    /// Nothing is attached for it: where every system call comes by, every write would pay.
+    Off,
     /// Lines, bytes, the open line, readers.
     Counts,
     /// These, and the length of every line.

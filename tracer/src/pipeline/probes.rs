@@ -79,12 +79,19 @@ impl Probes {
         };
         let planned = plan(&facts, &wishes);
         let lengths = options.logs == LogWish::Lengths;
-        let mut sizes = Sizes::new(cgroups, &facts).with_logs(lengths);
-        // They run for each page that becomes dirty or is written: only where that is asked for.
+        let mut sizes = Sizes::new(cgroups, &facts);
+        // They run for each page that becomes dirty or is written, or for each write: only where that is asked for.
         let is_unasked = |name: &'static str| {
-            let forced = options.force.iter().any(|force| force.probe == Some(name));
-            options.dirty == DirtyWish::Off && registry::OF_DIRTY_PAGES.contains(&name) && !forced
+            let unwanted = if name == registry::OF_LOG_LINES {
+                options.logs == LogWish::Off
+            } else {
+                options.dirty == DirtyWish::Off && registry::OF_DIRTY_PAGES.contains(&name)
+            };
+            unwanted && !options.force.iter().any(|force| force.probe == Some(name))
         };
+        if !is_unasked(registry::OF_LOG_LINES) {
+            sizes = sizes.with_logs(lengths);
+        }
         if registry::OF_DIRTY_PAGES.iter().any(|name| !is_unasked(name)) {
             sizes = sizes.with_dirty();
         }

@@ -1,6 +1,7 @@
-//! The floor: a program that does nothing, at the exit of every system call. bpftrace cannot make one of that kind.
+//! The floor: a program that does nothing, on a raw tracepoint. bpftrace cannot make one of that kind.
 
 use std::{
+    ffi::CStr,
     io,
     mem::size_of,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
@@ -42,7 +43,7 @@ pub(super) struct Empty {
 }
 
 impl Empty {
-    pub(super) fn attach() -> Result<Self> {
+    pub(super) fn attach(tracepoint: &CStr) -> Result<Self> {
         let load = Load {
             kind: RAW_TRACEPOINT,
             count: PROGRAM.len() as u32,
@@ -53,8 +54,7 @@ impl Empty {
             flags: 0,
         };
         let program = bpf(PROG_LOAD, &load).context("cannot load an empty program")?;
-        let open =
-            Open { name: c"sys_exit".as_ptr() as u64, program: program.as_raw_fd() as u32, padding: 0 };
+        let open = Open { name: tracepoint.as_ptr() as u64, program: program.as_raw_fd() as u32, padding: 0 };
         let attached = bpf(RAW_TRACEPOINT_OPEN, &open).context("cannot attach an empty program")?;
         Ok(Self { _attached: attached })
     }

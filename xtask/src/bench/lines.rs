@@ -14,8 +14,8 @@ use super::{
     process::Running,
     quiet,
     report::{Aim, Line, Report, Spread, Unit},
+    rounds::Rounds,
     storm::{OwnCgroup, Took, median},
-    terminal::bpftrace,
     tracing,
 };
 use crate::command::find;
@@ -89,47 +89,19 @@ pub(super) fn lines(bed: &Bed, report: &mut Report) -> Result<()> {
     let mut few = Calls::start(bed, writer, reader, false)?;
     let mut many = Calls::start(bed, many_writer, many_reader, true)?;
     let kinds = usable(bed, report, &few)?;
-    let mut took: Vec<Vec<Vec<Took>>> = kinds.iter().map(|_| vec![Vec::new(); CALLS.len()]).collect();
-    // The first round brings caches and the clock's frequency to where they stay.
-    for round in 0..=bed.rounds {
-        // There and back again: a drift of the machine falls on all alike.
-        let mut both: Vec<Vec<Vec<Took>>> = kinds.iter().map(|_| vec![Vec::new(); CALLS.len()]).collect();
-        for index in (0..kinds.len()).chain((0..kinds.len()).rev()) {
-            let kind = kinds[index];
-            if round == 0 && kind != Beside::Nothing {
-                continue;
-            }
-            let found = loop {
-                quiet::wait(bed)?;
-                let started = kind.start(bed, &few)?;
-                let mut found = Vec::new();
-                let mut alone = true;
-                for call in &CALLS[..kind.calls()] {
-                    found.push(if call.many { &mut many } else { &mut few }.storm(bed, call)?);
-                    alone = alone && !quiet::is_another(kind.is_memtrace())?;
-                }
-                kind.check(&started)?;
-                drop(started);
-                if alone && quiet::is_alone(bed)? {
-                    break found;
-                }
-                eprintln!("bench: another memtrace came by, so that {} is tried again", kind.name());
-            };
-            for (took, found) in both[index].iter_mut().zip(found) {
-                took.push(found);
-            }
+    let rounds = Rounds::run(bed, kinds, CALLS.len(), |kind: Beside| {
+        let started = kind.start(bed, &few)?;
+        let mut found = Vec::new();
+        let mut alone = true;
+        for call in &CALLS[..kind.calls()] {
+            found.push(if call.many { &mut many } else { &mut few }.storm(bed, call)?);
+            alone = alone && !quiet::is_another(kind.is_memtrace())?;
         }
-        if round == 0 {
-            continue;
-        }
-        for (all, both) in took.iter_mut().flatten().zip(both.iter().flatten()) {
-            if !both.is_empty() {
-                all.push(Took::mean(both));
-            }
-        }
-    }
+        kind.check(&started)?;
+        Ok(alone.then_some(found))
+    })?;
     drop((few, many));
-    Results { kinds: &kinds, took: &took }.tell(report)
+    tell(&rounds, report)
 }
 
 /// What runs on this machine; why the others do not is told.
@@ -188,7 +160,8 @@ impl Beside {
         let mut command = match self {
             Self::Nothing => return Ok(Started::default()),
             Self::Floor => {
-                return Empty::attach().map(|empty| Started { program: None, _empty: Some(empty) });
+                return Empty::attach(c"sys_exit")
+                    .map(|empty| Started { program: None, _empty: Some(empty) });
             }
             Self::Lengths => {
                 let mut lines = Command::new(&bed.memtrace);
@@ -196,9 +169,9 @@ impl Beside {
                 lines
             }
             Self::Counts => bed.memtrace(&["--json"]),
-            Self::Sizes => traced(tracing::SIZES)?,
-            Self::PerCall => traced(&tracing::each_call())?,
-            Self::Function => traced(tracing::FUNCTION)?,
+            Self::Sizes => tracing::counting(tracing::SIZES)?,
+            Self::PerCall => tracing::counting(&tracing::each_call())?,
+            Self::Function => tracing::counting(tracing::FUNCTION)?,
             Self::Strace => {
                 ensure!(find("strace").is_some(), "strace is not installed");
                 let mut strace = Command::new("strace");
@@ -243,84 +216,54 @@ impl Beside {
     }
 }
 
-fn traced(program: &str) -> Result<Command> {
-    ensure!(find("bpftrace").is_some(), "bpftrace is not installed");
-    let ready = "interval:ms:1 { if (!@ready) { @ready = 1; printf(\"ready\\n\"); } }";
-    Ok(bpftrace(&format!("{program} {ready}")))
-}
-
-struct Results<'a> {
-    kinds: &'a [Beside],
-    /// By kind, by call, of each round.
-    took: &'a [Vec<Vec<Took>>],
-}
-
-impl Results<'_> {
-    fn of(&self, kind: Beside, call: usize) -> Option<&[Took]> {
-        let index = self.kinds.iter().position(|one| *one == kind)?;
-        Some(&self.took[index][call]).filter(|took| !took.is_empty()).map(Vec::as_slice)
-    }
-
-    /// Nanoseconds that it adds to a call, in each round.
-    fn added(&self, kind: Beside, call: usize) -> Option<Vec<f64>> {
-        let (with, alone) = (self.of(kind, call)?, self.of(Beside::Nothing, call)?);
-        Some(with.iter().zip(alone).map(|(with, alone)| (with.cpu - alone.cpu).max(0.0)).collect())
-    }
-
-    fn tell(&self, report: &mut Report) -> Result<()> {
-        for (index, call) in CALLS.iter().enumerate() {
-            for kind in self.kinds.iter().skip(1) {
-                let (Some(with), Some(alone)) = (self.of(*kind, index), self.of(Beside::Nothing, index))
-                else {
-                    continue;
-                };
-                let of = |took: &Took| if kind.elsewhere() { took.wall } else { took.cpu };
-                let ratios: Vec<f64> =
-                    with.iter().zip(alone).map(|(with, alone)| of(with) / of(alone)).collect();
-                let clock = if kind.elsewhere() { "time" } else { "CPU" };
-                let name = if index < PIPES { NAME } else { OTHERS };
-                let what = format!("{}: {}, {clock}", call.what, kind.name());
-                let line = Line::new(name, what, Unit::Nanoseconds, median(with.iter().map(of)));
-                report.add(line.beside(median(alone.iter().map(of))).ratios(&ratios)?);
-            }
-        }
-        self.tell_added(report);
-        self.tell_rates(report)
-    }
-
-    /// What memtrace adds, beside what bpftrace adds to the write of a line and an empty program to other calls.
-    fn tell_added(&self, report: &mut Report) {
-        let compared = CALLS.iter().enumerate().filter(|(_, call)| call.bytes == 100);
-        for (index, call) in compared {
-            let (than, most) =
-                if index < PIPES { (Beside::Sizes, AIM_ADDED) } else { (Beside::Floor, AIM_OTHERS) };
-            for kind in [Beside::Lengths, Beside::Counts] {
-                let (Some(own), Some(other)) = (self.added(kind, index), self.added(than, index)) else {
-                    continue;
-                };
-                let what = format!("{}: {} beside {}", call.what, kind.name(), than.name());
-                let line = Line::new(ADDED, what, Unit::Nanoseconds, median(own.into_iter()));
-                report.add(line.beside(median(other.into_iter())).aim(Aim::Ratio(most)));
+fn tell(rounds: &Rounds<Beside>, report: &mut Report) -> Result<()> {
+    for (index, call) in CALLS.iter().enumerate() {
+        for kind in rounds.kinds.iter().skip(1) {
+            let (clock, of): (_, fn(&Took) -> f64) =
+                if kind.elsewhere() { ("time", |took| took.wall) } else { ("CPU", |took| took.cpu) };
+            let name = if index < PIPES { NAME } else { OTHERS };
+            let what = format!("{}: {}, {clock}", call.what, kind.name());
+            if let Some(line) = rounds.line(*kind, index, name, what, of)? {
+                report.add(line);
             }
         }
     }
+    tell_added(rounds, report);
+    tell_rates(rounds, report)
+}
 
-    fn tell_rates(&self, report: &mut Report) -> Result<()> {
+/// What memtrace adds, beside what bpftrace adds to the write of a line and an empty program to other calls.
+fn tell_added(rounds: &Rounds<Beside>, report: &mut Report) {
+    let compared = CALLS.iter().enumerate().filter(|(_, call)| call.bytes == 100);
+    for (index, call) in compared {
+        let (than, most) =
+            if index < PIPES { (Beside::Sizes, AIM_ADDED) } else { (Beside::Floor, AIM_OTHERS) };
         for kind in [Beside::Lengths, Beside::Counts] {
-            let mut rate = |call: usize, what: &str, unit: Unit, of: fn(&Call, f64) -> f64, aim: Aim| {
-                let Some(added) = self.added(kind, call) else { return Ok(()) };
-                let rates: Vec<f64> = added.iter().map(|added| of(&CALLS[call], added.max(1e-3))).collect();
-                let what = format!("{}, {what}", kind.name());
-                let line = Line::new(ADDED, what, unit, median(rates.iter().copied()));
-                report.add(line.spread(Spread::of(&rates)?).aim(aim));
-                anyhow::Ok(())
+            let (Some(own), Some(other)) = (rounds.added(kind, index), rounds.added(than, index)) else {
+                continue;
             };
-            let scanned = |call: &Call, added: f64| f64::from(call.bytes) / added;
-            let a_line = |call: &Call, added: f64| added * f64::from(call.line) / f64::from(call.bytes);
-            rate(NO_NEWLINE, "bytes scanned a second", Unit::Rate, scanned, Aim::AtLeast(AIM_SCANNED))?;
-            rate(LINES_80, "a line of 80", Unit::Nanoseconds, a_line, Aim::AtMost(AIM_LINE))?;
-            rate(LINES_2, "a line of 2", Unit::Nanoseconds, a_line, Aim::AtMost(AIM_LINE))?;
+            let what = format!("{}: {} beside {}", call.what, kind.name(), than.name());
+            let line = Line::new(ADDED, what, Unit::Nanoseconds, median(own.into_iter()));
+            report.add(line.beside(median(other.into_iter())).aim(Aim::Ratio(most)));
         }
-        Ok(())
     }
+}
+
+fn tell_rates(rounds: &Rounds<Beside>, report: &mut Report) -> Result<()> {
+    for kind in [Beside::Lengths, Beside::Counts] {
+        let mut rate = |call: usize, what: &str, unit: Unit, of: fn(&Call, f64) -> f64, aim: Aim| {
+            let Some(added) = rounds.added(kind, call) else { return Ok(()) };
+            let rates: Vec<f64> = added.iter().map(|added| of(&CALLS[call], added.max(1e-3))).collect();
+            let what = format!("{}, {what}", kind.name());
+            let line = Line::new(ADDED, what, unit, median(rates.iter().copied()));
+            report.add(line.spread(Spread::of(&rates)?).aim(aim));
+            anyhow::Ok(())
+        };
+        let scanned = |call: &Call, added: f64| f64::from(call.bytes) / added;
+        let a_line = |call: &Call, added: f64| added * f64::from(call.line) / f64::from(call.bytes);
+        rate(NO_NEWLINE, "bytes scanned a second", Unit::Rate, scanned, Aim::AtLeast(AIM_SCANNED))?;
+        rate(LINES_80, "a line of 80", Unit::Nanoseconds, a_line, Aim::AtMost(AIM_LINE))?;
+        rate(LINES_2, "a line of 2", Unit::Nanoseconds, a_line, Aim::AtMost(AIM_LINE))?;
+    }
+    Ok(())
 }

@@ -4,6 +4,7 @@
 mod calls;
 mod containers;
 mod cost;
+mod dirty;
 mod docker;
 mod empty;
 mod lines;
@@ -14,6 +15,7 @@ mod probes;
 mod process;
 mod quiet;
 mod report;
+mod rounds;
 mod stop;
 mod storm;
 mod terminal;
@@ -68,6 +70,8 @@ enum Name {
     Writes,
     /// Log lines: writes to a pipe and other calls, with and without memtrace
     Lines,
+    /// Dirty pages: writes, stores to a mapping, a copy; and page faults, with and without memtrace
+    Dirty,
     /// From exec to the first screen
     Start,
     /// CPU and memory of memtrace itself beside many cgroups
@@ -130,6 +134,7 @@ impl Name {
             Self::Faults => storm::faults(bed, report),
             Self::Writes => storm::writes(bed, report),
             Self::Lines => lines::lines(bed, report),
+            Self::Dirty => dirty::dirty(bed, report),
             Self::Start => terminal::start(bed, report),
             Self::Cost => cost::cost(bed, report),
             Self::Containers => containers::containers(bed, report),

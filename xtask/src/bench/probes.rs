@@ -17,12 +17,12 @@ const SWITCH: &str = "/proc/sys/kernel/bpf_stats_enabled";
 const NAME: &str = "probes";
 
 /// The kernel's statistics of programs, on for as long as this lives and then as they were.
-struct Statistics {
+pub(super) struct Statistics {
     before: String,
 }
 
 impl Statistics {
-    fn on() -> Result<Self> {
+    pub(super) fn on() -> Result<Self> {
         let before = fs::read_to_string(SWITCH).with_context(|| format!("cannot read {SWITCH}"))?;
         fs::write(SWITCH, "1").with_context(|| format!("cannot write {SWITCH}"))?;
         Ok(Self { before })
@@ -38,7 +38,7 @@ impl Drop for Statistics {
 }
 
 /// Runs and their time, by the name of the program.
-type Counts = HashMap<String, (u64, u64)>;
+pub(super) type Counts = HashMap<String, (u64, u64)>;
 
 pub(super) fn probes(bed: &Bed, report: &mut Report) -> Result<()> {
     let _on = Statistics::on()?;
@@ -70,11 +70,11 @@ pub(super) fn probes(bed: &Bed, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn runs(counts: &Counts, name: &str) -> String {
+pub(super) fn runs(counts: &Counts, name: &str) -> String {
     format!("{} runs", counts.get(name).map_or(0, |(_, runs)| *runs))
 }
 
-fn average(counts: &Counts) -> Vec<(String, f64)> {
+pub(super) fn average(counts: &Counts) -> Vec<(String, f64)> {
     let mut averages: Vec<(String, f64)> = counts
         .iter()
         .filter(|(_, (_, runs))| *runs > 0)
@@ -97,7 +97,7 @@ fn exercise(bed: &Bed) -> Result<()> {
     bed.stop.check()
 }
 
-fn during(bed: &Bed, of: &Running, work: fn(&Bed) -> Result<()>) -> Result<Counts> {
+pub(super) fn during(bed: &Bed, of: &Running, work: impl FnOnce(&Bed) -> Result<()>) -> Result<Counts> {
     let before = counts(of)?;
     work(bed)?;
     let mut after = counts(of)?;
@@ -110,7 +110,7 @@ fn during(bed: &Bed, of: &Running, work: fn(&Bed) -> Result<()>) -> Result<Count
 }
 
 /// Of the programs that the process holds; `fdinfo` tells their ids and counts, bpftool their names.
-fn counts(of: &Running) -> Result<Counts> {
+pub(super) fn counts(of: &Running) -> Result<Counts> {
     let listed = output(command("bpftool").args(["prog", "show", "--json"]))?;
     let listed: Value = serde_json::from_str(&listed).context("cannot read what bpftool printed")?;
     let names: HashMap<u64, &str> = listed

@@ -1,4 +1,5 @@
-//! Whether a memtrace that is not ours follows log lines meanwhile, as that of a live test does: both would be measured.
+//! Whether a memtrace that is not ours follows log lines or dirty pages meanwhile, as that of a live test does: both would be
+//! measured.
 
 use std::{
     collections::HashSet,
@@ -11,8 +12,8 @@ use serde_json::Value;
 use super::Bed;
 use crate::command::{command, find, output};
 
-/// What the programs of the probe of log lines are called.
-const NAMES: [&str; 3] = ["log_e", "lw_", "lr_"];
+/// What the programs of these probes are called.
+const NAMES: [&str; 5] = ["log_e", "lw_", "lr_", "dirty_", "wb_"];
 /// The kernel lets go of a program a moment after its last user has ended.
 const SETTLE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -34,13 +34,13 @@ enum Beside {
     BpftraceStacks,
 }
 
-struct Storm {
-    name: &'static str,
-    args: Vec<String>,
+pub(super) struct Storm {
+    pub(super) name: &'static str,
+    pub(super) args: Vec<String>,
     /// The field of its report that counts, and how many make one operation.
-    counts: &'static str,
-    operation: f64,
-    what: &'static str,
+    pub(super) counts: &'static str,
+    pub(super) operation: f64,
+    pub(super) what: &'static str,
 }
 
 /// Nanoseconds an operation: of CPU time, which other programs on the machine move least, and of time.
@@ -139,10 +139,7 @@ impl Beside {
             Self::OtherSites => bed.memtrace(&["--json", "-c", "/nobody-is-called-so", "--sites=60"]),
             Self::Bpftrace | Self::BpftraceStacks => {
                 let count = if self == Self::Bpftrace { tracing::COUNT } else { tracing::STACKS };
-                let mut bpftrace = Command::new("bpftrace");
-                let ready = "interval:ms:1 { if (!@ready) { @ready = 1; printf(\"ready\\n\"); } }";
-                bpftrace.args(["-e", &format!("{count} {ready}")]);
-                bpftrace
+                tracing::counting(count)?
             }
         };
         let mut running = Running::start(&mut command)?;
@@ -153,7 +150,7 @@ impl Beside {
 }
 
 impl Storm {
-    fn once(&self, bed: &Bed, cgroup: &OwnCgroup) -> Result<Took> {
+    pub(super) fn once(&self, bed: &Bed, cgroup: &OwnCgroup) -> Result<Took> {
         bed.stop.check()?;
         let mut command = Command::new(&bed.workload);
         command.arg("--with-parent").arg("--cgroup").arg(&cgroup.0).args(&self.args);

@@ -1,13 +1,19 @@
 //! What bpftrace needs of the machine, and the programs it is given.
 
-use std::path::Path;
+use std::{
+    ffi::{CStr, OsStr},
+    os::unix::ffi::OsStrExt as _,
+    path::Path,
+    process::Command,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::{
     mount::{MountFlags, MountPropagationFlags, mount, mount_change},
     thread::{UnshareFlags, unshare_unsafe},
 };
 
+use super::terminal::bpftrace;
 use crate::command::find;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
@@ -19,6 +25,9 @@ pub(super) const STACKS: &str =
     "tracepoint:memcg:mod_memcg_lruvec_state { @[args->id, pid, kstack] = sum(args->val); }";
 /// The floor: a program that does nothing, on the same hook.
 pub(super) const EMPTY: &str = "tracepoint:memcg:mod_memcg_lruvec_state { }";
+/// What memtrace takes from the same tracepoint where it counts write-back so, by memory cgroup.
+pub(super) const WRITTEN: &str = "tracepoint:memcg:mod_memcg_lruvec_state \
+     /args->item == NR_FILE_DIRTY || args->item == NR_WRITEBACK/ { @written[args->id] = sum(args->val); }";
 /// How large writes are, by the writer's cgroup: less than what memtrace tells of them.
 pub(super) const SIZES: &str = "tracepoint:syscalls:sys_exit_write { @[cgroup] = hist(args->ret); }";
 /// The floor of a hook on the function that writes to pipes.
@@ -41,6 +50,27 @@ pub(super) fn each_call() -> String {
     let probes: Vec<String> =
         calls.iter().map(|call| format!("tracepoint:syscalls:sys_exit_{call}")).collect();
     probes.join(", ") + " { }"
+}
+
+/// bpftrace with a program that says when it is attached; before that it says how many probes it attaches: two lines.
+pub(super) fn counting(program: &str) -> Result<Command> {
+    ensure!(find("bpftrace").is_some(), "bpftrace is not installed");
+    let ready = "interval:ms:1 { if (!@ready) { @ready = 1; printf(\"ready\\n\"); } }";
+    Ok(bpftrace(&format!("{program} {ready}")))
+}
+
+/// The tracepoint of pages that become dirty, which has changed its name, if there is one.
+pub(super) fn of_dirty_pages() -> Option<&'static CStr> {
+    [c"writeback_dirty_folio", c"writeback_dirty_page"].into_iter().find(|name| {
+        let event = Path::new(TRACEFS).join("events/writeback").join(OsStr::from_bytes(name.to_bytes()));
+        event.exists()
+    })
+}
+
+/// Does so at each folio that becomes dirty.
+pub(super) fn dirtied(act: &str) -> Result<String> {
+    let event = of_dirty_pages().context("this kernel has no tracepoint of dirty pages")?.to_string_lossy();
+    Ok(format!("tracepoint:writeback:{event} {{ {act} }}"))
 }
 
 /// bpftrace looks for tracefs in its usual place. Where it is not mounted there (in a container, on a bare machine) it

@@ -186,6 +186,9 @@ const fn late(link: Link) -> Link {
 /// Probes of dirty pages, which only some commands ask for.
 pub const OF_DIRTY_PAGES: [&str; 3] = [dirty::DIRTY.name, dirty::WRITEBACK_DONE.name, dirty::THROTTLE.name];
 
+/// The probe of log lines, likewise.
+pub const OF_LOG_LINES: &str = log::LOG_WRITE.name;
+
 /// The probe of write-back, whose numbers have a command of their own.
 pub const WRITTEN: &str = dirty::WRITEBACK_DONE.name;
 
