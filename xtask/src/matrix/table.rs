@@ -55,7 +55,7 @@ fn shortened(target: &str) -> String {
 
 fn line(names: [&str; 3], cells: &[String]) -> String {
     let [probe, attach, target] = names;
-    let mut line = format!("{probe:<12} {attach:<10} {target:<TARGET$}");
+    let mut line = format!("{probe:<14} {attach:<10} {target:<TARGET$}");
     for cell in cells {
         // A `String` takes every write.
         let _ = write!(line, "  {cell:<10}");
