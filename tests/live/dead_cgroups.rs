@@ -175,6 +175,17 @@ fn near(what: &str, told: u64, truth: u64) {
     assert!(off <= WITHIN, "{what}: {told}, true {truth}");
 }
 
+/// From so many on `diagnose` tells of them.
+const TOLD_FROM: u64 = 100;
+
+fn finding() -> Option<Value> {
+    let told = output::of(&mut memtrace::command(&["diagnose", "-d", "2", "--json"]));
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let told: Value = serde_json::from_slice(&told.stdout).expect("one object is printed");
+    let findings = told["findings"].as_array().expect("a list");
+    findings.iter().find(|finding| finding["kind"] == "dead-cgroups").cloned()
+}
+
 /// The kernel hands pages on, so that nobody stays dead of them.
 fn reparents(interval: &Interval) -> bool {
     interval.0["reparents"] == true
@@ -228,6 +239,11 @@ fn those_that_died_before_and_after_are_found_with_what_they_pin() {
     let kinds =
         |interval: &Interval| (interval.0["pinned"]["file"].as_u64(), interval.0["pinned"]["shmem"].as_u64());
     let (with_file, with_shmem) = kinds(&interval);
+    let finding = finding();
+    if all >= TOLD_FROM {
+        let evidence = &finding.expect("so many are a finding")["evidence"];
+        assert!(number(&evidence["count"]).abs_diff(number(&interval.0["dead"])) <= 2, "{evidence}");
+    }
     drop(left);
     let gone = memtrace
         .until("them to be let go", |interval| of_origin(interval, &top.path).0 * 20 <= all)
@@ -246,6 +262,8 @@ fn those_that_died_before_and_after_are_found_with_what_they_pin() {
         );
     }
     memtrace.stop();
+    let dead = number(&gone.0["dead"]);
+    assert_eq!(self::finding().is_some(), dead >= TOLD_FROM, "{dead} are left");
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    process::Command,
     thread,
     time::Duration,
 };
@@ -17,11 +16,12 @@ use crate::driver::{
     cgroup::{Cgroup, Made, hierarchy},
     container::{self, Wanted},
     doctor::{self, Alternative},
-    guard, in_vm,
+    in_vm,
     interval::Interval,
+    loops::Loop,
     matrix,
     memtrace::{self, Memtrace},
-    output, scratch, skip, wait_for,
+    output, scratch, skip,
     workload::Workload,
 };
 
@@ -202,8 +202,19 @@ fn tells_what_is_written(way: &Alternative) {
 
 #[test]
 fn a_loops_backing_file_is_listed_apart() {
-    let disk = scratch::dir("loop");
-    let loops = Loop::mount(&disk);
+    backing_is_apart(&Loop::mount("ext4", 48).expect("setup installs what it needs"));
+}
+
+#[test]
+fn so_is_that_of_an_xfs() {
+    // Smaller ones it does not make.
+    match Loop::mount("xfs", 320) {
+        Ok(loops) => backing_is_apart(&loops),
+        Err(reason) => skip("so_is_that_of_an_xfs", &reason),
+    }
+}
+
+fn backing_is_apart(loops: &Loop) {
     let top = Made::top("loop");
     let mut memtrace = start(&[]);
     let writer = Writer::start(&top, "inner", &loops.mount, 16 * MIB, true, &["--sync"]);
@@ -213,6 +224,8 @@ fn a_loops_backing_file_is_listed_apart() {
     let inner = file(row, &writer.path).unwrap_or_else(|| panic!("no inner file in {row}"));
     assert!(is_about(number(inner, "dirtied"), writer.truth, 0), "{row}");
     assert_eq!((&inner["backing"], &inner["path"]), (&Value::from(false), &Value::from(text(&writer.path))));
+    let process = writer.process(row).unwrap_or_else(|| panic!("no process in {row}"));
+    assert!(is_about(number(process, "dirtied"), writer.truth, TABLES), "{row}");
     let backing: Vec<&Value> = last.rows().filter_map(|row| file(row, &loops.image)).collect();
     let dirtied: u64 = backing.iter().map(|file| number(file, "dirtied")).sum();
     println!("  inner {}, backing {dirtied} in {} rows", number(inner, "dirtied"), backing.len());
@@ -309,8 +322,7 @@ fn a_path_is_the_containers_own() {
 /// A device that may have next to nothing dirty makes its writers wait.
 #[test]
 fn who_is_throttled_is_told() {
-    let disk = scratch::dir("throttled");
-    let loops = Loop::mount(&disk);
+    let loops = Loop::mount("ext4", 48).expect("setup installs what it needs");
     let Some(bdi) = loops.strict() else {
         return skip("who_is_throttled_is_told", "this kernel has no strict_limit for a device");
     };
@@ -365,57 +377,5 @@ impl Drop for Tmpfs {
     fn drop(&mut self) {
         // It may never have been made.
         let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// A file system in a file, on a loop device.
-struct Loop {
-    image: PathBuf,
-    mount: PathBuf,
-}
-
-impl Loop {
-    fn mount(dir: &Path) -> Loop {
-        let (image, mount) = (dir.join("image"), dir.join("mount"));
-        fs::create_dir_all(&mount).expect("the disk can be written");
-        // Its own program: the shell of the emulated machine would take busybox's, which knows no ext4.
-        let mke2fs = ["/sbin/mke2fs", "/bin/mke2fs"].into_iter().find(|path| !Path::new(path).is_symlink());
-        let script = format!(
-            "dd if=/dev/zero of={0} bs=1M count=48 2>/dev/null && sync {0} && {2} -q -F -t ext4 {0} && mount -o loop {0} {1} && sync",
-            image.display(),
-            mount.display(),
-            mke2fs.expect("setup installs it"),
-        );
-        guard::at_end(&format!("umount {} 2>/dev/null", mount.display()));
-        let made = output::of(Command::new("sh").args(["-c", &script]));
-        assert!(
-            made.status.success(),
-            "no file system could be made: {}",
-            String::from_utf8_lossy(&made.stderr)
-        );
-        Loop { image, mount }
-    }
-
-    /// Keeps its device to a hundredth of what may be dirty on the host; the device, or `None` where that cannot be.
-    fn strict(&self) -> Option<String> {
-        let dev = fs::metadata(&self.mount).expect("it is mounted").dev();
-        let name = format!("{}:{}", dev >> 8 & 0xfff, dev & 0xff);
-        let bdi = Path::new("/sys/class/bdi").join(&name);
-        fs::write(bdi.join("strict_limit"), "1").ok()?;
-        // The finest there is: bytes, where the kernel has that.
-        fs::write(bdi.join("max_bytes"), (4 * MIB).to_string())
-            .or_else(|_| fs::write(bdi.join("max_ratio"), "0"))
-            .ok()?;
-        Some(name)
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        wait_for("a loop device to be let go", || {
-            let done = output::of(Command::new("umount").arg(&self.mount));
-            done.status.success().then_some(())
-        });
-        let _ = fs::remove_file(&self.image);
     }
 }

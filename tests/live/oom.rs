@@ -71,19 +71,6 @@ fn kill_of(memtrace: &mut Memtrace, pid: u32) -> Value {
     kill.expect("it was waited for").0
 }
 
-/// Numbers of the kernel's own report, and what memtrace says of them.
-fn agrees(kill: &Value, path: &str) {
-    let report = kmsg::report(path).expect("the kernel reported it");
-    assert!(report.len() >= 6, "{report:?}");
-    for (kind, truth) in &report {
-        let told = kill["memory"][kind].as_u64().unwrap_or_else(|| panic!("{kind} is not known: {kill}"));
-        assert!(
-            told.abs_diff(*truth) as f64 <= *truth as f64 * 0.01,
-            "{kind}: told {told}, the kernel {truth}"
-        );
-    }
-}
-
 fn usable() -> Vec<Alternative> {
     doctor::alternatives().into_iter().filter(|one| one.probe == "oom_kill" && one.usable).collect()
 }
@@ -109,7 +96,7 @@ fn every_alternative_tells_of_a_kill_by_an_ancestor_s_limit() {
         assert_eq!(kill["limit_cgroup"]["path"], job.path);
         assert_eq!(kill["limit_cgroup"]["id"], job.id());
         assert_eq!((kill["source"].as_str(), kill["memory"]["limit"].as_u64()), (Some("kmsg"), Some(LIMIT)));
-        agrees(&kill, &job.path);
+        kmsg::agrees(&kill, &job.path);
         let cause = kill["cause"].as_str().expect("a sentence");
         let head = format!("limit 48.0 MiB of {}, which the container is in: ", job.path);
         assert!(
@@ -159,7 +146,7 @@ fn three_kills_in_a_second_are_told_once_each() {
         let [kill] = of.as_slice() else { panic!("{} told {} times: {told:?}", hog.pid(), of.len()) };
         assert_eq!(kill["container"]["cgroup"]["path"], cgroup.path);
         assert_eq!(kill["limit_cgroup"]["path"], cgroup.path);
-        agrees(kill, &cgroup.path);
+        kmsg::agrees(kill, &cgroup.path);
     }
 }
 

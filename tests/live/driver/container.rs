@@ -17,7 +17,9 @@ use super::{crun, docker, in_vm, known::Known, wait_for, workload};
 #[derive(Default, Clone, Copy)]
 pub struct Wanted<'a> {
     pub name: &'a str,
-    /// Words for the workload.
+    /// What is to run, if it is not the workload.
+    pub program: Option<&'a str>,
+    /// Words for it.
     pub words: &'a [&'a str],
     /// Directories of the host, and where the container has them.
     pub binds: &'a [(&'a Path, &'a str)],
@@ -48,6 +50,14 @@ impl Deref for Container {
 impl DerefMut for Container {
     fn deref_mut(&mut self) -> &mut Known {
         &mut self.known
+    }
+}
+
+impl<'a> Wanted<'a> {
+    /// The program and its words.
+    pub fn line(&self) -> impl Iterator<Item = &'a str> {
+        let program = self.program.unwrap_or("/bin/workload");
+        std::iter::once(program).chain(self.words.iter().copied())
     }
 }
 

@@ -75,7 +75,7 @@ fn state() -> PathBuf {
 }
 
 fn config(wanted: &Wanted<'_>, cgroup: &str) -> Value {
-    let words: Vec<&str> = ["/bin/workload"].into_iter().chain(wanted.words.iter().copied()).collect();
+    let words: Vec<&str> = wanted.line().collect();
     let mut mounts = vec![
         json!({"destination": "/proc", "type": "proc", "source": "proc"}),
         json!({"destination": SCRATCH, "type": "tmpfs", "source": "tmpfs", "options": ["size=512m"]}),

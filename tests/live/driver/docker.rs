@@ -149,7 +149,7 @@ impl Docker {
         for label in wanted.labels {
             command.args(["--label", label]);
         }
-        command.args(more).args([IMAGE, "/bin/workload"]).args(wanted.words);
+        command.args(more).arg(IMAGE).args(wanted.line());
         let mut client = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -33,6 +33,12 @@ pub fn tree() -> &'static Path {
     })
 }
 
+/// The host's programs with their libraries, to be bound into a container of docker that runs one.
+pub fn host_programs() -> Vec<(&'static Path, &'static str)> {
+    let all = [("/usr", "/usr:ro"), ("/lib", "/lib:ro"), ("/lib64", "/lib64:ro")];
+    all.into_iter().map(|(from, to)| (Path::new(from), to)).filter(|(from, _)| from.exists()).collect()
+}
+
 /// As `docker import` and `podman import` take it.
 pub fn tar() -> &'static Path {
     static TAR: OnceLock<PathBuf> = OnceLock::new();

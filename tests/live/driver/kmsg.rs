@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs::OpenOptions, io::Read as _, os::unix::fs::OpenOptionsExt as _};
 
+use serde_json::Value;
+
 /// All there is, a line each, without what stands before the text.
 fn lines() -> Vec<String> {
     let mut options = OpenOptions::new();
@@ -70,4 +72,17 @@ pub fn report(path: &str) -> Option<BTreeMap<&'static str, u64>> {
         said.extend(stats.iter().find(|(name, _)| name == key).map(|(_, value)| (*word, *value)));
     }
     Some(said)
+}
+
+/// Numbers of the kernel's own report, and what memtrace says of them.
+pub fn agrees(kill: &Value, path: &str) {
+    let report = report(path).expect("the kernel reported it");
+    assert!(report.len() >= 6, "{report:?}");
+    for (kind, truth) in &report {
+        let told = kill["memory"][kind].as_u64().unwrap_or_else(|| panic!("{kind} is not known: {kill}"));
+        assert!(
+            told.abs_diff(*truth) as f64 <= *truth as f64 * 0.01,
+            "{kind}: told {told}, the kernel {truth}"
+        );
+    }
 }

@@ -69,7 +69,7 @@ impl Podman {
             Some(pod) => command.args(["--pod", &pod.own.id]),
             None => command.args(["--network", "none"]),
         };
-        command.args([IMAGE, "/bin/workload"]).args(wanted.words);
+        command.arg(IMAGE).args(wanted.line());
         let mut client = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -56,6 +56,14 @@ const PACKAGES: &[Package] = &[
     package(Purpose::Test, "kmod", Some("depmod"), "finds what a kernel module depends on"),
     package(Purpose::Test, "xz-utils", Some("xz"), "unpacks kernel modules"),
     package(Purpose::Test, "qemu-system-x86", Some("qemu-system-x86_64"), "runs other kernels"),
+    package(
+        Purpose::Test,
+        "qemu-system-common",
+        Some("qemu-storage-daemon"),
+        "a disk as slow as a test wants it",
+    ),
+    package(Purpose::Test, "qemu-utils", Some("qemu-img"), "fills a container with dirty page cache"),
+    package(Purpose::Test, "xfsprogs", Some("mkfs.xfs"), "a file system that is written to"),
     package(Purpose::Test, "bpftool", Some("bpftool"), "shows that nothing of ours is left in the kernel"),
     package(Purpose::Test, "tmux", Some("tmux"), "a terminal for the full-screen view"),
     package(

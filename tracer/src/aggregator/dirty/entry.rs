@@ -22,6 +22,8 @@ use crate::{
 
 /// Processes and files that are told of, each.
 const SHOWN: usize = 32;
+/// Names of a process, from one program to the next.
+const NAMES: usize = 4;
 /// Processes with a file that are kept; beyond them the least are dropped, but counted for the row.
 const PAIRS: usize = 1024;
 /// Processes that are kept.
@@ -47,7 +49,7 @@ pub struct Entry {
     pairs: HashMap<(u32, Node), Pair>,
     /// By process, also of files that are not kept.
     writers: HashMap<u32, u64>,
-    comms: HashMap<u32, Arc<str>>,
+    comms: HashMap<u32, Names>,
     before: HashMap<u32, Before>,
     dirtied: u64,
     done: Done,
@@ -81,6 +83,29 @@ struct Done {
     throttled_ms: u64,
 }
 
+/// What a process was called: a container's first one bears the runtime's name, and has written a page or two under it,
+/// until the program begins. It is told by the name under which it dirtied most.
+#[derive(Default)]
+struct Names(Vec<(Arc<str>, u64)>);
+
+impl Names {
+    fn add(&mut self, comm: &str, bytes: u64) {
+        match self.0.iter_mut().find(|(known, _)| **known == *comm) {
+            Some((_, sum)) => *sum += bytes,
+            None => {
+                self.0.sort_by_key(|(_, sum)| std::cmp::Reverse(*sum));
+                self.0.truncate(NAMES - 1);
+                self.0.push((Arc::from(comm), bytes));
+            }
+        }
+    }
+
+    fn most(&self) -> Arc<str> {
+        let most = self.0.iter().max_by_key(|(_, sum)| *sum);
+        most.map_or_else(|| Arc::from(""), |(comm, _)| Arc::clone(comm))
+    }
+}
+
 impl Entry {
     pub fn new(container: Arc<Container>) -> Entry {
         Entry {
@@ -104,8 +129,7 @@ impl Entry {
 
     pub fn dirtied(&mut self, key: &FileKey, comm: &str, bytes: u64, at: Duration) {
         self.dirtied += bytes;
-        // A process may have got another name since, or have been another: the first stays with what was counted for it.
-        self.comms.entry(key.pid).or_insert_with(|| Arc::from(comm));
+        self.comms.entry(key.pid).or_default().add(comm, bytes);
         *self.writers.entry(key.pid).or_default() += bytes;
         if self.writers.len() > WRITERS {
             least_first(&mut self.writers, WRITERS / 2, |bytes| *bytes);
@@ -135,7 +159,7 @@ impl Entry {
     }
 
     pub fn before(&mut self, before: Before) {
-        self.comms.entry(before.pid).or_insert_with(|| Arc::from(before.comm.as_str()));
+        self.comms.entry(before.pid).or_default().add(&before.comm, before.dirtied);
         self.before.insert(before.pid, before);
     }
 
@@ -222,7 +246,7 @@ impl Entry {
     }
 
     fn process(&self, pid: u32) -> Process {
-        Process { pid, comm: self.comms.get(&pid).cloned().unwrap_or_else(|| Arc::from("")) }
+        Process { pid, comm: self.comms.get(&pid).map_or_else(|| Arc::from(""), Names::most) }
     }
 
     fn processes(&self) -> Vec<Writer> {

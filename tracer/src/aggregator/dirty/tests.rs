@@ -56,6 +56,22 @@ fn dirty(state: &mut DirtyState, key: FileKey, bytes: u64, at: Duration) {
 }
 
 #[test]
+fn a_process_bears_the_name_under_which_it_did_most() {
+    let mut state = state(ALL);
+    let row = state.owner(5, Some(5)).expect("it has one");
+    for (ino, comm, bytes) in
+        [(1, "runc:[2:INIT]", 8192), (2, "qemu-img", 1 << 20), (3, "a", 1), (4, "b", 1), (5, "c", 1)]
+    {
+        state.dirtied(row, Some(container(row)), &key(5, 7, ino), comm, bytes, SECOND);
+    }
+    let living = super::tests::row(5, Some(0));
+    let told = state.tick(SECOND, &[living]);
+    let told = told.rows.iter().find(|row| row.row == 5).expect("it has a row");
+    assert_eq!(told.processes.iter().map(|writer| &*writer.process.comm).collect::<Vec<_>>(), ["qemu-img"]);
+    assert!(told.recent.iter().all(|recent| &*recent.process.comm == "qemu-img"));
+}
+
+#[test]
 fn sums_are_by_container_process_and_file() {
     let mut state = state(ALL);
     state.tick(SECOND, &[row(1, Some(0)), row(2, Some(0))]);

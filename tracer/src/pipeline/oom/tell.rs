@@ -171,7 +171,13 @@ fn limit_cgroup(
         return Some(LimitCgroup { id: Some(id), path, path_how: None });
     }
     if let Some(path) = told {
-        return Some(LimitCgroup { id: rows.tree.at(&path), path: Some(path), path_how: None });
+        // As it was at the mark: by now it may be gone, as a container's is that had no other process.
+        let around = around.rows.iter().find(|(_, known, _)| *known == path).map(|(id, ..)| *id);
+        return Some(LimitCgroup {
+            id: around.or_else(|| rows.tree.at(&path)),
+            path: Some(path),
+            path_how: None,
+        });
     }
     // Where only one of the cgroups around the victim has a limit, it is that one.
     let mut limited = around.rows.iter().filter(|(_, _, memory)| memory.limit.is_some());

@@ -1,0 +1,104 @@
+//! Containers of docker that are gone and whose pages are not: each is counted, and told by the name that it had while it lived.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+
+use crate::driver::{
+    container::{self, Wanted},
+    docker, guard, in_vm,
+    interval::Interval,
+    memtrace::{self, Memtrace},
+    scratch, skip,
+};
+
+const CONTAINERS: usize = 24;
+/// At a time.
+const TOGETHER: usize = 4;
+/// What each leaves in the page cache and in a tmpfs.
+const KIB: u64 = 256;
+const WITHIN: f64 = 0.05;
+
+/// Those of ours, by the names that they are told by.
+fn ours<'a>(interval: &'a Interval, start: &str) -> Vec<&'a Value> {
+    let origins = interval.0["by_origin"].as_array().expect("a list");
+    origins.iter().filter(|of| of["origin"].as_str().is_some_and(|name| name.contains(start))).collect()
+}
+
+fn remove(dirs: &[&Path]) {
+    for dir in dirs {
+        let _ = fs::remove_dir_all(dir);
+    }
+    rustix::fs::sync();
+    for what in ["1", "3"] {
+        fs::write("/proc/sys/vm/drop_caches", what).expect("root may drop caches");
+    }
+}
+
+#[test]
+fn containers_that_are_gone_are_told_by_name() {
+    const TEST: &str = "containers_that_are_gone_are_told_by_name";
+    if in_vm() {
+        return skip(TEST, "there is no docker");
+    }
+    container::warm_up();
+    let disk = scratch::dir("left");
+    let shm = Path::new("/dev/shm").join(format!("mtlive-{}-containers", std::process::id()));
+    fs::create_dir_all(&shm).expect("there is a tmpfs at /dev/shm");
+    guard::at_end(&format!("rm -rf {}", shm.display()));
+    let mut memtrace =
+        Memtrace::spawn_as("cgroups", &mut memtrace::command(&["cgroups", "--json", "-i", "1"]));
+    if memtrace.next().0["reparents"] == true {
+        return skip(TEST, "this kernel hands pages on: nobody stays dead");
+    }
+    let names: Vec<String> = (0..CONTAINERS).map(|number| format!("shop-{number}")).collect();
+    for some in names.chunks(TOGETHER) {
+        let running: Vec<_> = some
+            .iter()
+            .map(|name| {
+                let script = format!(
+                    "for at in disk shm; do busybox dd if=/dev/zero of=/$at/{name} bs=64k count={}; done; busybox sleep 0.3",
+                    KIB / 64
+                );
+                let words = ["-c", script.as_str()];
+                let binds = [(disk.as_path(), "/disk"), (shm.as_path(), "/shm")];
+                docker::run(&Wanted {
+                    name,
+                    program: Some("/bin/sh"),
+                    words: &words,
+                    binds: &binds,
+                    ..Wanted::default()
+                })
+            })
+            .collect();
+        for container in running {
+            container.wait();
+        }
+    }
+    rustix::fs::sync();
+    let pid = std::process::id();
+    let is_ours = |of: &&Value, name: &str| {
+        of["origin"]
+            .as_str()
+            .is_some_and(|origin| origin.split(' ').any(|word| word == format!("{name}-{pid}")))
+    };
+    let named = |interval: &Interval| {
+        let all = ours(interval, "shop-");
+        names.iter().filter(|name| all.iter().any(|of| is_ours(of, name) && of["count"] == 1)).count()
+    };
+    memtrace.until("all of them to be found", |interval| named(interval) == CONTAINERS);
+    // What the processors held back of the last of them is given back by then.
+    let last = memtrace.later(3);
+    let all = ours(&last, "shop-");
+    println!("  {} origins, the first {}", all.len(), all[0]);
+    println!("  pinned {:?}", all.iter().map(|of| of["pinned"].as_u64()).collect::<Vec<_>>());
+    for of in &all {
+        assert_eq!((&of["seen_alive"], &of["runtime"]), (&true.into(), &"docker".into()), "{of}");
+        let pinned = of["pinned"].as_u64().expect("it is known");
+        let off = pinned.abs_diff(2 * KIB << 10) as f64 / (2 * KIB << 10) as f64;
+        assert!(off <= WITHIN, "{pinned} of {} pinned: {of}", 2 * KIB << 10);
+    }
+    remove(&[&disk, &shm]);
+    memtrace.until("them to be let go", |interval| named(interval) == 0);
+    memtrace.stop();
+}

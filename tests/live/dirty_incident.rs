@@ -1,0 +1,238 @@
+//! An importer that is killed though it uses next to nothing: `qemu-img convert` in write-back mode in a container with a
+//! limit, onto a disk that is slower than it. Who fills the limit with what is told while it happens, and when all of it
+//! happened before memtrace was there; a heap at the same limit is told as what it is.
+
+use std::{path::Path, thread, time::Duration};
+
+use serde_json::Value;
+
+use crate::driver::{
+    MIB,
+    container::{self, Container, Wanted},
+    disk, docker, image, in_vm,
+    interval::Interval,
+    kmsg,
+    memtrace::{self, Memtrace},
+    output, skip,
+    slow::SlowDisk,
+    wait_for,
+};
+
+const LIMIT: u64 = 200 * MIB;
+/// Twice the limit.
+const SOURCE: u64 = 400 * MIB;
+/// Where the importer writes to, as it knows it.
+const TARGET: &str = "/volume/disk.raw";
+
+fn no_daemons(test: &str) -> bool {
+    if in_vm() {
+        skip(test, "there is no docker, and no program that slows a disk");
+    }
+    in_vm()
+}
+
+/// A container with the limit, the slow disk as its volume, and no swap.
+fn limited(disk: &SlowDisk, wanted: &Wanted<'_>) -> Container {
+    let mut binds = image::host_programs();
+    binds.push((&disk.mount, "/volume"));
+    binds.extend(wanted.binds);
+    let limit = LIMIT.to_string();
+    docker::docker().run(&Wanted { binds: &binds, ..*wanted }, &["--memory", &limit, "--memory-swap", &limit])
+}
+
+fn importer(disk: &SlowDisk, source: &Path) -> Container {
+    let dir = source.parent().expect("it is in a directory");
+    let words = ["convert", "-t", "writeback", "-f", "raw", "-O", "raw", "/source/file", TARGET];
+    let binds = [(dir, "/source")];
+    let wanted = Wanted {
+        name: "importer",
+        program: Some("/usr/bin/qemu-img"),
+        words: &words,
+        binds: &binds,
+        ..Wanted::default()
+    };
+    limited(disk, &wanted)
+}
+
+/// Its first process, as the host counts.
+fn pid(container: &Container) -> u64 {
+    wait_for("docker to tell a process", || {
+        let said = docker::docker().ask(&["inspect", "--format", "{{.State.Pid}}", &container.id]);
+        String::from_utf8_lossy(&said.stdout).trim().parse().ok().filter(|pid| *pid > 0)
+    })
+}
+
+fn diagnose(seconds: &str) -> Value {
+    let told = output::of(&mut memtrace::command(&["diagnose", "-d", seconds, "--json"]));
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    serde_json::from_slice(&told.stdout).expect("one object is printed")
+}
+
+fn dirty() -> Memtrace {
+    let mut memtrace = Memtrace::spawn_as("dirty", &mut memtrace::command(&["dirty", "--json", "-i", "1"]));
+    memtrace.next();
+    memtrace
+}
+
+fn number(value: &Value, key: &str) -> u64 {
+    value[key].as_u64().unwrap_or_else(|| panic!("{key} is not known in {value}"))
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().expect("a list")
+}
+
+/// Most of its limit is waiting for the disk.
+fn is_full(container: &Container) -> bool {
+    let reading = container.cgroup.reading();
+    reading["dirty"] + reading["writeback"] >= LIMIT / 10 * 7
+}
+
+/// The importer fills its limit: the one finding that is told of it, and of nothing else above `info`.
+fn dirty_page_pressure(told: &Value, container: &Container, pid: u64) -> Value {
+    let of_it = |finding: &&Value| finding["container"]["id"] == container.id.as_str();
+    let findings = list(&told["findings"]);
+    println!("{}", serde_json::to_string_pretty(&told["findings"]).expect("it was JSON"));
+    let [finding] = &findings.iter().filter(of_it).collect::<Vec<_>>()[..] else {
+        panic!("not one finding of it, but {findings:#?}")
+    };
+    let others = findings.iter().filter(|finding| finding["severity"] != "info" && !of_it(finding));
+    assert_eq!(others.count(), 0, "{findings:#?}");
+    assert_eq!((&finding["kind"], &finding["severity"]), (&"dirty-page-pressure".into(), &"critical".into()));
+    container.is(finding).expect("the container is named");
+    let evidence = &finding["evidence"];
+    assert_eq!(evidence["limit"], LIMIT);
+    assert_eq!(evidence["oom_kills"], 0, "it was told before a kill");
+    let waiting = number(evidence, "dirty") + number(evidence, "writeback");
+    assert!((LIMIT / 2..=LIMIT).contains(&waiting), "{evidence}");
+    assert!(number(evidence, "file") >= waiting, "{evidence}");
+    // Its heap stays as it is once it copies.
+    let anon = container.cgroup.reading()["anon"];
+    assert!(number(evidence, "anon").abs_diff(anon) <= 4 * MIB && anon < LIMIT / 5, "{anon}: {evidence}");
+    let most = &evidence["top_dirtiers"][0];
+    assert_eq!((&most["pid"], &most["comm"]), (&Value::from(pid), &Value::from("qemu-img")), "{evidence}");
+    assert_eq!(most["path"], TARGET, "{evidence}");
+    let summary = finding["summary"].as_str().expect("a sentence");
+    assert!(summary.contains(&format!("written by qemu-img[{pid}] to {TARGET}")), "{summary}");
+    (*finding).clone()
+}
+
+#[test]
+fn an_importer_that_outruns_its_disk_is_found() {
+    if no_daemons("an_importer_that_outruns_its_disk_is_found") {
+        return;
+    }
+    container::warm_up();
+    let source = disk::file("source", SOURCE);
+    let disk = SlowDisk::new(600);
+    disk.pace(4 * MIB);
+    let mut memtrace = dirty();
+    let diagnosing = thread::spawn(|| diagnose("14"));
+    // It is attached by then: what comes is counted from the start.
+    thread::sleep(Duration::from_secs(3));
+    let container = importer(&disk, &source);
+    let pid = pid(&container);
+    let row = |interval: &Interval| interval.row(&container.cgroup).cloned();
+    let full = |row: Value| {
+        Some(row["dirty"].as_u64()? + row["writeback"].as_u64()? >= LIMIT / 10 * 7).filter(|full| *full)
+    };
+    memtrace.until("its limit to be full", |interval| row(interval).and_then(full).is_some());
+    let last = row(&memtrace.later(2)).expect("it is there");
+    memtrace.stop();
+    println!("{last}");
+    container.is(&last).expect("the container is named");
+    let process = &last["processes"][0];
+    assert_eq!((&process["pid"], &process["comm"]), (&Value::from(pid), &Value::from("qemu-img")), "{last}");
+    let file = &last["files"][0];
+    assert_eq!((&file["path"], &file["backing"]), (&Value::from(TARGET), &Value::from(false)), "{last}");
+    assert_eq!(number(process, "dirtied"), number(&last, "dirtied"), "nobody else is in it: {last}");
+    assert!(number(file, "dirtied") <= number(&last, "dirtied"), "{last}");
+    assert!(last["dirtied_how"].is_null() && number(&last, "dirtied") >= LIMIT / 10 * 7, "{last}");
+    let told = diagnosing.join().expect("it does nothing but wait");
+    // cgroup v1 has whoever asks for memory wait for the disk: whether it comes to a kill is the kernel's affair.
+    let Some(report) = kmsg::report(&container.cgroup.path) else {
+        let finding = dirty_page_pressure(&told, &container, pid);
+        assert!(finding["evidence"]["top_dirtiers_how"].is_null(), "all of it was counted: {finding}");
+        disk.pace(0);
+        return;
+    };
+    println!("killed: {report:?}");
+    disk.pace(0);
+    let mut memtrace = Memtrace::spawn_as("oom", &mut memtrace::command(&["oom", "--json", "-d", "1"]));
+    let kill = memtrace.until("the kill", |kill| kill.0["limit_cgroup"]["path"] == container.cgroup.path);
+    let kill = &kill.last().expect("it was waited for").0;
+    kmsg::agrees(kill, &container.cgroup.path);
+    assert!(kill["cause"].as_str().is_some_and(|cause| cause.contains("dirty page cache")), "{kill}");
+}
+
+/// The page cache stands still at the limit when memtrace comes.
+#[test]
+fn an_importer_that_stands_at_its_limit_is_named() {
+    if no_daemons("an_importer_that_stands_at_its_limit_is_named") {
+        return;
+    }
+    container::warm_up();
+    let source = disk::file("source", SOURCE);
+    let disk = SlowDisk::new(600);
+    disk.pace(MIB);
+    let container = importer(&disk, &source);
+    let pid = pid(&container);
+    wait_for("its limit to be full", || is_full(&container).then_some(()));
+    thread::sleep(Duration::from_secs(2));
+    let told = diagnose("6");
+    let finding = dirty_page_pressure(&told, &container, pid);
+    let evidence = &finding["evidence"];
+    assert_eq!(evidence["top_dirtiers_how"], "inferred", "{evidence}");
+    let dirtied = number(&evidence["top_dirtiers"][0], "dirtied");
+    assert!((LIMIT / 2..=SOURCE).contains(&dirtied), "{evidence}");
+    let mut memtrace = dirty();
+    let last = memtrace.next();
+    memtrace.stop();
+    let row = last.row(&container.cgroup).expect("it is there");
+    println!("{row}");
+    let process = list(&row["processes"]).iter().find(|process| process["pid"] == pid).expect("it is told");
+    assert_eq!(process["before_attach_how"], "inferred", "{row}");
+    let file = list(&row["files"]).iter().find(|file| file["path"] == TARGET).expect("it is told");
+    assert_eq!(
+        (&file["open_before"], &file["before_attach_how"]),
+        (&true.into(), &"inferred".into()),
+        "{row}"
+    );
+    disk.pace(0);
+}
+
+/// The same container with a heap that fills its limit is killed for that.
+#[test]
+fn a_heap_at_the_same_limit_has_another_cause() {
+    if no_daemons("a_heap_at_the_same_limit_has_another_cause") {
+        return;
+    }
+    container::warm_up();
+    let disk = SlowDisk::new(600);
+    disk.pace(4 * MIB);
+    let mut memtrace = Memtrace::spawn_as("oom", &mut memtrace::command(&["oom", "--json", "-i", "0.5"]));
+    let diagnosing = thread::spawn(|| diagnose("12"));
+    thread::sleep(Duration::from_secs(3));
+    let words = ["anon", "--rate", "50M", "--total", "400M", "--hold", "forever"];
+    let mut container = limited(&disk, &Wanted { name: "heap", words: &words, ..Wanted::default() });
+    let pid = pid(&container);
+    let kill = memtrace.until("the kill", |kill| kill.0["victim"]["pid"] == pid).pop();
+    let kill = kill.expect("it was waited for").0;
+    memtrace.stop();
+    println!("{kill}");
+    container.ended();
+    assert_eq!((&kill["before_attach"], &kill["memory"]["limit"]), (&false.into(), &LIMIT.into()));
+    assert_eq!(kill["limit_cgroup"], kill["container"]["cgroup"], "it is gone by now, and known");
+    assert_eq!(kill["limit_cgroup"]["path"], container.cgroup.path);
+    container.is(&kill).expect("the container is named");
+    kmsg::agrees(&kill, &container.cgroup.path);
+    let cause = kill["cause"].as_str().expect("a sentence");
+    let who = format!("anonymous memory, of which workload[{pid}] held");
+    assert!(cause.contains(&who) && !cause.contains("dirty"), "{cause}");
+    let told = diagnosing.join().expect("it does nothing but wait");
+    let findings = list(&told["findings"]);
+    let of_it = |finding: &&Value| finding["container"]["id"] == container.id.as_str();
+    let kinds: Vec<&Value> = findings.iter().filter(of_it).map(|finding| &finding["kind"]).collect();
+    assert_eq!(kinds, ["oom-kill"], "{findings:#?}");
+    assert!(findings.iter().all(|finding| finding["kind"] != "dirty-page-pressure"), "{findings:#?}");
+}

@@ -1,0 +1,92 @@
+//! A disk that takes as many bytes a second as it is told to: a file that a daemon lets through slowly (FUSE), a loop
+//! device on it, and a file system. It needs no network and no module.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use super::{daemon::Daemon, guard, image::ran, output, scratch, wait_for};
+
+pub struct SlowDisk {
+    /// Where it is mounted.
+    pub mount: PathBuf,
+    dir: PathBuf,
+    _daemon: Daemon,
+}
+
+impl SlowDisk {
+    /// Of so many MiB, empty, at full speed.
+    pub fn new(mib: u64) -> SlowDisk {
+        let dir = scratch::dir("slow");
+        let (file, export, mount) = (dir.join("file"), dir.join("export"), dir.join("mount"));
+        fs::create_dir(&mount).and_then(|()| fs::write(&export, "")).expect("the disk can be written");
+        ran(Command::new("truncate").arg(format!("--size={mib}M")).arg(&file));
+        ran(Command::new("mke2fs").args(["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1"]).arg(&file));
+        let shown = dir.display();
+        let mut daemon = Command::new("qemu-storage-daemon");
+        daemon
+            .arg("--chardev")
+            .arg(format!("socket,id=control,path={shown}/control,server=on,wait=off"))
+            .args(["--monitor", "control", "--object", "throttle-group,id=pace", "--blockdev"])
+            // Past the page cache: what it writes must not be dirty once more.
+            .arg(format!("driver=file,node-name=file,filename={shown}/file,cache.direct=on"))
+            .args(["--blockdev", "driver=throttle,node-name=slow,throttle-group=pace,file=file", "--export"])
+            .arg(format!("type=fuse,id=slow,node-name=slow,writable=on,mountpoint={shown}/export"));
+        let mut daemon = Daemon::start(daemon, &dir, "qemu-storage-daemon");
+        wait_for("the slow disk to be there", || {
+            daemon.lives();
+            is_mounted(&export).then_some(())
+        });
+        // What is not written yet goes with its file; the rest would take its time.
+        guard::at_end(&format!(
+            "(rm -rf {0}/*; umount {0} || umount -l {0}; true) 2>/dev/null",
+            mount.display()
+        ));
+        ran(Command::new("mount").args(["-o", "loop"]).arg(&export).arg(&mount));
+        SlowDisk { mount, dir, _daemon: daemon }
+    }
+
+    /// Bytes a second that it takes from now on; 0: as many as come.
+    pub fn pace(&self, bytes_per_s: u64) {
+        self.tell(bytes_per_s).expect("the daemon of the slow disk takes commands");
+    }
+
+    fn tell(&self, bytes_per_s: u64) -> std::io::Result<()> {
+        let mut stream = UnixStream::connect(self.dir.join("control"))?;
+        let limits = format!(
+            r#"{{"execute":"qom-set","arguments":{{"path":"/objects/pace","property":"limits","value":{{"bps-write":{bytes_per_s}}}}}}}"#
+        );
+        let mut answers = BufReader::new(stream.try_clone()?).lines();
+        // It greets first.
+        answers.next().transpose()?;
+        for command in [r#"{"execute":"qmp_capabilities"}"#, &limits] {
+            writeln!(stream, "{command}")?;
+            let answer = answers.next().transpose()?.unwrap_or_default();
+            assert!(answer.contains("return"), "{command}: {answer}");
+        }
+        Ok(())
+    }
+}
+
+fn is_mounted(path: &Path) -> bool {
+    let mounts = fs::read_to_string("/proc/mounts").expect("it is there");
+    let path = path.to_str().expect("a path of ours");
+    mounts.lines().any(|line| line.split(' ').nth(1) == Some(path))
+}
+
+impl Drop for SlowDisk {
+    fn drop(&mut self) {
+        // One that does not answer is ended by the guard.
+        let _ = self.tell(0);
+        for entry in fs::read_dir(&self.mount).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
+        wait_for("the slow disk to be let go", || {
+            output::of(Command::new("umount").arg(&self.mount)).status.success().then_some(())
+        });
+    }
+}
