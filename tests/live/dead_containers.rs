@@ -95,8 +95,8 @@ fn containers_that_are_gone_are_told_by_name() {
     for of in &all {
         assert_eq!((&of["seen_alive"], &of["runtime"]), (&true.into(), &"docker".into()), "{of}");
         let pinned = of["pinned"].as_u64().expect("it is known");
-        let off = pinned.abs_diff(2 * KIB << 10) as f64 / (2 * KIB << 10) as f64;
-        assert!(off <= WITHIN, "{pinned} of {} pinned: {of}", 2 * KIB << 10);
+        let off = pinned.abs_diff((2 * KIB) << 10) as f64 / ((2 * KIB) << 10) as f64;
+        assert!(off <= WITHIN, "{pinned} of {} pinned: {of}", (2 * KIB) << 10);
     }
     remove(&[&disk, &shm]);
     memtrace.until("them to be let go", |interval| named(interval) == 0);

@@ -35,13 +35,6 @@ fn start(words: &[&str]) -> Memtrace {
     memtrace
 }
 
-fn usable(probe: &str) -> Vec<Alternative> {
-    let all = doctor::alternatives().into_iter();
-    let ways: Vec<Alternative> = all.filter(|way| way.probe == probe && way.usable).collect();
-    assert!(!ways.is_empty(), "nothing serves {probe} here");
-    ways
-}
-
 fn text(path: &Path) -> &str {
     path.to_str().expect("a path of ours")
 }
@@ -107,7 +100,7 @@ impl Drop for Writer {
 
 #[test]
 fn every_way_of_attaching_tells_container_process_and_file() {
-    matrix::each(&usable("dirty"), tells_container_process_and_file);
+    matrix::each(&doctor::usable("dirty"), tells_container_process_and_file);
 }
 
 fn tells_container_process_and_file(way: &Alternative) {
@@ -167,7 +160,7 @@ fn tells_container_process_and_file(way: &Alternative) {
 
 #[test]
 fn every_way_of_attaching_tells_what_is_written() {
-    matrix::each(&usable("writeback_done"), tells_what_is_written);
+    matrix::each(&doctor::usable("writeback_done"), tells_what_is_written);
 }
 
 fn tells_what_is_written(way: &Alternative) {

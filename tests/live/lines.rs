@@ -11,7 +11,7 @@ use crate::driver::{
     cgroup::{Cgroup, Made},
     content, doctor,
     doctor::Alternative,
-    for_the_record, in_vm,
+    in_vm,
     lines::{Job, Lines, Told, Writer, flows},
     matrix, memtrace, output, skip, wait_for, workload,
 };
@@ -78,16 +78,8 @@ fn every_way_of_attaching_counts_exactly() {
     matrix::each(&ways(), counts_exactly);
 }
 
-/// Those that this kernel allows. Emulated, where each takes a minute, and not for the record: those by functions, as
-/// tracepoints are tried on whatever machine this is.
 fn ways() -> Vec<Alternative> {
-    let chosen =
-        |way: &Alternative| !in_vm() || for_the_record() || matches!(way.kind.as_str(), "fentry" | "kprobe");
-    let all = doctor::alternatives().into_iter();
-    let ways: Vec<Alternative> =
-        all.filter(|way| way.probe == "log_write" && way.usable && chosen(way)).collect();
-    assert!(!ways.is_empty(), "nothing serves log_write here");
-    ways
+    doctor::usable("log_write")
 }
 
 /// Without `bpf_loop`.

@@ -8,9 +8,7 @@ use serde_json::Value;
 use crate::driver::{
     MIB,
     cgroup::{Cgroup, Made, hierarchy},
-    disk,
-    doctor::{self, Alternative},
-    in_vm,
+    disk, doctor, in_vm,
     interval::Interval,
     kmsg, matrix,
     memtrace::{self, Memtrace},
@@ -71,13 +69,9 @@ fn kill_of(memtrace: &mut Memtrace, pid: u32) -> Value {
     kill.expect("it was waited for").0
 }
 
-fn usable() -> Vec<Alternative> {
-    doctor::alternatives().into_iter().filter(|one| one.probe == "oom_kill" && one.usable).collect()
-}
-
 #[test]
 fn every_alternative_tells_of_a_kill_by_an_ancestor_s_limit() {
-    let alternatives = usable();
+    let alternatives = doctor::usable("oom_kill");
     assert!(!alternatives.is_empty(), "nothing serves the probe");
     matrix::each(&alternatives, |alternative| {
         let (mut memtrace, _) = watching(&["--attach", &alternative.word()]);
@@ -225,14 +219,9 @@ fn people_are_told_in_a_line() {
     );
 }
 
-fn reclaim_alternatives() -> Vec<Alternative> {
-    doctor::alternatives().into_iter().filter(|one| one.probe == "reclaim" && one.usable).collect()
-}
-
 #[test]
 fn reclaim_is_counted_where_it_holds_up() {
-    let alternatives = reclaim_alternatives();
-    assert!(!alternatives.is_empty(), "nothing serves the probe");
+    let alternatives = doctor::usable("reclaim");
     let file = disk::file("reclaim", 96 * MIB);
     let path = file.to_str().expect("a plain name");
     matrix::each(&alternatives, |alternative| {

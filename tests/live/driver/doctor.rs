@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::memtrace;
+use super::{for_the_record, in_vm, memtrace};
 
 /// One way of attaching one probe.
 #[derive(Debug, Clone)]
@@ -51,4 +51,17 @@ pub fn alternatives() -> Vec<Alternative> {
             attach_ms: alternative["attach_ms"].as_f64(),
         })
         .collect()
+}
+
+/// Those of a probe that this kernel allows. Emulated, where each takes a minute, and not for the record: those by functions,
+/// as tracepoints are tried on whatever machine this is.
+pub fn usable(probe: &str) -> Vec<Alternative> {
+    let mut ways = alternatives();
+    ways.retain(|way| way.probe == probe && way.usable);
+    assert!(!ways.is_empty(), "nothing serves {probe} here");
+    let by_functions = |way: &Alternative| matches!(way.kind.as_str(), "fentry" | "kprobe");
+    if in_vm() && !for_the_record() && ways.iter().any(by_functions) {
+        ways.retain(by_functions);
+    }
+    ways
 }

@@ -28,7 +28,13 @@ pub(crate) struct Test {}
 /// tests: what depends on the kernel. All tests on every kernel are `cargo xtask vm --all`.
 const MATRIX: &[(&str, &[&str])] = &[
     ("6.1", &["attach:: doctor::", "sites:: kinds::"]),
-    ("6.12", &["lines:: doctor::", "attach:: sites:: kinds:: disjoint:: growth:: lifetime::"]),
+    (
+        "6.12",
+        &[
+            "lines:: doctor::",
+            "attach:: sites:: kinds:: disjoint:: dirty::every_way dead_cgroups::every_way oom::every_alternative",
+        ],
+    ),
 ];
 /// Emulated, such a part of the live tests takes some five minutes, on a busy machine a multiple of that.
 const VM_TIMEOUT: Duration = Duration::from_secs(1500);
