@@ -15,7 +15,7 @@ use crate::driver::{
 const CONTAINERS: usize = 24;
 /// At a time.
 const TOGETHER: usize = 4;
-/// What each leaves in the page cache and in a tmpfs.
+/// What each leaves in the page cache and in a tmpfs, in KiB.
 const KIB: u64 = 256;
 const WITHIN: f64 = 0.05;
 
@@ -95,8 +95,9 @@ fn containers_that_are_gone_are_told_by_name() {
     for of in &all {
         assert_eq!((&of["seen_alive"], &of["runtime"]), (&true.into(), &"docker".into()), "{of}");
         let pinned = of["pinned"].as_u64().expect("it is known");
-        let off = pinned.abs_diff((2 * KIB) << 10) as f64 / ((2 * KIB) << 10) as f64;
-        assert!(off <= WITHIN, "{pinned} of {} pinned: {of}", (2 * KIB) << 10);
+        let truth = 2 * KIB * 1024;
+        let off = pinned.abs_diff(truth) as f64 / truth as f64;
+        assert!(off <= WITHIN, "{pinned} pinned, true {truth}: {of}");
     }
     remove(&[&disk, &shm]);
     memtrace.until("them to be let go", |interval| named(interval) == 0);
