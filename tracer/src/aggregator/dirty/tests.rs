@@ -57,6 +57,7 @@ fn dirty(state: &mut DirtyState, key: FileKey, bytes: u64, at: Duration) {
 
 #[test]
 fn a_process_bears_the_name_under_which_it_did_most() {
+    let living = row(5, Some(0));
     let mut state = state(ALL);
     let row = state.owner(5, Some(5)).expect("it has one");
     for (ino, comm, bytes) in
@@ -64,7 +65,6 @@ fn a_process_bears_the_name_under_which_it_did_most() {
     {
         state.dirtied(row, Some(container(row)), &key(5, 7, ino), comm, bytes, SECOND);
     }
-    let living = self::row(5, Some(0));
     let told = state.tick(SECOND, &[living]);
     let told = told.rows.iter().find(|row| row.row == 5).expect("it has a row");
     assert_eq!(told.processes.iter().map(|writer| &*writer.process.comm).collect::<Vec<_>>(), ["qemu-img"]);
