@@ -96,8 +96,13 @@ fn dirty_page_pressure(told: &Value, container: &Container, pid: u64) -> Value {
     let [finding] = &findings.iter().filter(of_it).collect::<Vec<_>>()[..] else {
         panic!("not one finding of it, but {findings:#?}")
     };
+    // Tests of another run may leak and be killed meanwhile; that nobody else is taken for the writer holds all the same.
+    let of_a_test = |finding: &Value| {
+        let path = finding["container"]["cgroup"]["path"].as_str();
+        path.is_some_and(|path| path.starts_with("/mtlive-")) && finding["kind"] != "dirty-page-pressure"
+    };
     let others = findings.iter().filter(|finding| finding["severity"] != "info" && !of_it(finding));
-    assert_eq!(others.count(), 0, "{findings:#?}");
+    assert_eq!(others.filter(|finding| !of_a_test(finding)).count(), 0, "{findings:#?}");
     assert_eq!((&finding["kind"], &finding["severity"]), (&"dirty-page-pressure".into(), &"critical".into()));
     container.is(finding).expect("the container is named");
     let evidence = &finding["evidence"];
