@@ -76,26 +76,37 @@ const LINES: Choice = ("log_write", Some("fentry anon_pipe_write"), "fentry anon
 const LINES_BTF: Choice = ("log_write", Some("tp_btf sys_exit"), "tp_btf sys_exit");
 const NO_LINES: Choice = ("log_write", None, "");
 
-/// The kernels were recorded before there were these probes: what they would ask of a kernel is not known of them.
-const UNRECORDED: [Choice; 5] = [
-    ("dirty", None, ""),
-    ("writeback_done", None, ""),
-    ("dirty_throttle", None, ""),
-    ("oom_kill", None, ""),
-    ("reclaim", None, ""),
-];
-/// The facts were recorded before the walk asked for its own; recorded anew, `iter task` serves it.
-const DEAD: Choice = ("dead_cgroups", None, "");
+const DIRTY: Choice = ("dirty", Some("tp_btf writeback_dirty_folio"), "tp_btf writeback_dirty_folio");
+/// A function that ends the write-back of a folio runs once for it, statistics do for each of their kinds: only on request.
+const WRITTEN: Choice =
+    ("writeback_done", Some("fentry __folio_end_writeback"), "fentry __folio_end_writeback");
+/// Up to 5.15 there are no folios.
+const DIRTY_PAGES: Choice = ("dirty", Some("tp_btf writeback_dirty_page"), "tp_btf writeback_dirty_page");
+const WRITTEN_PAGED: Choice = ("writeback_done", None, "tp_btf mod_memcg_lruvec_state");
+const NO_WRITTEN: Choice = ("writeback_done", None, "");
+const NO_THROTTLE: Choice = ("dirty_throttle", None, "");
 const NO_DEAD: Choice = ("dead_cgroups", None, "");
+const NO_RECLAIM: Choice = ("reclaim", None, "");
+const NO_DIRTY: Choice = ("dirty", None, "");
+
+/// What serves everywhere, where nothing else is said.
+const ELSE: [Choice; 6] = [
+    DIRTY,
+    WRITTEN,
+    ("dirty_throttle", Some("tracepoint balance_dirty_pages"), "tracepoint balance_dirty_pages"),
+    ("oom_kill", Some("tp_btf mark_victim"), "tp_btf mark_victim"),
+    ("reclaim", Some("tp_btf mm_vmscan_direct_reclaim_begin"), "tp_btf mm_vmscan_direct_reclaim_begin"),
+    ("dead_cgroups", Some("iter task"), "iter task"),
+];
 
 /// Every recorded kernel.
 const RECORDED: &[(&str, &[Choice])] = &[
-    ("5.10", &[LIFE, TASKS, BATCHED, SITES, LINES, DEAD]),
-    ("6.1", &[LIFE, TASKS, BATCHED, SITES, LINES, DEAD]),
-    ("6.12", &[LIFE, TASKS, BATCHED, SITES, LINES, DEAD]),
+    ("5.10", &[LIFE, TASKS, BATCHED, SITES, LINES, DIRTY_PAGES]),
+    ("6.1", &[LIFE, TASKS, BATCHED, SITES, LINES]),
+    ("6.12", &[LIFE, TASKS, BATCHED, SITES, LINES]),
     // No kprobes, and trampolines are refused: only hooks on every page are there, and those wait to be asked for.
-    ("6.18", &[LIFE, TASKS, PAGED, SITES_PAGED, LINES_BTF, DEAD]),
-    ("7.2", &[LIFE, TASKS, BATCHED, SITES, LINES, DEAD]),
+    ("6.18", &[LIFE, TASKS, PAGED, SITES_PAGED, LINES_BTF, WRITTEN_PAGED]),
+    ("7.2", &[LIFE, TASKS, BATCHED, SITES, LINES]),
 ];
 
 #[test]
@@ -123,7 +134,7 @@ fn expect(what: &str, facts: &Facts, probes: &[Choice]) {
             .map(|(kind, target)| format!("{kind} {}", target.split('+').next().unwrap_or_default()))
     };
     for probe in PROBES {
-        let expected = probes.iter().chain(&UNRECORDED).find(|(name, ..)| *name == probe.name);
+        let expected = probes.iter().chain(&ELSE).find(|(name, ..)| *name == probe.name);
         let (_, by_default, asked_for) =
             expected.unwrap_or_else(|| panic!("{what}: nothing is expected of {}", probe.name));
         assert_eq!(said(&Wishes::default(), probe.name).as_deref(), *by_default, "{what}: {}", probe.name);
@@ -142,28 +153,45 @@ fn what_a_kernel_lacks_moves_the_choice() {
     const CLASSIC: Choice = ("cgroup_life", Some("tracepoint cgroup_mkdir"), "tracepoint cgroup_mkdir");
     const KPROBE: Choice =
         ("charge", Some("kprobe page_counter_try_charge"), "kprobe page_counter_try_charge");
+    const NO_OOM: Choice = ("oom_kill", None, "");
+    const MARK_VICTIM: Choice = ("oom_kill", Some("tracepoint mark_victim"), "tracepoint mark_victim");
+    const NO_BTF: &[Choice] = &[
+        CLASSIC,
+        NO_TASKS,
+        NO_CHARGE,
+        NO_SITES,
+        NO_LINES,
+        NO_DEAD,
+        NO_DIRTY,
+        NO_WRITTEN,
+        NO_THROTTLE,
+        NO_RECLAIM,
+        MARK_VICTIM,
+    ];
     let cases: &[(&str, &str, Change, &[Choice])] = &[
-        ("6.12", "no BTF", no_btf, &[CLASSIC, NO_TASKS, NO_CHARGE, NO_SITES, NO_LINES, NO_DEAD]),
-        (
-            "7.2",
-            "no BTF, where charges have tracepoints: their items are not known",
-            no_btf,
-            &[CLASSIC, NO_TASKS, NO_CHARGE, NO_SITES, NO_LINES, NO_DEAD],
-        ),
-        ("6.12", "no tracefs", no_tracefs, &[LIFE, TASKS, BATCHED, SITES, LINES, DEAD]),
+        ("6.12", "no BTF", no_btf, NO_BTF),
+        ("7.2", "no BTF, where charges have tracepoints: their items are not known", no_btf, NO_BTF),
+        ("6.12", "no tracefs", no_tracefs, &[LIFE, TASKS, BATCHED, SITES, LINES, NO_THROTTLE]),
         (
             "6.12",
             "no fentry",
             no_fentry,
-            &[LIFE, TASKS, KPROBE, ("charge_site", None, "kprobe page_counter_try_charge"), LINES_BTF, DEAD],
+            &[
+                LIFE,
+                TASKS,
+                KPROBE,
+                ("charge_site", None, "kprobe page_counter_try_charge"),
+                LINES_BTF,
+                ("writeback_done", Some("kprobe __folio_end_writeback"), "kprobe __folio_end_writeback"),
+            ],
         ),
-        ("6.12", "no kprobe", no_kprobe, &[LIFE, TASKS, BATCHED, SITES, LINES, DEAD]),
-        ("6.12", "neither", neither, &[LIFE, TASKS, NO_CHARGE, NO_SITES, LINES_BTF, DEAD]),
+        ("6.12", "no kprobe", no_kprobe, &[LIFE, TASKS, BATCHED, SITES, LINES]),
+        ("6.12", "neither", neither, &[LIFE, TASKS, NO_CHARGE, NO_SITES, LINES_BTF, NO_WRITTEN]),
         (
             "7.2",
             "neither, where charges have tracepoints",
             neither,
-            &[LIFE, TASKS, PAGED, SITES_PAGED, LINES_BTF, DEAD],
+            &[LIFE, TASKS, PAGED, SITES_PAGED, LINES_BTF, WRITTEN_PAGED],
         ),
         (
             "7.2",
@@ -175,25 +203,39 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("charge", None, "tracepoint mod_memcg_lruvec_state"),
                 ("charge_site", None, "tracepoint mod_memcg_lruvec_state"),
                 ("log_write", Some("tracepoint sys_enter"), "tracepoint sys_enter"),
-                DEAD,
+                ("dirty", Some("tracepoint writeback_dirty_folio"), "tracepoint writeback_dirty_folio"),
+                ("writeback_done", None, "tracepoint mod_memcg_lruvec_state"),
+                (
+                    "reclaim",
+                    Some("tracepoint mm_vmscan_direct_reclaim_begin"),
+                    "tracepoint mm_vmscan_direct_reclaim_begin",
+                ),
+                MARK_VICTIM,
             ],
         ),
         (
             "6.1",
             "lockdown for confidentiality: one program needs no helper to read",
             confidentiality,
-            &[NO_LIFE, NO_TASKS, ("charge", None, "fentry try_charge_memcg"), NO_SITES, NO_LINES, NO_DEAD],
+            &[
+                NO_LIFE,
+                NO_TASKS,
+                ("charge", None, "fentry try_charge_memcg"),
+                NO_SITES,
+                NO_LINES,
+                NO_DEAD,
+                NO_DIRTY,
+                NO_WRITTEN,
+                NO_THROTTLE,
+                NO_RECLAIM,
+                NO_OOM,
+            ],
         ),
-        ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED, SITES, LINES, DEAD]),
+        ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED, SITES, LINES]),
         // The numbers that programs are given differ, the choice does not.
-        ("5.10", "v1 only", v1, &[LIFE, TASKS, BATCHED, SITES, LINES, DEAD]),
-        ("6.1", "hybrid", hybrid, &[LIFE, TASKS, BATCHED, SITES, LINES, DEAD]),
-        (
-            "6.12",
-            "v2 whose root keeps the controller",
-            root_only,
-            &[LIFE, TASKS, BATCHED, SITES, LINES, DEAD],
-        ),
+        ("5.10", "v1 only", v1, &[LIFE, TASKS, BATCHED, SITES, LINES, DIRTY_PAGES]),
+        ("6.1", "hybrid", hybrid, &[LIFE, TASKS, BATCHED, SITES, LINES]),
+        ("6.12", "v2 whose root keeps the controller", root_only, &[LIFE, TASKS, BATCHED, SITES, LINES]),
     ];
     for (kernel, what, change, probes) in cases {
         let mut facts = facts(kernel);

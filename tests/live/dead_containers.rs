@@ -42,6 +42,10 @@ fn containers_that_are_gone_are_told_by_name() {
         return skip(TEST, "there is no docker");
     }
     container::warm_up();
+    // Who is the first to run a program has its pages.
+    let words = ["-c", "busybox dd if=/dev/zero of=/dev/null count=1; busybox sleep 0.1"];
+    docker::run(&Wanted { name: "first", program: Some("/bin/sh"), words: &words, ..Wanted::default() })
+        .wait();
     let disk = scratch::dir("left");
     let shm = Path::new("/dev/shm").join(format!("mtlive-{}-containers", std::process::id()));
     fs::create_dir_all(&shm).expect("there is a tmpfs at /dev/shm");
