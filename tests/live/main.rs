@@ -22,6 +22,7 @@ mod left_behind;
 mod lifetime;
 mod lines;
 mod memory_growth;
+mod names_held;
 mod oom;
 mod runtime_broken;
 mod runtime_cri;

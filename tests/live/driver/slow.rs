@@ -9,13 +9,15 @@ use std::{
     process::Command,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::{daemon::Daemon, guard, image::ran, output, scratch, wait_for};
 
 pub struct SlowDisk {
     /// Where it is mounted.
     pub mount: PathBuf,
     dir: PathBuf,
-    _daemon: Daemon,
+    daemon: Daemon,
 }
 
 impl SlowDisk {
@@ -47,12 +49,19 @@ impl SlowDisk {
             mount.display()
         ));
         ran(Command::new("mount").args(["-o", "loop"]).arg(&export).arg(&mount));
-        SlowDisk { mount, dir, _daemon: daemon }
+        SlowDisk { mount, dir, daemon }
     }
 
     /// Bytes a second that it takes from now on; 0: as many as come.
     pub fn pace(&self, bytes_per_s: u64) {
         self.tell(bytes_per_s).expect("the daemon of the slow disk takes commands");
+    }
+
+    /// Answers nothing as long as the value lives.
+    pub fn hang(&self) -> Hangs {
+        let pid = Pid::from_raw(self.daemon.pid() as i32).expect("no process has the id 0");
+        kill_process(pid, Signal::STOP).expect("the daemon runs");
+        Hangs(pid)
     }
 
     fn tell(&self, bytes_per_s: u64) -> std::io::Result<()> {
@@ -69,6 +78,16 @@ impl SlowDisk {
             assert!(answer.contains("return"), "{command}: {answer}");
         }
         Ok(())
+    }
+}
+
+/// A disk that does not answer.
+pub struct Hangs(Pid);
+
+impl Drop for Hangs {
+    fn drop(&mut self) {
+        // One that is gone was ended by the guard.
+        let _ = kill_process(self.0, Signal::CONT);
     }
 }
 

@@ -331,6 +331,11 @@ impl Rows {
             let what = "cgroups that were not followed because there are too many";
             events.push(Event::Lost { what, count: beyond });
         }
+        let unanswered = self.names.unanswered();
+        if unanswered > 0 {
+            let what = "looks for a container's name to which a file system did not answer";
+            events.push(Event::Lost { what, count: unanswered });
+        }
     }
 
     /// Looks for containers that were renamed.

@@ -2,13 +2,16 @@
 //! incidents this tool is for, the runtime's socket hangs. Decides when to look and what to keep; what each
 //! runtime writes, and where, is in the modules below.
 
+mod apart;
 mod cache;
 mod containerd;
 mod docker;
 mod kubelet;
 mod labels;
 mod mounts;
+mod places;
 mod proc;
+mod reader;
 mod rename;
 mod storage;
 mod tree;
@@ -19,7 +22,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use self::{cache::Cache, proc::Scan, rename::Renames, tree::Tree};
+use self::{
+    apart::Apart,
+    cache::Cache,
+    places::{Places, Told},
+    reader::Plain,
+};
 use super::{
     Runtime,
     container::{self, Role, Shape},
@@ -61,53 +69,15 @@ const RETRY: [Duration; 5] = [
     Duration::from_secs(5),
     Duration::from_secs(30),
 ];
+/// The same while a file system does not answer.
+const UNANSWERED: Duration = Duration::from_secs(1);
 /// A plain directory is looked at so often: nearly all are none's.
 const PLAIN: usize = 3;
-/// A container's processes share their parent and their mounts: the first few tell all.
-const PIDS: usize = 4;
-
 /// Names by container id, with what was learned on the way.
 pub struct Names {
-    places: Places,
-    scan: Scan,
     cache: Cache,
-    renames: Renames,
+    apart: Apart,
 }
-
-/// Where files may be: the defaults, and what /proc has shown.
-struct Places {
-    tree: Tree,
-    /// docker's data roots: they have `containers/<id>/config.v2.json`.
-    docker: Roots,
-    /// containerd's task directories by namespace: they have `<id>/config.json`.
-    bundles: Roots,
-    /// containers/storage, of podman and cri-o: they have `<id>/userdata`.
-    storage: Roots,
-}
-
-/// What a look at a process brought.
-enum Told {
-    Name(Metadata),
-    /// A place that was not known.
-    Places,
-    Nothing,
-}
-
-/// A runtime's reader of its own files.
-struct Source {
-    runtime: Runtime,
-    find: fn(&mut Places, &Shape) -> Option<Metadata>,
-}
-
-/// For a shape that is not certain the sources are tried in this order, the shape's own first; podman and cri-o
-/// mark their cgroups' names, so they are never in doubt.
-const SOURCES: &[Source] = &[
-    Source { runtime: Runtime::Docker, find: docker::find },
-    Source { runtime: Runtime::Containerd, find: containerd::find },
-    Source { runtime: Runtime::CriO, find: storage::cri_o },
-    Source { runtime: Runtime::Podman, find: storage::podman },
-];
-const DOUBTFUL: [Runtime; 2] = [Runtime::Docker, Runtime::Containerd];
 
 impl Names {
     /// Every path, /proc too, is read below `root`: "/", or where a test or a container has the host's tree.
@@ -116,17 +86,7 @@ impl Names {
     }
 
     pub fn with_capacity(root: &Path, capacity: usize) -> Names {
-        Names {
-            places: Places {
-                tree: Tree::new(root),
-                docker: Roots::new(docker::ROOTS),
-                bundles: Roots::new(containerd::ROOTS),
-                storage: Roots::new(storage::ROOTS),
-            },
-            scan: Scan::default(),
-            cache: Cache::new(capacity),
-            renames: Renames::new(capacity),
-        }
+        Names { cache: Cache::new(capacity), apart: Apart::new(root, capacity) }
     }
 
     /// `pids`: processes in the cgroup, if known; they lead to files in places of someone's own choice.
@@ -147,18 +107,27 @@ impl Names {
             Some(miss) => miss.attempts,
             None => 0,
         };
+        let (wanted, pids) = (shape.clone(), pids.to_vec());
+        let had_pids = !pids.is_empty();
         let found = if shape.role == Role::Pod {
             // The host's kubelet knows nothing of pods in a container.
-            shape.outer.is_none().then(|| kubelet::pod(&mut self.places, &shape.id)).flatten()
+            match shape.outer {
+                None => self.apart.ask(move |reader| reader.pod(&wanted.id)),
+                Some(_) => Some(None),
+            }
         } else {
             // What is still unknown after all the waits is not worth further walks through /proc.
-            self.container(shape, pids, now, attempt <= RETRY.len())
+            let scan = attempt <= RETRY.len();
+            self.apart.ask(move |reader| reader.container(&wanted, &pids, now, scan))
         };
+        let Some(found) = found else { return Lookup::Later(now + UNANSWERED) };
         match found {
             Some(found) => Lookup::Known(self.keep(shape, &key, found)),
+            // What was kept away from may have it.
+            None if self.apart.keeps_away() => Lookup::Later(now + UNANSWERED),
             None => {
                 let retry = now + RETRY[attempt.min(RETRY.len() - 1)];
-                self.cache.miss(&key, retry, attempt + 1, !pids.is_empty());
+                self.cache.miss(&key, retry, attempt + 1, had_pids);
                 Lookup::Later(retry)
             }
         }
@@ -171,14 +140,14 @@ impl Names {
             return Lookup::Known(known);
         }
         let attempt = self.cache.missed(path).map_or(0, |miss| miss.attempts);
-        match pids.first() {
-            Some(&pid) if proc::shim_at(&mut self.places, path, pid) => {
-                if let Some(found) = self.places.known(&shape) {
-                    return Lookup::Known(self.keep(&shape, path, found));
-                }
+        if let Some(&pid) = pids.first() {
+            let (wanted, place) = (shape.clone(), path.to_owned());
+            match self.apart.ask(move |reader| reader.plain(&wanted, &place, pid)) {
+                Some(Plain::Found(found)) => return Lookup::Known(self.keep(&shape, path, found)),
+                Some(Plain::Unread) => {}
+                Some(Plain::No) => return Lookup::Nameless,
+                None => return Lookup::Later(now + UNANSWERED),
             }
-            Some(_) => return Lookup::Nameless,
-            None => {}
         }
         if attempt >= PLAIN {
             return Lookup::Nameless;
@@ -192,9 +161,7 @@ impl Names {
     /// Gives those that are called something else now; the next lookup tells what.
     pub fn renamed(&mut self) -> Vec<Shape> {
         let mut renamed = Vec::new();
-        for shape in self.renames.moved(&self.places.tree) {
-            // A file that cannot be read now takes no name away.
-            let Some(found) = self.places.known(&shape) else { continue };
+        for (shape, found) in self.apart.ask(reader::Reader::moved).unwrap_or_default() {
             let key = key(&shape);
             if self.cache.get(&key).is_some_and(|known| *known != found) {
                 self.cache.put(&key, Arc::new(found));
@@ -205,42 +172,19 @@ impl Names {
     }
 
     /// What could not be read, and why: a sentence for the first of each kind.
-    pub fn problems(&self) -> impl Iterator<Item = &str> {
-        self.places.tree.problems()
+    pub fn problems(&mut self) -> Vec<String> {
+        let told = self.apart.ask(|reader| reader.places.tree.problems().map(str::to_owned).collect());
+        told.unwrap_or_default()
+    }
+
+    /// How often a name was not read because a file system does not answer.
+    pub fn unanswered(&self) -> u64 {
+        self.apart.unanswered()
     }
 
     /// How many containers are remembered: (with metadata, without).
     pub fn fill(&self) -> (usize, usize) {
         self.cache.fill()
-    }
-
-    /// From cheap to dear: known places, the container's ancestors, its mounts, what its ancestors see, all processes.
-    fn container(&mut self, shape: &Shape, pids: &[u32], now: Instant, scan: bool) -> Option<Metadata> {
-        let places = &mut self.places;
-        if let Some(found) = places.known(shape) {
-            return Some(found);
-        }
-        for ask in [proc::ancestors, mounts::learn] {
-            let mut learned = false;
-            for &pid in pids.iter().take(PIDS) {
-                match ask(places, shape, pid) {
-                    Told::Name(found) => return Some(found),
-                    Told::Places => learned = true,
-                    Told::Nothing => {}
-                }
-            }
-            if learned && let Some(found) = places.known(shape) {
-                return Some(found);
-            }
-        }
-        if let Some(found) = pids.iter().take(PIDS).find_map(|&pid| proc::within(places, shape, pid)) {
-            return Some(found);
-        }
-        match scan.then(|| self.scan.run(places, shape, now))? {
-            Told::Name(found) => Some(found),
-            Told::Places => places.known(shape),
-            Told::Nothing => None,
-        }
     }
 
     fn keep(&mut self, shape: &Shape, key: &str, found: Metadata) -> Arc<Metadata> {
@@ -252,9 +196,6 @@ impl Names {
                 ..Metadata::default()
             };
             self.cache.put(&pod_key(shape, uid), Arc::new(pod));
-        }
-        if let Some(file) = &found.file {
-            self.renames.watch(&self.places.tree, shape, file);
         }
         let found = Arc::new(found);
         self.cache.put(key, Arc::clone(&found));
@@ -274,68 +215,6 @@ fn key(shape: &Shape) -> String {
 /// Pods and containers share the cache; ids have no slash.
 fn pod_key(shape: &Shape, uid: &str) -> String {
     format!("pod/{}/{uid}", shape.outer.as_deref().unwrap_or_default())
-}
-
-impl Places {
-    /// What a process with a root of its own has shown.
-    fn within(root: &Path, bundles: Option<PathBuf>, storage: Option<PathBuf>) -> Places {
-        let roots = |list: Option<PathBuf>| Roots { list: list.into_iter().collect(), fixed: &[] };
-        Places {
-            tree: Tree::new(root),
-            docker: roots(None),
-            bundles: roots(bundles),
-            storage: roots(storage),
-        }
-    }
-
-    fn known(&mut self, shape: &Shape) -> Option<Metadata> {
-        let own = SOURCES.iter().filter(|source| source.runtime == shape.runtime);
-        let others = SOURCES.iter().filter(|source| {
-            !shape.certain && source.runtime != shape.runtime && DOUBTFUL.contains(&source.runtime)
-        });
-        own.chain(others).find_map(|source| (source.find)(self, shape))
-    }
-}
-
-/// Directories to try: the defaults for ever, learned ones up to a bound, the last that had an id first.
-struct Roots {
-    list: Vec<PathBuf>,
-    fixed: &'static [&'static str],
-}
-
-/// More runtime instances than any host has; a bound, because processes name these directories.
-const LEARNED: usize = 32;
-
-impl Roots {
-    fn new(fixed: &'static [&'static str]) -> Roots {
-        Roots { list: fixed.iter().map(PathBuf::from).collect(), fixed }
-    }
-
-    /// A copy, so that the caller may learn and read while it walks.
-    fn each(&self) -> Vec<PathBuf> {
-        self.list.clone()
-    }
-
-    fn hit(&mut self, root: &Path) {
-        if let Some(at) = self.list.iter().position(|known| known == root) {
-            self.list[..=at].rotate_right(1);
-        }
-    }
-
-    /// True if it is new.
-    fn learn(&mut self, root: &Path) -> bool {
-        if self.list.iter().any(|known| known == root) {
-            return false;
-        }
-        if self.list.len() >= self.fixed.len() + LEARNED {
-            let is_fixed = |known: &PathBuf| self.fixed.iter().any(|fixed| known == Path::new(fixed));
-            if let Some(oldest) = self.list.iter().rposition(|known| !is_fixed(known)) {
-                self.list.remove(oldest);
-            }
-        }
-        self.list.push(root.to_owned());
-        true
-    }
 }
 
 #[cfg(test)]

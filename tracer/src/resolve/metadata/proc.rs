@@ -87,7 +87,7 @@ pub(super) fn within(places: &Places, shape: &Shape, pid: u32) -> Option<Metadat
         if bundles.is_none() && storage.is_none() {
             return None;
         }
-        let found = Places::within(&tree.root_of(up), bundles, storage).known(shape)?;
+        let found = Places::within(tree.seen_by(up), bundles, storage).known(shape)?;
         let provenance = format!("{}, as process {up} sees it", found.provenance);
         Some(Metadata { provenance, file: None, ..found })
     })

@@ -6,7 +6,10 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::*;
+use super::{
+    places::{LEARNED, Roots, SOURCES},
+    *,
+};
 use crate::resolve::container::classify;
 
 mod trust;
@@ -78,7 +81,7 @@ fn every_runtime() {
             let found = names.lookup(&shape, &pids, Instant::now());
             assert_eq!(told(found), Lookup::Known(Arc::new(wanted(&case["want"]))), "{file}: {case}");
         }
-        assert_eq!(names.problems().count(), 0, "{file}: {:?}", names.problems().collect::<Vec<_>>());
+        assert_eq!(names.problems().len(), 0, "{file}: {:?}", names.problems());
     }
 }
 
@@ -154,7 +157,7 @@ fn a_new_name_is_noticed_and_none_is_lost() {
     fs::remove_file(&file).unwrap();
     assert_eq!(names.renamed(), []);
     assert_eq!(name(&names.lookup(&shape(), &[], now)), "shop");
-    assert_eq!(names.renames.fill(), 0, "the dead are not looked at");
+    assert_eq!(names.apart.ask(|reader| reader.watches()).unwrap(), 0, "the dead are not looked at");
 }
 
 #[test]
@@ -170,7 +173,7 @@ fn bounded() {
         names.lookup(&classify(&format!("/docker/{}", ids[0])), &[], now);
         names.lookup(&classify(&format!("/docker/f{}", &id[1..])), &[], now);
     }
-    assert!(names.renames.fill() <= 16);
+    assert!(names.apart.ask(|reader| reader.watches()).unwrap() <= 16);
     let (known, missed) = names.fill();
     assert!(known <= 16 && missed <= 16, "{known} {missed}");
     // The one in use is still there.
@@ -211,7 +214,7 @@ fn only_containers_and_pods_have_names() {
     for path in ["/", "/system.slice/ssh.service", "/lab"] {
         assert_eq!(names.lookup(&classify(path), &[1], Instant::now()), Lookup::Nameless);
     }
-    assert!(names.problems().next().unwrap().contains("cannot open /nonexistent"));
+    assert!(names.problems()[0].contains("cannot open /nonexistent"));
 }
 
 #[test]
@@ -231,7 +234,7 @@ fn bad_files_are_problems() {
         break_it(&config(&dir));
         let mut names = Names::new(dir.path());
         assert!(matches!(names.lookup(&shape(), &[], Instant::now()), Lookup::Later(_)));
-        let problems: Vec<&str> = names.problems().collect();
+        let problems = names.problems();
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(problems[0].contains("/var/lib/docker/containers/"), "{problems:?}");
         problems[0].to_owned()
@@ -266,7 +269,7 @@ fn bad_files_are_problems() {
         put(dir.path(), &format!("var/lib/docker/containers/{id}/config.v2.json"), "]");
         names.lookup(&classify(&format!("/docker/{id}")), &[], Instant::now());
     }
-    assert_eq!(names.problems().count(), 1);
+    assert_eq!(names.problems().len(), 1);
 }
 
 #[test]
@@ -279,7 +282,7 @@ fn an_unreadable_directory_is_a_problem() {
     // Root reads all the same.
     if !rustix::process::geteuid().is_root() {
         assert!(matches!(found, Lookup::Later(_)));
-        assert!(names.problems().next().unwrap().contains("ermission denied"));
+        assert!(names.problems()[0].contains("ermission denied"));
     }
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -14,6 +14,7 @@ use rustix::{
 };
 use serde_json::Value;
 
+use super::apart::{Guard, Here};
 use crate::resolve::container::is_hex64;
 
 /// A docker config with a long environment is some 100 KiB; containers.json grows by 500 bytes a container.
@@ -23,6 +24,7 @@ const PROBLEMS: usize = 32;
 
 pub(super) struct Tree {
     root: PathBuf,
+    guard: Guard,
     /// The root's own descriptor.
     fd: Option<OwnedFd>,
     /// (its kind: the sentence without ids, the sentence)
@@ -38,10 +40,11 @@ pub(super) struct Stamp {
 }
 
 impl Tree {
-    pub fn new(root: &Path) -> Tree {
+    /// `guard` sees every path that is gone to.
+    pub fn new(root: &Path, guard: Guard) -> Tree {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let opened = openat(CWD, root, flags, Mode::empty());
-        let mut tree = Tree { root: root.to_owned(), fd: None, problems: Vec::new() };
+        let opened = guard.enter(root).and_then(|_here| openat(CWD, root, flags, Mode::empty()));
+        let mut tree = Tree { root: root.to_owned(), guard, fd: None, problems: Vec::new() };
         match opened {
             Ok(fd) => tree.fd = Some(fd),
             Err(err) => {
@@ -51,9 +54,14 @@ impl Tree {
         tree
     }
 
-    /// What is `/` to a process.
-    pub fn root_of(&self, pid: u32) -> PathBuf {
-        self.root.join(format!("proc/{pid}/root"))
+    /// What a process sees.
+    pub fn seen_by(&self, pid: u32) -> Tree {
+        Tree::new(&self.root.join(format!("proc/{pid}/root")), self.guard.clone())
+    }
+
+    #[cfg(test)]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     pub fn problems(&self) -> impl Iterator<Item = &str> {
@@ -81,6 +89,7 @@ impl Tree {
     }
 
     pub fn link(&self, path: &str) -> Option<PathBuf> {
+        let _here = self.enter(Path::new(path)).ok()?;
         let target = readlinkat(self.fd.as_ref()?, below(Path::new(path)), Vec::new()).ok()?;
         Some(PathBuf::from(target.into_string().ok()?))
     }
@@ -91,31 +100,29 @@ impl Tree {
 
     /// The owner of a file or directory.
     pub fn owner(&self, path: &str) -> Option<u32> {
+        let _here = self.enter(Path::new(path)).ok()?;
         let fd = self.open(Path::new(path), OFlags::PATH).ok()?;
         Some(fstat(fd).ok()?.st_uid)
     }
 
     /// What changes when a file is written or another takes its place.
     pub fn stamp(&self, path: &Path) -> Option<Stamp> {
+        let _here = self.enter(path).ok()?;
         let stat = fstat(self.open(path, OFlags::PATH | OFlags::NOFOLLOW).ok()?).ok()?;
         Some(Stamp { file: stat.st_ino, written: (stat.st_mtime, stat.st_mtime_nsec), size: stat.st_size })
     }
 
     /// The names in a directory, as far as `max`.
     pub fn list(&mut self, path: &Path, max: usize) -> Vec<String> {
-        let dir = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY).and_then(Dir::new);
-        match dir {
-            Ok(dir) => dir
-                .flatten()
-                .filter_map(|entry| Some(entry.file_name().to_str().ok()?.to_owned()))
-                .filter(|name| name != "." && name != "..")
-                .take(max)
-                .collect(),
-            Err(err) => {
-                self.unreadable(path, &err.into());
-                Vec::new()
-            }
-        }
+        let listed = self.enter(path).and_then(|_here| {
+            let dir = self.open(path, OFlags::RDONLY | OFlags::DIRECTORY).and_then(Dir::new)?;
+            let names = dir.flatten().filter_map(|entry| Some(entry.file_name().to_str().ok()?.to_owned()));
+            Ok(names.filter(|name| name != "." && name != "..").take(max).collect())
+        });
+        listed.unwrap_or_else(|err| {
+            self.unreadable(path, &err.into());
+            Vec::new()
+        })
     }
 
     pub fn problem(&mut self, sentence: String) {
@@ -134,6 +141,7 @@ impl Tree {
     }
 
     fn bytes(&self, path: &Path, flags: OFlags) -> io::Result<Vec<u8>> {
+        let _here = self.enter(path)?;
         // NONBLOCK: a FIFO put in a file's place must not hold us.
         let fd = self.open(path, flags | OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         if FileType::from_raw_mode(fstat(&fd)?.st_mode) != FileType::RegularFile {
@@ -147,8 +155,14 @@ impl Tree {
         Ok(bytes)
     }
 
+    /// While it lasts, whoever waits for this thread knows where it is.
+    fn enter(&self, path: &Path) -> Result<Here, Errno> {
+        self.guard.enter(&self.root.join(below(path)))
+    }
+
     fn open(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let root = self.fd.as_ref().ok_or(Errno::NOENT)?;
+        let _here = self.enter(path)?;
         let flags = flags | OFlags::CLOEXEC;
         // The host's tree may be mounted elsewhere: its absolute links must stay inside.
         let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
