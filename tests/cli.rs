@@ -36,6 +36,8 @@ fn usage_errors_are_2_and_say_what_is_wrong() {
         (&["dirty", "--sort", "growth"][..], "growth"),
         (&["dirty", "-n", "0"][..], "0 is not in"),
         (&["dirty", "--attach", "dirty=uprobe"][..], "tp_btf"),
+        (&["syscalls", "--sort", "growth"][..], "growth"),
+        (&["syscalls", "--attach", "syscall=kprobe"][..], "no alternative kprobe"),
         (&["cgroups", "-i", "0"][..], "from 0.1 to 86400"),
         (&["cgroups", "--sort", "growth"][..], "--sort"),
         (&[][..], "Usage: memtrace"),
@@ -53,7 +55,8 @@ fn help_lists_what_sort_takes() {
     let rows: Vec<&str> = tracer::metric::sort_words().collect();
     let streams: Vec<&str> = tracer::metric::stream::sort_words().collect();
     let dirty: Vec<&str> = tracer::metric::dirty::sort_words().collect();
-    for (command, words) in [("top", rows), ("lines", streams), ("dirty", dirty)] {
+    let calls: Vec<&str> = tracer::metric::call::sort_words().collect();
+    for (command, words) in [("top", rows), ("lines", streams), ("dirty", dirty), ("syscalls", calls)] {
         let (status, stdout, _) = memtrace(&[command, "--help"]);
         assert_eq!(status, 0);
         for word in words {
@@ -70,6 +73,7 @@ fn help_reads_as_agreed() {
         ("help_lines", &["lines", "--help"][..]),
         ("help_dirty", &["dirty", "--help"][..]),
         ("help_cgroups", &["cgroups", "--help"][..]),
+        ("help_syscalls", &["syscalls", "--help"][..]),
         ("help_diagnose", &["diagnose", "--help"][..]),
         ("help_doctor", &["doctor", "--help"][..]),
     ] {

@@ -90,7 +90,9 @@ const NO_RECLAIM: Choice = ("reclaim", None, "");
 const NO_DIRTY: Choice = ("dirty", None, "");
 
 /// What serves everywhere, where nothing else is said.
-const ELSE: [Choice; 6] = [
+const ELSE: [Choice; 7] = [
+    // Always waits to be asked for.
+    ("syscall", None, "tp_btf sys_exit"),
     DIRTY,
     WRITTEN,
     ("dirty_throttle", Some("tracepoint balance_dirty_pages"), "tracepoint balance_dirty_pages"),
@@ -155,7 +157,9 @@ fn what_a_kernel_lacks_moves_the_choice() {
         ("charge", Some("kprobe page_counter_try_charge"), "kprobe page_counter_try_charge");
     const NO_OOM: Choice = ("oom_kill", None, "");
     const MARK_VICTIM: Choice = ("oom_kill", Some("tracepoint mark_victim"), "tracepoint mark_victim");
+    const NO_CALLS: Choice = ("syscall", None, "");
     const NO_BTF: &[Choice] = &[
+        NO_CALLS,
         CLASSIC,
         NO_TASKS,
         NO_CHARGE,
@@ -203,6 +207,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("charge", None, "tracepoint mod_memcg_lruvec_state"),
                 ("charge_site", None, "tracepoint mod_memcg_lruvec_state"),
                 ("log_write", Some("tracepoint sys_enter"), "tracepoint sys_enter"),
+                ("syscall", None, "tracepoint sys_exit"),
                 ("dirty", Some("tracepoint writeback_dirty_folio"), "tracepoint writeback_dirty_folio"),
                 ("writeback_done", None, "tracepoint mod_memcg_lruvec_state"),
                 (
@@ -229,6 +234,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 NO_THROTTLE,
                 NO_RECLAIM,
                 NO_OOM,
+                NO_CALLS,
             ],
         ),
         ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED, SITES, LINES]),

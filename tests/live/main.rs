@@ -32,5 +32,6 @@ mod runtime_lines;
 mod runtime_podman;
 mod screen;
 mod sites;
+mod syscalls;
 mod truth;
 mod zz_global_oom;

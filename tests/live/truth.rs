@@ -32,6 +32,7 @@ pub const ELSEWHERE: &[&str] = &[
     "oom_kill",
     "reclaim",
     "dead_cgroups",
+    "syscall",
 ];
 
 pub fn of(probe: &str) -> Option<Truth> {

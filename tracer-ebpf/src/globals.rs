@@ -20,6 +20,12 @@ static SYSCALLS: [u32; Call::COUNT] = [ABSENT; Call::COUNT];
 #[unsafe(no_mangle)]
 static WANT_LENGTHS: u32 = 0;
 
+#[unsafe(no_mangle)]
+static EVERY_CALLER: u32 = 0;
+
+#[unsafe(no_mangle)]
+static CALL_ROOM: [u32; 2] = [1; 2];
+
 /// The number user space found for `symbol`, or `ABSENT`.
 #[inline(always)]
 pub fn number(symbol: Symbol) -> u32 {
@@ -51,4 +57,18 @@ pub fn syscall(call: Call) -> u32 {
 pub fn want_lengths() -> bool {
     // SAFETY: as `memory_hierarchy`.
     unsafe { read_volatile(addr_of!(WANT_LENGTHS)) != 0 }
+}
+
+/// Whether system calls of every memory cgroup are counted.
+#[inline(always)]
+pub fn every_caller() -> bool {
+    // SAFETY: as `memory_hierarchy`.
+    unsafe { read_volatile(addr_of!(EVERY_CALLER)) != 0 }
+}
+
+/// Buckets and blocks of system calls that a CPU has.
+#[inline(always)]
+pub fn call_room() -> [u32; 2] {
+    // SAFETY: as `memory_hierarchy`.
+    unsafe { read_volatile(addr_of!(CALL_ROOM)) }
 }

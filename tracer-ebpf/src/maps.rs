@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
 };
 use tracer_ebpf::abi::{
+    call::{Block, Bucket, Start, TARGET_PLACES, Targets},
     counter::CgroupCount,
     dead::{Dead, Sum, Walk},
     dirty::{DirtyCount, FileCount, FileKey},
@@ -143,3 +144,22 @@ pub static GO_ON_RAW: ProgramArray = ProgramArray::with_max_entries(3, 0);
 pub static GO_ON_TP: ProgramArray = ProgramArray::with_max_entries(3, 0);
 #[map]
 pub static GO_ON_KPROBE: ProgramArray = ProgramArray::with_max_entries(3, 0);
+
+/// `BPF_F_MMAPABLE` (5.5), of `enum` in linux/bpf.h, which is the system's interface.
+const MAPPED: u32 = 1 << 10;
+
+/// Memory cgroups whose system calls are counted.
+#[map]
+pub static CALL_TARGETS: Array<Targets> = Array::with_max_entries(TARGET_PLACES, MAPPED);
+
+/// System calls under way.
+#[map]
+pub static CALL_STARTS: Array<Start> = Array::with_max_entries(1, 0);
+
+/// System calls that returned; each CPU has its own stretch.
+#[map]
+pub static CALLS: Array<Bucket> = Array::with_max_entries(1, MAPPED);
+
+/// How long they took; likewise.
+#[map]
+pub static CALL_TIMES: Array<Block> = Array::with_max_entries(1, MAPPED);

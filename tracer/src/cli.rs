@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
 use crate::{
-    metric::{self, dirty, stream},
+    metric::{self, call, dirty, stream},
     probe::plan::Force,
     view::select::Filter,
 };
@@ -34,6 +34,8 @@ pub enum Command {
     Oom(Box<Oom>),
     /// Removed memory cgroups that the kernel keeps, what they pin, where they came from, and who makes them
     Cgroups(Box<Cgroups>),
+    /// System calls of containers: how many, how many failed and why, how long they took
+    Syscalls(Box<Syscalls>),
     /// Watches for a while and says what is wrong: who, by which mechanism, on what evidence, and what to do
     Diagnose(Box<Diagnose>),
     /// What this kernel allows, which hook serves each probe, and what is lost where one is missing
@@ -171,6 +173,22 @@ pub struct Cgroups {
     pub watch: Watch,
 }
 
+#[derive(Debug, Args)]
+pub struct Syscalls {
+    #[command(flatten)]
+    pub watch: Watch,
+
+    /// Column to sort by, greatest first
+    #[arg(long, value_name = "COLUMN", default_value = call::TIME,
+          value_parser = PossibleValuesParser::new(call::sort_words()), hide_possible_values = true,
+          long_help = call_sort_help())]
+    pub sort: String,
+
+    /// Write with ASCII characters only
+    #[arg(long)]
+    pub ascii: bool,
+}
+
 /// In the order of `aya_log::Level`, which counts from 1.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
 
@@ -223,6 +241,11 @@ fn sort_help() -> String {
 
 fn dirty_sort_help() -> String {
     format!("Column to sort by, greatest first: {}", dirty::sort_words().collect::<Vec<_>>().join(", "))
+}
+
+fn call_sort_help() -> String {
+    let words = call::sort_words().collect::<Vec<_>>().join(", ");
+    format!("Column to sort calls by, and containers by its sum, or greatest, greatest first: {words}")
 }
 
 fn stream_sort_help() -> String {

@@ -2,6 +2,7 @@
 //! the sentence of the documentation. Tables, sort words and `docs/metrics.md` derive from it. `stream` has those of a
 //! stream of log lines.
 
+pub mod call;
 pub mod dirty;
 pub mod stream;
 
@@ -16,6 +17,10 @@ pub enum Unit {
     /// What passes, which has none.
     Traffic,
     Seconds,
+    /// Seconds that may be few nanoseconds.
+    Time,
+    /// How long something takes.
+    Microseconds,
     /// 1.0 is the whole.
     Share,
     Count,
@@ -27,7 +32,8 @@ impl Unit {
         match self {
             Unit::Bytes => "bytes",
             Unit::BytesPerSecond | Unit::Traffic => "bytes/s",
-            Unit::Seconds => "seconds",
+            Unit::Seconds | Unit::Time => "seconds",
+            Unit::Microseconds => "microseconds",
             Unit::Share => "share",
             Unit::Count => "count",
             Unit::PerSecond => "1/s",

@@ -41,6 +41,24 @@ pub fn seconds(value: f64) -> String {
     }
 }
 
+/// `0 s`, `812 ns`, `4.6 us`, `12 ms`, then as `seconds`.
+pub fn time(value: f64) -> String {
+    let nanoseconds = (value * 1e9).max(0.0);
+    if nanoseconds < 0.5 {
+        return String::from("0 s");
+    }
+    for (unit, size) in [("ns", 1.0), ("us", 1e3), ("ms", 1e6)] {
+        let value = nanoseconds / size;
+        if value < 9.95 && size > 1.0 {
+            return format!("{value:.1} {unit}");
+        }
+        if value < 999.5 {
+            return format!("{value:.0} {unit}");
+        }
+    }
+    seconds(value)
+}
+
 /// `87 %`, `3.2 %`.
 pub fn share(value: f64) -> String {
     let percent = (value * 100.0).clamp(0.0, 999.0);

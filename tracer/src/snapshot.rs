@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     aggregator::{
         Aggregator, Tick,
+        call::CallReport,
         dead::DeadReport,
         dirty::row::Dirty,
         oom::Kill,
@@ -108,6 +109,8 @@ pub struct Snapshot {
     pub probes: Arc<[String]>,
     /// Charges by process and kernel site, of the rows that were asked for.
     pub sites: Option<Arc<SiteReport>>,
+    /// System calls of the rows whose calls are or were counted; `None`: nobody asked.
+    pub calls: Option<Arc<CallReport>>,
     /// Streams of log lines; `None` without the probe.
     pub logs: Option<Arc<Logs>>,
     /// Who makes what dirty, and what is written back; what no probe tells is `None`.

@@ -5,7 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    anon, calls, cgroups, dirty, dirty_storm, file, idle, lines, log, page_tables, report, slab, sock, storm,
+    anon, calls, cgroups, dirty, dirty_storm, file, idle, known_calls, lines, log, page_tables, report, slab,
+    sock, storm,
 };
 
 /// Uses memory in a known way, of a known amount, at a known rate.
@@ -43,6 +44,7 @@ enum Command {
     Calls(calls::Calls),
     #[command(hide = true)]
     CallsReader(calls::Reader),
+    KnownCalls(known_calls::KnownCalls),
     Cgroups(cgroups::Cgroups),
     #[command(hide = true)]
     CgroupsMember(cgroups::Member),
@@ -95,6 +97,7 @@ impl Command {
             Self::CopyStorm(storm) => storm.run(),
             Self::Calls(calls) => calls.run(),
             Self::CallsReader(reader) => reader.run(),
+            Self::KnownCalls(calls) => calls.run(),
             Self::Cgroups(cgroups) => cgroups.run(),
             Self::CgroupsMember(member) => member.run(),
         }

@@ -10,6 +10,7 @@ mod dirty;
 mod dirty_storm;
 mod file;
 mod idle;
+mod known_calls;
 mod lines;
 mod log;
 mod mapping;

@@ -32,5 +32,8 @@ failures! {
     DirtyLost: "times that pages became dirty or were written of a cgroup for which the counter map had no room";
     ReclaimLost: "direct reclaims that could not be timed";
     DeadParentsFull: "sums of dead cgroups for which the map of those around them had no room";
+    CallsCrossed: "system calls that were not counted because of too many under way at once";
+    CallsFull: "system calls for which the map of calls had no room";
+    CallTimesFull: "system calls whose duration is in no percentile because the map of durations had no room";
     StackLost: "kernel stacks of charges that could not be kept";
 }

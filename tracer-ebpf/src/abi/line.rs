@@ -98,7 +98,7 @@ pub const fn upper(group: u32, slot: u32) -> u64 {
 
 /// Place of the highest bit. By hand, without a branch: the verifier would follow each of 64 ways through the rest.
 #[inline(always)]
-fn octave(length: u64) -> u32 {
+pub(super) fn octave(length: u64) -> u32 {
     let mut ones = length;
     ones |= ones >> 1;
     ones |= ones >> 2;

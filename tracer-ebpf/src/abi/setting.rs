@@ -9,9 +9,14 @@ pub const SYSCALLS: &str = "SYSCALLS";
 /// 1: lengths of lines are wanted, not only their number.
 pub const LENGTHS: &str = "WANT_LENGTHS";
 
+/// 1: system calls of every memory cgroup are counted, not of chosen ones.
+pub const EVERY_CALLER: &str = "EVERY_CALLER";
+/// How many buckets and blocks of system calls a CPU has, powers of two.
+pub const CALL_ROOM: &str = "CALL_ROOM";
+
 macro_rules! calls {
     ($($name:ident),+ $(,)?) => {
-        /// A system call that moves bytes into or out of a stream.
+        /// A system call that moves bytes into or out of a stream, or does not return.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         #[repr(usize)]
         pub enum Call { $($name),+ }
@@ -23,4 +28,4 @@ macro_rules! calls {
     };
 }
 
-calls! { Write, Writev, Pwritev2, Sendto, Sendmsg, Read, Readv, Preadv2, Splice, Tee, Vmsplice, Sendfile }
+calls! { Write, Writev, Pwritev2, Sendto, Sendmsg, Read, Readv, Preadv2, Splice, Tee, Vmsplice, Sendfile, Exit, ExitGroup, CompatExit, CompatExitGroup }

@@ -1,6 +1,7 @@
 //! STATE. Applies events to rows and turns them into disjoint rows at each tick. Time is an argument; nothing
 //! here reads a clock, a file or a map.
 
+pub mod call;
 pub mod dead;
 pub mod dirty;
 mod entry;

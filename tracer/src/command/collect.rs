@@ -20,7 +20,8 @@ use super::{Failure, facts, permitted, print};
 use crate::{
     cli::{LOG_LEVELS, Watch},
     kernel::Facts,
-    pipeline::{self, DirtyWish, LogWish, Pipeline, Snapshots},
+    pipeline::{self, CallWish, Callers, DirtyWish, LogWish, Pipeline, Snapshots},
+    probe::registry,
     snapshot::Snapshot,
     view::{demand::Demand, select::Filter},
 };
@@ -45,12 +46,15 @@ pub fn usable_facts() -> Result<Facts, Failure> {
 /// What the shared options choose; the rest is off.
 pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
     let level = watch.probe_log.as_ref().and_then(|word| LOG_LEVELS.iter().position(|level| level == word));
+    // An alternative that is named is wanted.
+    let named = watch.attach.iter().any(|force| force.probe == Some(registry::OF_CALLS));
     pipeline::Options {
         interval: watch.interval,
         duration: watch.duration,
         force: watch.attach.clone(),
         charges: None,
         sites: None,
+        calls: if named { CallWish::Of(Callers::Every) } else { CallWish::Off },
         logs,
         dirty: DirtyWish::Off,
         dead: false,
@@ -268,6 +272,7 @@ mod tests {
             rows: Vec::new(),
             probes: Arc::new([]),
             sites: None,
+            calls: None,
             logs: None,
             dirty: Arc::default(),
             kills: Arc::new([]),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     cli::{Diagnose, Watch},
-    pipeline::{self, DirtyWish, LogWish, Snapshots},
+    pipeline::{self, CallWish, DirtyWish, LogWish, Snapshots},
     view::{
         diagnose::{Report, Teller, progress},
         lines,
@@ -33,11 +33,9 @@ pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
     let watch = Watch { interval, duration: Some(duration), container, rows: None, json, attach, probe_log };
     let charset = Charset::of_environment();
     let course = RefCell::new(None);
-    let collected = pipeline::Options {
-        dead: true,
-        dirty: DirtyWish::Written,
-        ..collect::options(&watch, LogWish::Counts)
-    };
+    let shared = collect::options(&watch, LogWish::Counts);
+    let calls = if shared.calls == CallWish::Off { CallWish::Suspects } else { shared.calls.clone() };
+    let collected = pipeline::Options { calls, dead: true, dirty: DirtyWish::Written, ..shared };
     let last = collect::run(collected, facts, |snapshots, _| {
         follow(snapshots, &course, Following { filter: &filter, duration, json, charset })
     })?;

@@ -8,6 +8,7 @@ mod doctor;
 mod generate;
 mod lines;
 mod oom;
+mod syscalls;
 mod top;
 
 use std::{
@@ -69,6 +70,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Dirty(options) => dirty::run(*options),
         Command::Oom(options) => oom::run(*options),
         Command::Cgroups(options) => cgroups::run(*options),
+        Command::Syscalls(options) => syscalls::run(*options),
         Command::Doctor(options) => doctor::run(&options),
         Command::GenerateDocs { page } => {
             let text = match page.as_str() {
@@ -77,6 +79,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
                     metric::markdown()
                         + &metric::stream::markdown()
                         + &metric::dirty::markdown()
+                        + &metric::call::markdown()
                         + &view::site::markdown()
                 }
             };

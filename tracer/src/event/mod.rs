@@ -2,12 +2,14 @@
 //! it was. Sources: the ring buffer and counters of the probes, cgroupfs, /proc.
 
 pub mod bpf_costs;
+pub mod calls;
 pub mod cgroupfs;
 pub mod counters;
 pub mod dead;
 pub mod decode;
 pub mod dirty;
 pub mod kmsg;
+mod mapped;
 pub mod oom;
 pub mod procfs;
 pub mod reclaims;

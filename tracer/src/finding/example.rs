@@ -108,7 +108,17 @@ pub fn row(container: Arc<Container>, memory: Memory) -> Row {
 pub fn tick_of(watch: &mut Watch, second: u64, logs: Option<&Logs>, rows: &[Arc<Row>]) -> Vec<Arc<Finding>> {
     let (host, dirty) = (HostMemory::default(), Dirty::default());
     let at = Duration::from_secs(second);
-    watch.tick(&Seen { at, rows, host: &host, held: None, logs, dirty: &dirty, kills: &[], dead: None })
+    watch.tick(&Seen {
+        at,
+        rows,
+        host: &host,
+        held: None,
+        logs,
+        dirty: &dirty,
+        kills: &[],
+        dead: None,
+        calls: None,
+    })
 }
 
 /// What is open after each of the ticks, one a second, the first at the start of the run.

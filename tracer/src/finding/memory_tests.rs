@@ -68,7 +68,7 @@ impl Scene {
 
 fn seen<'a>(at: Duration, rows: &'a [Arc<Row>], host: &'a HostMemory, logs: Option<&'a Logs>) -> Seen<'a> {
     static NOTHING: Dirty = Dirty { rows: Vec::new() };
-    Seen { at, rows, host, held: Some(GIB), logs, dirty: &NOTHING, kills: &[], dead: None }
+    Seen { at, rows, host, held: Some(GIB), logs, dirty: &NOTHING, kills: &[], dead: None, calls: None }
 }
 
 fn told(findings: &[Arc<Finding>]) -> Vec<(Kind, Severity)> {
@@ -274,6 +274,7 @@ mod dirty {
             dirty: &dirty,
             kills: &[],
             dead: None,
+            calls: None,
         })
     }
 

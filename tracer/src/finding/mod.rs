@@ -27,7 +27,7 @@ mod record_tests;
 #[cfg(test)]
 mod tests;
 
-use std::{cmp::Reverse, sync::Arc, time::Duration};
+use std::{cmp::Reverse, collections::HashSet, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -35,6 +35,7 @@ pub use self::growth::Grower;
 use self::{evidence::Evidence, growth::Courses, past::Past};
 use crate::{
     aggregator::{
+        call::CallReport,
         dead::DeadReport,
         dirty::row::Dirty,
         oom::Kill,
@@ -163,12 +164,20 @@ pub struct Seen<'a> {
     pub kills: &'a [Arc<Kill>],
     /// `None` without the probe, or where nobody asks.
     pub dead: Option<&'a DeadReport>,
+    /// Of the rows that `callers` named; `None` before.
+    pub calls: Option<&'a CallReport>,
 }
 
 impl Watch {
     /// Rows whose processes should be looked at before the next tick.
     pub fn suspects(&self) -> Vec<u64> {
         self.courses.suspects()
+    }
+
+    /// Rows whose system calls are to be counted from now on: every one of their calls pays, so only where a finding needs
+    /// to know.
+    pub fn callers(&self) -> HashSet<u64> {
+        HashSet::new()
     }
 
     /// The anonymous memory of a suspect's processes.
@@ -178,7 +187,7 @@ impl Watch {
 
     /// Findings that are open now, worst first.
     pub fn tick(&mut self, seen: &Seen<'_>) -> Vec<Arc<Finding>> {
-        let Seen { at, rows, host, held, logs, dirty, kills, dead } = *seen;
+        let Seen { at, rows, host, held, logs, dirty, kills, dead, calls: _ } = *seen;
         self.courses.note(at, rows, host);
         let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
         let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);

@@ -58,7 +58,17 @@ fn tick(
     dead: Option<&DeadReport>,
 ) -> Vec<Arc<Finding>> {
     let host = HostMemory { total: Some(24 * GIB), ..HostMemory::default() };
-    watch.tick(&Seen { at: Duration::ZERO, rows, host: &host, held: None, logs: None, dirty, kills, dead })
+    watch.tick(&Seen {
+        at: Duration::ZERO,
+        rows,
+        host: &host,
+        held: None,
+        logs: None,
+        dirty,
+        kills,
+        dead,
+        calls: None,
+    })
 }
 
 fn told(findings: &[Arc<Finding>]) -> Vec<(Kind, Severity)> {

@@ -1,10 +1,11 @@
 //! The whole line, and the only place that sees it all: takes in events, lets each part do its share at each
 //! tick, and hands a snapshot to whoever views it.
 //!
-//! `probes` is what is attached, `logs` what comes of log lines, `dirty` of dirty pages, `oom` of kills, `sites` what is
+//! `probes` is what is attached, `logs` what comes of log lines, `dirty` of dirty pages, `oom` of kills, `sites` and `calls` what is
 //! attached for chosen containers only, `rows` what is known of cgroups, `dead` what is kept of removed ones, `own` what
 //! memtrace costs.
 
+mod calls;
 mod dead;
 mod dirty;
 mod logs;
@@ -15,6 +16,7 @@ mod rows;
 mod sites;
 
 use std::{
+    collections::HashSet,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -22,10 +24,13 @@ use std::{
 use tokio::sync::{mpsc, watch};
 use tracer_ebpf::abi::failure::Failure;
 
-pub use self::sites::{Chosen, SiteWish};
 use self::{
-    dead::Undertaker, dirty::DirtyPages, logs::LogLines, oom::OomWatch, own::Meter, probes::Probes,
-    rows::Rows, sites::Sampler,
+    calls::CallCounter, dead::Undertaker, dirty::DirtyPages, logs::LogLines, oom::OomWatch, own::Meter,
+    probes::Probes, rows::Rows, sites::Sampler,
+};
+pub use self::{
+    calls::Callers,
+    sites::{Chosen, SiteWish},
 };
 use crate::{
     event::{Event, procfs},
@@ -51,10 +56,22 @@ pub struct Options {
     pub logs: LogWish,
     /// What of dirty pages is followed.
     pub dirty: DirtyWish,
+    /// Whose system calls are counted.
+    pub calls: CallWish,
     /// Dead cgroups are wanted one by one, with what they pin.
     pub dead: bool,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
+}
+
+/// Whose system calls are counted: every one of them is looked at, so not everybody's without being asked.
+#[derive(Debug, Clone, PartialEq)]
+pub enum CallWish {
+    /// Nobody's, until a view asks.
+    Off,
+    Of(Callers),
+    /// Those of rows that a finding has to know more about.
+    Suspects,
 }
 
 /// How much of log lines is asked for.
@@ -111,6 +128,7 @@ pub struct Pipeline {
     dirty: DirtyPages,
     oom: OomWatch,
     sites: Sampler,
+    calls: CallCounter,
     dead: Undertaker,
     watch: finding::Watch,
     meter: Meter,
@@ -138,6 +156,13 @@ impl Pipeline {
             sites.start(wish, &facts, &options.force, Instant::now())?;
             probes.recount();
         }
+        let mut calls = CallCounter::default();
+        if let CallWish::Of(callers) = &options.calls {
+            let now = Instant::now();
+            let at = now.saturating_duration_since(started);
+            calls.want(Some(callers.clone()), &facts, &options.force, &rows, (at, now))?;
+            probes.recount();
+        }
         let dirty_names = options.dirty >= DirtyWish::Names;
         let oom = OomWatch::start(facts.cgroup.memory_v2, &mut probes);
         let logs = LogLines::new(options.logs == LogWish::Lengths);
@@ -152,6 +177,7 @@ impl Pipeline {
             dirty: DirtyPages::new(dirty_names),
             oom,
             sites,
+            calls,
             watch: finding::Watch::default(),
             meter: Meter::new()?,
             rescanned: started,
@@ -217,12 +243,19 @@ impl Pipeline {
         }
         if !events.is_empty() {
             self.sites.follow(&self.rows, self.started.elapsed());
+            self.calls.follow(&self.rows, self.started.elapsed());
         }
     }
 
     fn demanded(&mut self, demand: Demand) {
         let now = Instant::now();
         match demand {
+            Demand::Calls(row) => {
+                // One that was asked for by a command goes on.
+                if self.options.calls == CallWish::Off {
+                    self.count_calls(row.map(|row| Callers::Rows(HashSet::from([row]))), now);
+                }
+            }
             Demand::Charges(time) => self.probes.demand_charges(time, now),
             Demand::Sites(row, time) => {
                 let wish = SiteWish { chosen: Chosen::Row(row), time };
@@ -230,6 +263,16 @@ impl Pipeline {
                 let _ = self.sites.start(&wish, &self.facts, &self.options.force, now);
                 self.probes.recount();
             }
+        }
+    }
+
+    /// Counts system calls of these from now on, or of none.
+    fn count_calls(&mut self, callers: Option<Callers>, now: Instant) {
+        let at = now.saturating_duration_since(self.started);
+        let force = &self.options.force;
+        // A failure is in the report, which the view shows.
+        if self.calls.want(callers, &self.facts, force, &self.rows, (at, now)).unwrap_or(true) {
+            self.probes.recount();
         }
     }
 
@@ -261,6 +304,7 @@ impl Pipeline {
         if self.sites.tick(&self.rows, at, now, &mut events) {
             self.probes.recount();
         }
+        self.calls.tick(&self.rows, at, now, &mut events);
         events.extend(self.oom.lost());
         let mut host = procfs::host(&self.facts.cgroup, self.rows.tree.len() as u64);
         let failed = self.dead.tick(&mut self.probes, &mut self.rows, &self.facts, &mut host, (at, now));
@@ -284,6 +328,11 @@ impl Pipeline {
         for row in self.watch.suspects() {
             self.watch.processes(at, row, self.rows.anonymous(row));
         }
+        if self.options.calls == CallWish::Suspects {
+            let callers = self.watch.callers();
+            self.count_calls(Some(Callers::Rows(callers)), now);
+        }
+        let calls = self.calls.report();
         let kills = self.oom.kills();
         let dead = self.dead.report(&tick.rows, at);
         let memory = &self.rows.aggregator.host().memory;
@@ -296,6 +345,7 @@ impl Pipeline {
             dirty: &dirty,
             kills: &kills,
             dead: dead.as_deref(),
+            calls: calls.as_deref(),
         });
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
@@ -310,6 +360,7 @@ impl Pipeline {
             rows: tick.rows,
             probes: Arc::clone(&self.probes.lines),
             sites: self.sites.report(),
+            calls,
             logs,
             dirty: Arc::new(dirty),
             kills,

@@ -56,6 +56,8 @@ impl Loader {
         let offsets: Vec<u32> =
             Symbol::ALL.iter().map(|symbol| facts.symbol(*symbol).unwrap_or(ABSENT)).collect();
         let lengths = u32::from(sizes.lengths > 1);
+        let every = u32::from(sizes.calls.every);
+        let room = [sizes.calls.buckets, sizes.calls.blocks];
         let syscalls: Vec<u32> = Call::ALL.iter().map(|call| syscall(*call)).collect();
         // It parses the kernel's BTF and keeps that to itself: gone before ours is there.
         let mut loader = EbpfLoader::new();
@@ -67,7 +69,9 @@ impl Loader {
             .override_global(setting::MEMORY_HIERARCHY, &facts.cgroup.memory_hierarchy, true)
             .override_global(aya_log::LEVEL, &log, false)
             .override_global(setting::SYSCALLS, syscalls.as_slice(), true)
-            .override_global(setting::LENGTHS, &lengths, true);
+            .override_global(setting::LENGTHS, &lengths, true)
+            .override_global(setting::EVERY_CALLER, &every, true)
+            .override_global(setting::CALL_ROOM, room.as_slice(), true);
         for (map, entries) in sizes.of_maps(facts) {
             loader.map_max_entries(map, entries);
         }
@@ -315,6 +319,12 @@ fn syscall(call: Call) -> u32 {
         Call::Tee => libc::SYS_tee,
         Call::Vmsplice => libc::SYS_vmsplice,
         Call::Sendfile => libc::SYS_sendfile,
+        Call::Exit => libc::SYS_exit,
+        Call::ExitGroup => libc::SYS_exit_group,
+        // The same in the 32-bit tables of x86 and arm but for the second.
+        Call::CompatExit => 1,
+        Call::CompatExitGroup if cfg!(target_arch = "x86_64") => 252,
+        Call::CompatExitGroup => 248,
     };
     number as u32
 }

@@ -1,5 +1,7 @@
 //! How large the maps are made: as large as this host and what is asked for need.
 
+use tracer_ebpf::abi::call::{Block, Bucket, STARTS};
+
 use crate::kernel::Facts;
 
 /// How large the maps are made.
@@ -18,7 +20,20 @@ pub struct Sizes {
     pub dirty: u32,
     /// Dead cgroups that are told one by one, and living ones around them.
     pub dead: [u32; 2],
+    pub calls: CallRoom,
 }
+
+/// Room for system calls.
+#[derive(Debug, Clone, Copy)]
+pub struct CallRoom {
+    /// Those of every memory cgroup, not of chosen ones.
+    pub every: bool,
+    /// Of each CPU, powers of two: for four calls of a cgroup each, and for a group of durations of one call.
+    pub buckets: u32,
+    pub blocks: u32,
+}
+
+const NO_CALLS: CallRoom = CallRoom { every: false, buckets: 1, blocks: 1 };
 
 impl Sizes {
     /// Room for as many cgroups again as there are, and for a thousand beyond; what is not used is one entry.
@@ -32,6 +47,7 @@ impl Sizes {
             lengths: 1,
             dirty: 1,
             dead: [1, 1024],
+            calls: NO_CALLS,
         }
     }
 
@@ -46,7 +62,28 @@ impl Sizes {
             lengths: 1,
             dirty: 1,
             dead: [1; 2],
+            calls: NO_CALLS,
         }
+    }
+
+    /// For an object that only counts system calls, of so many memory cgroups, or of each there is: a call of a cgroup takes
+    /// 168 bytes of each CPU, and 264 for each octave of its durations, of which an ordinary call has six.
+    pub fn of_calls(facts: &Facts, cgroups: usize, every: bool) -> Sizes {
+        let cgroups = if every { cgroups + 32 } else { cgroups };
+        let cpus = aya::util::nr_cpus().unwrap_or(1);
+        // What each CPU may take; a container makes some fifty different calls, few of them on each CPU.
+        let most = CALLS_MOST / cpus;
+        let within = |wanted: usize, size: usize, least: usize, greatest: usize| {
+            let bound = (most / size).max(1).ilog2();
+            wanted.next_power_of_two().clamp(least, greatest).min(1 << bound).max(16) as u32
+        };
+        let buckets = within(cgroups * 16, size_of::<Bucket>(), 64, 4096);
+        let blocks = within(cgroups * 128, size_of::<Block>(), 2048, 32768);
+        Sizes { calls: CallRoom { every, buckets, blocks }, ..Sizes::of_sites(facts) }.without_sites()
+    }
+
+    fn without_sites(self) -> Sizes {
+        Sizes { sites: [1; 3], in_flight: 1, ..self }
     }
 
     /// With dead cgroups one by one: each takes 184 bytes.
@@ -70,9 +107,15 @@ impl Sizes {
     }
 
     /// Entries of each map, by its name in `tracer-ebpf/src/maps.rs`; the others are as large as they say there.
-    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 16] {
+    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 19] {
         let with = |wanted: u32, entries: u32| if wanted > 1 { entries } else { 1 };
+        let calls = self.calls.blocks > 1;
+        // Each CPU has a stretch of its own.
+        let cpus = if calls { aya::util::nr_cpus().unwrap_or(1) as u32 } else { 1 };
         [
+            ("CALL_STARTS", if calls { STARTS } else { 1 }),
+            ("CALLS", self.calls.buckets * cpus),
+            ("CALL_TIMES", self.calls.blocks * cpus),
             ("CGROUPS", self.cgroups),
             ("RECLAIMS", self.cgroups),
             ("IN_FLIGHT", self.in_flight),
@@ -92,6 +135,9 @@ impl Sizes {
         ]
     }
 }
+
+/// What counts of system calls may take for each of their maps, bytes.
+const CALLS_MOST: usize = 32 << 20;
 
 /// Memory cgroups whose charges can be followed at once.
 pub const TARGETS: u32 = 1024;

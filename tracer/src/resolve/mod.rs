@@ -1,6 +1,7 @@
 //! NAMES. From the id of a memory cgroup to the container a person knows: id -> path -> runtime and
 //! container id -> name, pod, namespace, image. Knows kernel facts and events, no state and no view.
 
+pub mod call;
 pub mod container;
 pub mod file;
 pub mod label;

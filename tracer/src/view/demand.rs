@@ -9,6 +9,8 @@ pub enum Demand {
     Charges(Duration),
     /// Follow the charges of this row's memory cgroup to processes and kernel sites, for this long.
     Sites(u64, Duration),
+    /// Count the system calls of this row, or no more.
+    Calls(Option<u64>),
 }
 
 /// How long one key press counts charges.

@@ -1,5 +1,6 @@
 //! A hand-made interval for the tests of every view: growth, a pod, hostile names, unknowns, a removed row, losses.
 
+mod calls;
 mod dirty;
 mod logs;
 
@@ -9,6 +10,7 @@ use std::{
 };
 
 pub use self::{
+    calls::calls,
     dirty::dirty,
     logs::{logs, process, stream},
 };
@@ -317,6 +319,7 @@ pub fn snapshot() -> Snapshot {
         host: host(),
         rows: rows.into_iter().map(Arc::new).collect(),
         sites: None,
+        calls: None,
         logs: None,
         dirty: Arc::default(),
         kills: Arc::new([]),

@@ -29,6 +29,7 @@ pub mod oom;
 pub mod select;
 pub mod severity;
 pub mod site;
+pub mod syscalls;
 pub mod table;
 pub mod text;
 pub mod tui;

@@ -28,6 +28,12 @@ pub struct Filter {
     glob: Option<GlobMatcher>,
 }
 
+impl PartialEq for Filter {
+    fn eq(&self, other: &Filter) -> bool {
+        self.glob.as_ref().map(GlobMatcher::glob) == other.glob.as_ref().map(GlobMatcher::glob)
+    }
+}
+
 impl Filter {
     /// A glob over container id, name, pod, `namespace/pod`, `namespace/pod/container`, cgroup path and unit.
     /// A pattern of at least four hexadecimal digits also matches ids that begin with it. Nothing matches all.

@@ -1,7 +1,7 @@
 //! Numbers for people by their unit. Every text is short enough for its unit's column, whatever the number, and a
 //! number that is not known is `-`.
 
-pub use crate::quantity::{bytes, count, rate, seconds, share};
+pub use crate::quantity::{bytes, count, rate, seconds, share, time};
 use crate::{aggregator::row::How, metric::Unit};
 
 /// Columns that the longest text of the unit takes, without a mark.
@@ -10,7 +10,7 @@ pub const fn columns(unit: Unit) -> usize {
         Unit::Bytes => 8,
         Unit::BytesPerSecond => 11,
         Unit::Traffic => 10,
-        Unit::Seconds => 7,
+        Unit::Seconds | Unit::Time | Unit::Microseconds => 7,
         Unit::Share => 5,
         Unit::Count | Unit::PerSecond => 6,
     }
@@ -27,6 +27,8 @@ pub fn format(unit: Unit, value: Option<f64>) -> String {
         Unit::BytesPerSecond => rate(value),
         Unit::Traffic => format!("{}/s", bytes(value.max(0.0))),
         Unit::Seconds => seconds(value),
+        Unit::Time => time(value),
+        Unit::Microseconds => time(value / 1e6),
         Unit::Share => share(value),
         Unit::Count => count(value),
         Unit::PerSecond if value < 9.95 => format!("{:.1}", value.max(0.0)),
@@ -96,7 +98,7 @@ mod tests {
         #[test]
         fn every_number_fits_its_column(value in any::<f64>(), bits in any::<u64>()) {
             prop_assert!(short(Some(value)).len() <= SHORT && short(Some(bits as f64)).len() <= SHORT);
-            for unit in [Unit::Bytes, Unit::BytesPerSecond, Unit::Traffic, Unit::Seconds, Unit::Share, Unit::Count, Unit::PerSecond] {
+            for unit in [Unit::Bytes, Unit::BytesPerSecond, Unit::Traffic, Unit::Seconds, Unit::Time, Unit::Microseconds, Unit::Share, Unit::Count, Unit::PerSecond] {
                 for value in [value, bits as f64] {
                     let text = format(unit, Some(value));
                     let negative = usize::from(unit == Unit::Bytes && value < 0.0);

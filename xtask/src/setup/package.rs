@@ -67,13 +67,24 @@ const PACKAGES: &[Package] = &[
     package(Purpose::Test, "bpftool", Some("bpftool"), "shows that nothing of ours is left in the kernel"),
     package(Purpose::Test, "tmux", Some("tmux"), "a terminal for the full-screen view"),
     package(
+        Purpose::Test,
+        "strace",
+        Some("strace"),
+        "its counts of system calls, and its cost, are compared with ours",
+    ),
+    package(
+        Purpose::Test,
+        "linux-perf",
+        Some("perf"),
+        "its counts of system calls, and its cost, are compared with ours",
+    ),
+    package(Purpose::Bench, "fio", Some("fio"), "makes a disk busy"),
+    package(
         Purpose::Bench,
         "bpftrace",
         Some("bpftrace"),
         "its time to the first output is compared with ours",
     ),
-    package(Purpose::Bench, "strace", Some("strace"), "what it adds to a write is compared with ours"),
-    package(Purpose::Bench, "linux-perf", Some("perf"), "what it adds to a write is compared with ours"),
     package(Purpose::Bench, "atop", Some("atop"), "its cost is compared with ours"),
     package(Purpose::Bench, "netdata-core", Some("netdata"), "its cost is compared with ours"),
 ];

@@ -94,6 +94,7 @@ fn own(command: &str) -> Vec<Section> {
         "lines" => lines(),
         "dirty" => dirty(),
         "cgroups" => cgroups(),
+        "syscalls" => syscalls(),
         "diagnose" => diagnose(),
         "doctor" => vec![Section {
             title: "EXAMPLES",
@@ -318,6 +319,36 @@ fn cgroups() -> Vec<Section> {
                 (
                     "sudo memtrace cgroups --json -d 60 -i 10 | jq '.makers'",
                     "Which living cgroups the dead are made in, for a script.",
+                ),
+            ],
+        },
+    ]
+}
+
+fn syscalls() -> Vec<Section> {
+    vec![
+        Section {
+            title: "OUTPUT",
+            text: &[
+                "For each container a line with sums, then its calls. TIME is the time that tasks were in a call, waiting \
+                 included; TIME/s says how many were in it on average. ERRORS is followed, after the name, by what they were. \
+                 A call counts when it returns: exit(2) and exit_group(2) never do, and one that was under way when memtrace \
+                 came is not counted. One that the kernel starts again after a signal counts twice, as strace(1) has it.",
+                "Calls of 32-bit programs bear i386: before their name, those of x32 programs x32:, and are counted apart.",
+                "Every system call of the chosen containers costs, so choose: calls of others pay for the look at their cgroup.",
+            ],
+            entries: vec![],
+        },
+        units(),
+        Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
+                ("sudo memtrace syscalls -c 'shop-*'", "Which calls take the time of these containers."),
+                ("sudo memtrace syscalls --sort errors -d 10 -n 5", "Whose calls fail most."),
+                (
+                    "sudo memtrace syscalls -c web --json | jq '.containers[].calls[] | {name, p50_us, p99_us}'",
+                    "Percentiles, for a script.",
                 ),
             ],
         },

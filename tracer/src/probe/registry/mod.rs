@@ -4,6 +4,7 @@
 //! Alternatives stand in the order in which they are tried: by the cost of the whole, batch hooks before
 //! per-page hooks; for like with like tp_btf, raw_tp, fentry, classic tracepoint, kprobe.
 
+mod call;
 mod charge;
 mod dead;
 mod dirty;
@@ -189,6 +190,9 @@ pub const OF_DIRTY_PAGES: [&str; 3] = [dirty::DIRTY.name, dirty::WRITEBACK_DONE.
 /// The probe of log lines, likewise.
 pub const OF_LOG_LINES: &str = log::LOG_WRITE.name;
 
+/// The probe of system calls.
+pub const OF_CALLS: &str = call::SYSCALL.name;
+
 /// The probe of write-back, whose numbers have a command of their own.
 pub const WRITTEN: &str = dirty::WRITEBACK_DONE.name;
 
@@ -205,6 +209,7 @@ pub const PROBES: &[Probe] = &[
     dirty::DIRTY,
     dirty::THROTTLE,
     dead::DEAD_CGROUPS,
+    call::SYSCALL,
 ];
 
 /// The probe of that name.
