@@ -9,6 +9,7 @@ mod log_write;
 mod oom_kill;
 mod reclaim;
 mod syscall;
+mod signal;
 mod task_life;
 mod throttle;
 mod writeback;
