@@ -28,7 +28,8 @@ const CRITICAL: u8 = 10;
 
 pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
     let facts = collect::usable_facts()?;
-    let Diagnose { duration, interval, container, watch: watched, json, exit_code, attach, probe_log } = options;
+    let Diagnose { duration, interval, container, watch: watched, json, exit_code, attach, probe_log } =
+        options;
     let filter = container.clone().unwrap_or_default();
     let watch = Watch { interval, duration: Some(duration), container, rows: None, json, attach, probe_log };
     let charset = Charset::of_environment();

@@ -30,6 +30,7 @@ fn found(unkillable: &[Arc<Unkillable>], daemons: Option<&Daemons>) -> Vec<Arc<F
         dirty: &dirty,
         kills: &[],
         dead: None,
+        calls: None,
         unkillable,
         daemons,
     })

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::{
     Finding, Kind, Look, Severity,
     evidence::{Evidence, Value},
-    named, remedy,
+    named,
 };
 use crate::{
     aggregator::{
@@ -194,7 +194,6 @@ impl Case<'_> {
             ),
             format!("$ cat /proc/{}/task/{}/stack", first.pid, first.tid),
         ];
-        advice.extend(remedy::view(self.container, "stuck"));
         match self.daemon {
             Some(daemon) => advice.push(format!(
                 "Stop whatever repeats the stop or kill of this container: each try costs {} a connection and does not \

@@ -28,8 +28,9 @@ use tokio::sync::{mpsc, watch};
 use tracer_ebpf::abi::failure::Failure;
 
 use self::{
-    calls::CallCounter, daemons::DaemonWatch, dead::Undertaker, dirty::DirtyPages, logs::LogLines, oom::OomWatch, own::Meter,
-    probes::Probes, rows::Rows, signals::SignalWatch, sites::Sampler, unkillable::UnkillableWatch,
+    calls::CallCounter, daemons::DaemonWatch, dead::Undertaker, dirty::DirtyPages, logs::LogLines,
+    oom::OomWatch, own::Meter, probes::Probes, rows::Rows, signals::SignalWatch, sites::Sampler,
+    unkillable::UnkillableWatch,
 };
 pub use self::{
     calls::Callers,
