@@ -104,7 +104,7 @@ const BY_SHELLS: u64 = 3;
 /// Runs `diagnose` with the probe attached so, and sends so many SIGKILLs while it is surely attached; what it told.
 fn counted(hanging: &Hanging, attach: &str) -> Value {
     let pid = hanging.child.id();
-    let (seconds, settle) = if in_vm() { ("60", 20) } else { ("7", 2) };
+    let (seconds, settle) = if in_vm() { ("60", 20) } else { ("8", 2) };
     for _ in 0..3 {
         let mut command = memtrace::command(&["diagnose", "--json", "-i", "0.5", "-d", seconds]);
         let memtrace = command.args(["--attach", attach]).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -145,7 +145,7 @@ fn every_alternative_counts_every_kill() {
         let told = counted(&hanging, &alternative.word());
         let found = stuck(&told);
         let of = |finding: &&Value| finding["container"]["cgroup"]["path"] == hanging.cgroup.path;
-        let finding = found.iter().find(of).unwrap_or_else(|| panic!("it is not found: {told:#}"));
+        let finding = found.iter().find(of).unwrap_or_else(|| panic!("it is not found: {found:#?}"));
         let evidence = &finding["evidence"];
         let task = &evidence["tasks"][0];
         println!("  {}: {} {}", alternative.word(), finding["summary"], task["killers"]);
@@ -188,7 +188,7 @@ impl Incident {
         let script = ["-c", "while :; do echo x > /data/file; /bin/busybox sleep 0.05; done"];
         let binds = [(frozen.mount(), "/data")];
         let writer = docker.run(&shell("writer", &script, &binds), &[]);
-        let script = ["-c", "while :; do : < /export; /bin/busybox sleep 0.05; done"];
+        let script = ["-c", "while :; do read -r x < /export; /bin/busybox sleep 0.05; done"];
         let binds = [(silent.file.as_path(), "/export")];
         let reader = docker.run(&shell("reader", &script, &binds), &[]);
         let incident = Incident { writer, reader, docker, frozen, silent };
@@ -251,7 +251,7 @@ impl Incident {
         let found = stuck(told);
         [&self.writer, &self.reader].map(|container| {
             let of = |finding: &&Value| finding["container"]["id"] == container.id.as_str();
-            let finding = found.iter().find(of).unwrap_or_else(|| panic!("not found: {told:#}"));
+            let finding = found.iter().find(of).unwrap_or_else(|| panic!("not found: {found:#?}"));
             container.is(finding).unwrap_or_else(|why| panic!("{why}"));
             assert_eq!(finding["severity"], "critical");
             let task = &finding["evidence"]["tasks"][0];
@@ -326,7 +326,7 @@ fn a_container_that_cannot_be_stopped_is_found_with_the_daemon_that_leaks() {
     let stopped = Pid::from_raw(dockerd as i32).expect("it has a number");
     kill_process(stopped, Signal::STOP).expect("it is our child");
     let start = Instant::now();
-    let told = diagnose(&["-d", "4"]);
+    let told = diagnose(&["-d", "6"]);
     assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     incident.found(&told);
     kill_process(stopped, Signal::CONT).expect("it is our child");

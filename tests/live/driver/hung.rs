@@ -2,11 +2,11 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
 };
-
-use rustix::process::{Pid, Signal, kill_process};
 
 use super::{daemon::Daemon, guard, image::ran, loops::Loop, output, scratch, wait_for};
 
@@ -45,45 +45,62 @@ impl Drop for Frozen {
 }
 
 /// A file that a server of FUSE exports. It answers again with the value's end, and the guard ends it.
+///
+/// The server takes requests and is slow to no end with them: one that it has not taken yet is withdrawn by a signal.
 pub struct Silent {
     pub file: PathBuf,
-    server: Daemon,
+    control: PathBuf,
+    _server: Daemon,
 }
 
 impl Silent {
     pub fn new() -> Silent {
         let dir = scratch::dir("silent");
-        let (file, export) = (dir.join("file"), dir.join("export"));
-        fs::write(&file, vec![0; 1 << 20])
-            .and_then(|()| fs::write(&export, ""))
-            .expect("the disk can be written");
+        let (file, export, control) = (dir.join("file"), dir.join("export"), dir.join("control"));
+        let lines = "line\n".repeat(100_000);
+        fs::write(&file, lines).and_then(|()| fs::write(&export, "")).expect("the disk can be written");
         let mut server = Command::new("qemu-storage-daemon");
         server
-            .arg("--blockdev")
+            .arg("--chardev")
+            .arg(format!("socket,id=control,path={},server=on,wait=off", control.display()))
+            .args(["--monitor", "control", "--object", "throttle-group,id=pace", "--blockdev"])
             .arg(format!("driver=file,node-name=file,filename={}", file.display()))
-            .arg("--export")
-            .arg(format!("type=fuse,id=silent,node-name=file,mountpoint={}", export.display()));
+            .args(["--blockdev", "driver=throttle,node-name=slow,throttle-group=pace,file=file", "--export"])
+            .arg(format!("type=fuse,id=silent,node-name=slow,mountpoint={}", export.display()));
         let mut server = Daemon::start(server, &dir, "qemu-storage-daemon");
         wait_for("the export to be there", || {
             server.lives();
             let mounts = fs::read_to_string("/proc/mounts").expect("it is there");
             mounts.contains(&format!(" {} ", export.display())).then_some(())
         });
-        Silent { file: export, server }
+        Silent { file: export, control, _server: server }
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.server.pid() as i32).expect("it has a number");
-        kill_process(pid, signal).expect("it is our child, not yet waited for");
+    /// So many bytes a second are read; 0: as many as come.
+    fn pace(&self, bytes_per_s: u64) -> std::io::Result<()> {
+        let mut stream = UnixStream::connect(&self.control)?;
+        let limits = format!(
+            r#"{{"execute":"qom-set","arguments":{{"path":"/objects/pace","property":"limits","value":{{"bps-read":{bytes_per_s}}}}}}}"#
+        );
+        let mut answers = BufReader::new(stream.try_clone()?).lines();
+        // It greets first.
+        answers.next().transpose()?;
+        for command in [r#"{"execute":"qmp_capabilities"}"#, &limits] {
+            writeln!(stream, "{command}")?;
+            let answer = answers.next().transpose()?.unwrap_or_default();
+            assert!(answer.contains("return"), "{command}: {answer}");
+        }
+        Ok(())
     }
 
-    /// From now on whoever opens the file sleeps.
+    /// From now on whoever reads the file sleeps.
     pub fn stop(&self) {
-        self.signal(Signal::STOP);
+        self.pace(1).expect("the server takes commands");
     }
 
     pub fn go_on(&self) {
-        self.signal(Signal::CONT);
+        // One that is gone holds nobody.
+        let _ = self.pace(0);
     }
 }
 

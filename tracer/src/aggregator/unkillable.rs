@@ -41,8 +41,9 @@ struct Still {
     looks: u32,
 }
 
-/// Looks at which it must have stood still.
+/// Looks at which it must have stood still, and for how long: a slow disk may keep one for seconds.
 const LOOKS: u32 = 3;
+const STILL: Duration = Duration::from_secs(4);
 
 impl State {
     /// Takes a look in; gives those that have stood still, and for how long at least.
@@ -56,8 +57,9 @@ impl State {
                 Some(before) => Still { looks: before.looks + 1, ..before },
                 None => Still { since: at, switches: task.switches, looks: 1 },
             };
-            if now.looks >= LOOKS {
-                stuck.push((task, at.saturating_sub(now.since)));
+            let still_for = at.saturating_sub(now.since);
+            if now.looks >= LOOKS && still_for >= STILL {
+                stuck.push((task, still_for));
             }
             still.insert(key, now);
         }
@@ -81,9 +83,11 @@ mod tests {
         for tick in 0..10 {
             assert_eq!(state.tick(second(tick), vec![task(tick)]), []);
         }
-        assert_eq!(state.tick(second(10), vec![task(9)]), []);
-        assert_eq!(state.tick(second(11), vec![task(9)]), [(task(9), second(2))]);
-        assert_eq!(state.tick(second(12), vec![]), []);
-        assert_eq!(state.tick(second(13), vec![task(9)]), [], "it was gone meanwhile");
+        for tick in 10..13 {
+            assert_eq!(state.tick(second(tick), vec![task(9)]), []);
+        }
+        assert_eq!(state.tick(second(13), vec![task(9)]), [(task(9), second(4))]);
+        assert_eq!(state.tick(second(14), vec![]), []);
+        assert_eq!(state.tick(second(20), vec![task(9)]), [], "it was gone meanwhile");
     }
 }

@@ -216,7 +216,7 @@ impl Watch {
             found.extend(unterminated_line::check(&look, logs, &mut self.past));
             found.extend(log_flood::check(&look, logs, &self.past));
         }
-        let mut stuck = unkillable_task::check(&look, unkillable, daemons);
+        let mut stuck = unkillable_task::check(unkillable, daemons);
         if let Some(daemons) = daemons {
             found.extend(daemon_leak::check(&look, daemons, &mut stuck));
         }

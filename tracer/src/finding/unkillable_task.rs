@@ -13,7 +13,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Finding, Kind, Look, Severity,
+    Finding, Kind, Severity,
     evidence::{Evidence, Value},
     named,
 };
@@ -42,7 +42,7 @@ struct Shim<'a> {
     kill_attempts: Option<u64>,
 }
 
-pub(super) fn check(look: &Look<'_>, stuck: &[Arc<Unkillable>], daemons: Option<&Daemons>) -> Vec<Finding> {
+pub(super) fn check(stuck: &[Arc<Unkillable>], daemons: Option<&Daemons>) -> Vec<Finding> {
     let mut by_row: BTreeMap<u64, Vec<&Unkillable>> = BTreeMap::new();
     for task in stuck.iter().filter(|task| task.sigkill_pending) {
         by_row.entry(task.container.cgroup.id).or_default().push(task);
@@ -54,7 +54,7 @@ pub(super) fn check(look: &Look<'_>, stuck: &[Arc<Unkillable>], daemons: Option<
             daemons.iter().flat_map(|daemons| daemons.shims(row)).map(AsRef::as_ref).collect();
         let servers = daemons.iter().flat_map(|daemons| daemons.servers(row)).map(AsRef::as_ref);
         let daemon = servers.max_by_key(|daemon| rank(daemon, &tasks));
-        found.push(Case { look, container: &tasks[0].container, daemon, shims, tasks: &tasks }.finding());
+        found.push(Case { container: &tasks[0].container, daemon, shims, tasks: &tasks }.finding());
     }
     found
 }
@@ -79,7 +79,6 @@ fn of_processes<'a>(tasks: &'a [&Unkillable]) -> impl Iterator<Item = &'a Unkill
 }
 
 struct Case<'a> {
-    look: &'a Look<'a>,
     container: &'a Arc<Container>,
     daemon: Option<&'a Daemon>,
     shims: Vec<&'a Daemon>,
@@ -227,7 +226,6 @@ impl Case<'_> {
                 named(&daemon.process)
             ));
         }
-        let _ = self.look;
         said
     }
 }
