@@ -90,7 +90,7 @@ const NO_RECLAIM: Choice = ("reclaim", None, "");
 const NO_DIRTY: Choice = ("dirty", None, "");
 
 /// What serves everywhere, where nothing else is said.
-const ELSE: [Choice; 7] = [
+const ELSE: [Choice; 8] = [
     // Always waits to be asked for.
     ("syscall", None, "tp_btf sys_exit"),
     DIRTY,
@@ -99,6 +99,7 @@ const ELSE: [Choice; 7] = [
     ("oom_kill", Some("tp_btf mark_victim"), "tp_btf mark_victim"),
     ("reclaim", Some("tp_btf mm_vmscan_direct_reclaim_begin"), "tp_btf mm_vmscan_direct_reclaim_begin"),
     ("dead_cgroups", Some("iter task"), "iter task"),
+    ("signal", Some("tp_btf signal_generate"), "tp_btf signal_generate"),
 ];
 
 /// Every recorded kernel.
@@ -158,7 +159,9 @@ fn what_a_kernel_lacks_moves_the_choice() {
     const NO_OOM: Choice = ("oom_kill", None, "");
     const MARK_VICTIM: Choice = ("oom_kill", Some("tracepoint mark_victim"), "tracepoint mark_victim");
     const NO_CALLS: Choice = ("syscall", None, "");
+    const NO_SIGNAL: Choice = ("signal", None, "");
     const NO_BTF: &[Choice] = &[
+        NO_SIGNAL,
         NO_CALLS,
         CLASSIC,
         NO_TASKS,
@@ -208,6 +211,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("charge_site", None, "tracepoint mod_memcg_lruvec_state"),
                 ("log_write", Some("tracepoint sys_enter"), "tracepoint sys_enter"),
                 ("syscall", None, "tracepoint sys_exit"),
+                ("signal", Some("tracepoint signal_generate"), "tracepoint signal_generate"),
                 ("dirty", Some("tracepoint writeback_dirty_folio"), "tracepoint writeback_dirty_folio"),
                 ("writeback_done", None, "tracepoint mod_memcg_lruvec_state"),
                 (
@@ -235,6 +239,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 NO_RECLAIM,
                 NO_OOM,
                 NO_CALLS,
+                NO_SIGNAL,
             ],
         ),
         ("6.1", "lockdown for integrity", integrity, &[LIFE, TASKS, BATCHED, SITES, LINES]),

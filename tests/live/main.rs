@@ -34,4 +34,5 @@ mod screen;
 mod sites;
 mod syscalls;
 mod truth;
+mod unkillable;
 mod zz_global_oom;

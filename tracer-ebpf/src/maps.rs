@@ -13,6 +13,7 @@ use tracer_ebpf::abi::{
     failure::Failure,
     line::{Counts, LengthKey, READER_WORDS, SLOTS, Stream},
     oom::ReclaimCount,
+    signal::{SignalCount, SignalKey},
     site::{Frames, SiteCount, SiteKey},
 };
 
@@ -78,6 +79,15 @@ pub static RECLAIMS: PerCpuHashMap<u64, ReclaimCount> = PerCpuHashMap::with_max_
 /// Tasks in direct reclaim: since when, and in which of its kinds.
 #[map]
 pub static RECLAIMING: HashMap<u64, [u64; 2]> = HashMap::with_max_entries(4096, 0);
+
+/// Signals that end a process.
+#[map]
+pub static SIGNALS: HashMap<SignalKey, SignalCount> = HashMap::with_max_entries(1, 0);
+
+/// What a new entry of it is made of: too large for the stack.
+#[map]
+pub static SIGNAL_NEW: PerCpuArray<SignalCount> = PerCpuArray::with_max_entries(1, 0);
+
 /// Where the walk over memory cgroups stands.
 #[map]
 pub static DEAD_WALK: Array<Walk> = Array::with_max_entries(1, 0);

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 
 use crate::{
+    aggregator::daemon::Wanted,
     metric::{self, call, dirty, stream},
     probe::plan::Force,
     view::select::Filter,
@@ -206,6 +207,10 @@ pub struct Diagnose {
     /// namespace/pod/container
     #[arg(short, long, value_name = "PATTERN", value_parser = |text: &str| Filter::new(text))]
     pub container: Option<Filter>,
+
+    /// Look at this process, too, as at a daemon of containers: its number, or its name (repeatable)
+    #[arg(long, value_name = "PID|COMM", value_parser = Wanted::parse)]
+    pub watch: Vec<Wanted>,
 
     /// One JSON object at the end
     #[arg(long)]

@@ -8,12 +8,15 @@ use crate::{
     aggregator::{
         Aggregator, Tick,
         call::CallReport,
+        daemon::Daemons,
         dead::DeadReport,
         dirty::row::Dirty,
         oom::Kill,
         row::{How, Row},
+        signal::Signals,
         site::SiteReport,
         stream::Logs,
+        unkillable::Unkillable,
     },
     event::DeadCgroups,
     finding::Finding,
@@ -119,6 +122,12 @@ pub struct Snapshot {
     pub kills: Arc<[Arc<Kill>]>,
     /// Dead cgroups one by one; `None` where they were not asked for, or without the probe.
     pub dead: Option<Arc<DeadReport>>,
+    /// Signals that end a process; `None` where nobody asked, or without the probe.
+    pub signals: Option<Arc<Signals>>,
+    /// Daemons and shims of containers; `None` where nobody asked.
+    pub daemons: Option<Arc<Daemons>>,
+    /// Tasks that cannot die, where daemons are looked at.
+    pub unkillable: Arc<[Arc<Unkillable>]>,
     /// What is wrong now, worst first.
     pub findings: Vec<Arc<Finding>>,
 }

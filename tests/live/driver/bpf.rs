@@ -32,6 +32,8 @@ pub const MAPS: &[&str] = &[
     "OOM_LIMITS",
     "RECLAIMS",
     "RECLAIMING",
+    "SIGNALS",
+    "SIGNAL_NEW",
     "DEAD_WALK",
     "DEAD",
     "DEAD_SUMS",

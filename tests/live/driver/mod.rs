@@ -14,6 +14,7 @@ pub mod disk;
 pub mod docker;
 pub mod doctor;
 pub mod guard;
+pub mod hung;
 pub mod image;
 pub mod interval;
 pub mod kmsg;

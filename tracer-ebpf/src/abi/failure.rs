@@ -35,5 +35,6 @@ failures! {
     CallsCrossed: "system calls that were not counted because of too many under way at once";
     CallsFull: "system calls for which the map of calls had no room";
     CallTimesFull: "system calls whose duration is in no percentile because the map of durations had no room";
+    SignalsFull: "signals that end a process for which the map of signals had no room";
     StackLost: "kernel stacks of charges that could not be kept";
 }

@@ -10,4 +10,5 @@ pub mod line;
 pub mod offsets;
 pub mod oom;
 pub mod setting;
+pub mod signal;
 pub mod site;

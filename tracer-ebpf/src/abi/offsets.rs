@@ -96,6 +96,11 @@ symbols! {
     TaskTgid: "task_struct.tgid";
     TaskGroupLeader: "task_struct.group_leader";
     TaskComm: "task_struct.comm";
+    // Of whose kin a task is, and since when: tells it from a later bearer of its number.
+    TaskRealParent: "task_struct.real_parent";
+    // Up to 5.4 `real_start_time` (cf25e24db61c).
+    TaskStart: "task_struct.start_boottime" | "task_struct.real_start_time";
+    SiginfoCode: "kernel_siginfo.si_code";
     // From a descriptor to a pipe or terminal.
     TaskFiles: "task_struct.files";
     FilesFdt: "files_struct.fdt";
@@ -156,6 +161,9 @@ symbols! {
     TpVictimAnon: "tp oom/mark_victim.anon_rss";
     TpVictimFile: "tp oom/mark_victim.file_rss";
     TpVictimShmem: "tp oom/mark_victim.shmem_rss";
+    TpSignal: "tp signal/signal_generate.sig";
+    TpSignalCode: "tp signal/signal_generate.code";
+    TpSignalPid: "tp signal/signal_generate.pid";
     TpReclaimed: "tp vmscan/mm_vmscan_direct_reclaim_end.nr_reclaimed";
     TpLruvecId: "tp memcg/mod_memcg_lruvec_state.id";
     TpLruvecItem: "tp memcg/mod_memcg_lruvec_state.item";

@@ -8,6 +8,7 @@ mod dirty;
 mod log_write;
 mod oom_kill;
 mod reclaim;
+mod signal;
 mod syscall;
 mod task_life;
 mod throttle;

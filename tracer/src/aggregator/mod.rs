@@ -2,6 +2,7 @@
 //! here reads a clock, a file or a map.
 
 pub mod call;
+pub mod daemon;
 pub mod dead;
 pub mod dirty;
 mod entry;
@@ -12,8 +13,10 @@ pub mod log;
 pub mod oom;
 pub mod pressure;
 pub mod row;
+pub mod signal;
 pub mod site;
 pub mod stream;
+pub mod unkillable;
 
 use std::{
     collections::{HashMap, HashSet},

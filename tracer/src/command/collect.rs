@@ -58,6 +58,8 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         logs,
         dirty: DirtyWish::Off,
         dead: false,
+        signals: false,
+        daemons: None,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }
@@ -277,6 +279,9 @@ mod tests {
             dirty: Arc::default(),
             kills: Arc::new([]),
             dead: None,
+            signals: None,
+            daemons: None,
+            unkillable: Arc::new([]),
         };
         sender.send_replace(Some(Arc::new(snapshot)));
         let mut taken = 0;

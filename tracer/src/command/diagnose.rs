@@ -28,14 +28,22 @@ const CRITICAL: u8 = 10;
 
 pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
     let facts = collect::usable_facts()?;
-    let Diagnose { duration, interval, container, json, exit_code, attach, probe_log } = options;
+    let Diagnose { duration, interval, container, watch: watched, json, exit_code, attach, probe_log } =
+        options;
     let filter = container.clone().unwrap_or_default();
     let watch = Watch { interval, duration: Some(duration), container, rows: None, json, attach, probe_log };
     let charset = Charset::of_environment();
     let course = RefCell::new(None);
     let shared = collect::options(&watch, LogWish::Counts);
     let calls = if shared.calls == CallWish::Off { CallWish::Suspects } else { shared.calls.clone() };
-    let collected = pipeline::Options { calls, dead: true, dirty: DirtyWish::Written, ..shared };
+    let collected = pipeline::Options {
+        calls,
+        dead: true,
+        signals: true,
+        daemons: Some(watched),
+        dirty: DirtyWish::Written,
+        ..shared
+    };
     let last = collect::run(collected, facts, |snapshots, _| {
         follow(snapshots, &course, Following { filter: &filter, duration, json, charset })
     })?;

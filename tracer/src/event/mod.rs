@@ -7,15 +7,19 @@ pub mod cgroupfs;
 pub mod counters;
 pub mod dead;
 pub mod decode;
+pub mod descriptors;
 pub mod dirty;
 pub mod kmsg;
 mod mapped;
 pub mod oom;
+pub mod pending;
 pub mod procfs;
 pub mod reclaims;
+pub mod signals;
 pub mod sites;
 pub mod streams;
 pub mod survey;
+pub mod unix_sockets;
 
 use tracer_ebpf::abi::{
     counter::CgroupCount,

@@ -106,6 +106,23 @@ pub fn disk_free(pid: u32) -> Option<u64> {
     free.map(|stat| stat.f_bavail.saturating_mul(stat.f_bsize as u64)).min()
 }
 
+/// The name of a process's group leader; `None` when it is gone.
+pub fn comm(pid: u32) -> Option<String> {
+    let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(comm.strip_suffix('\n').unwrap_or(&comm).to_owned())
+}
+
+/// Boot time in ns, in the clock ticks that `/proc/PID/stat` counts in.
+pub fn ticks(boot_ns: u64) -> u64 {
+    boot_ns / (1_000_000_000 / rustix::param::clock_ticks_per_second().max(1))
+}
+
+/// The thread group that a thread is of.
+pub fn thread_group(tid: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("Tgid:"))?.trim().parse().ok()
+}
+
 /// CPU time of this process so far, and its resident set.
 pub fn own() -> (Option<Duration>, Option<u64>) {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::growth::Grower;
 use crate::{
-    aggregator::{row::How, stream::Process},
+    aggregator::{daemon::Client, row::How, stream::Process},
     resolve::Container,
 };
 
@@ -23,12 +23,16 @@ pub enum Value {
     PerSecond(Option<f64>),
     Seconds(Option<f64>),
     Count(Option<u64>),
+    /// Of counts, signed.
+    Difference(Option<i64>),
     Processes(Vec<Process>),
     /// Bytes a second of each kind.
     Parts(#[serde(serialize_with = "parts")] Vec<(&'static str, Option<f64>)>),
     Grower(Option<Grower>),
     Containers(Vec<ContainerRate>),
     Dirtiers(Vec<Dirtier>),
+    /// Who is connected, by how many connections.
+    Clients(Option<Vec<Client>>),
     /// For programs, as another view writes it; its numbers stand beside it for people.
     Record(serde_json::Value),
 }
@@ -66,7 +70,8 @@ impl Value {
             Value::Parts(parts) => parts.iter().any(|(_, rate)| rate.is_some()),
             Value::Grower(grower) => grower.is_some(),
             Value::Bytes(number) | Value::Count(number) => number.is_some(),
-            Value::Growth(number) => number.is_some(),
+            Value::Clients(clients) => clients.is_some(),
+            Value::Growth(number) | Value::Difference(number) => number.is_some(),
             Value::Rate(number) | Value::PerSecond(number) | Value::Seconds(number) => {
                 number.is_some_and(f64::is_finite)
             }

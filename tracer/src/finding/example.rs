@@ -118,6 +118,8 @@ pub fn tick_of(watch: &mut Watch, second: u64, logs: Option<&Logs>, rows: &[Arc<
         kills: &[],
         dead: None,
         calls: None,
+        unkillable: &[],
+        daemons: None,
     })
 }
 

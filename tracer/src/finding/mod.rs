@@ -6,6 +6,7 @@
 //!
 //! Time is an argument; nothing here reads a clock or a file.
 
+mod daemon_leak;
 mod dead_cgroups;
 mod dirty_pressure;
 pub mod evidence;
@@ -16,8 +17,11 @@ mod node_exhaustion;
 mod oom_kill;
 mod past;
 mod remedy;
+mod unkillable_task;
 mod unterminated_line;
 
+#[cfg(test)]
+mod daemon_tests;
 #[cfg(test)]
 pub(crate) mod example;
 #[cfg(test)]
@@ -36,11 +40,13 @@ use self::{evidence::Evidence, growth::Courses, past::Past};
 use crate::{
     aggregator::{
         call::CallReport,
+        daemon::Daemons,
         dead::DeadReport,
         dirty::row::Dirty,
         oom::Kill,
         row::Row,
         stream::{Logs, Process},
+        unkillable::Unkillable,
     },
     event::HostMemory,
     resolve::{Container, label},
@@ -50,8 +56,10 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
+    UnkillableTask,
     UnterminatedLine,
     LogFlood,
+    DaemonLeak,
     DirtyPagePressure,
     OomKill,
     MemoryGrowth,
@@ -63,6 +71,8 @@ impl Kind {
     /// The word the interface uses.
     pub fn as_str(self) -> &'static str {
         match self {
+            Kind::UnkillableTask => "unkillable-task",
+            Kind::DaemonLeak => "daemon-leak",
             Kind::UnterminatedLine => "unterminated-line",
             Kind::LogFlood => "log-flood",
             Kind::DirtyPagePressure => "dirty-page-pressure",
@@ -166,6 +176,10 @@ pub struct Seen<'a> {
     pub dead: Option<&'a DeadReport>,
     /// Of the rows that `callers` named; `None` before.
     pub calls: Option<&'a CallReport>,
+    /// Tasks that cannot die.
+    pub unkillable: &'a [Arc<Unkillable>],
+    /// `None` where nobody asks.
+    pub daemons: Option<&'a Daemons>,
 }
 
 impl Watch {
@@ -187,7 +201,7 @@ impl Watch {
 
     /// Findings that are open now, worst first.
     pub fn tick(&mut self, seen: &Seen<'_>) -> Vec<Arc<Finding>> {
-        let Seen { at, rows, host, held, logs, dirty, kills, dead, calls: _ } = *seen;
+        let Seen { at, rows, host, held, logs, dirty, kills, dead, unkillable, daemons, calls: _ } = *seen;
         self.courses.note(at, rows, host);
         let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
         let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);
@@ -202,6 +216,11 @@ impl Watch {
             found.extend(unterminated_line::check(&look, logs, &mut self.past));
             found.extend(log_flood::check(&look, logs, &self.past));
         }
+        let mut stuck = unkillable_task::check(unkillable, daemons);
+        if let Some(daemons) = daemons {
+            found.extend(daemon_leak::check(&look, daemons, &mut stuck));
+        }
+        found.extend(stuck);
         fold(found)
     }
 }

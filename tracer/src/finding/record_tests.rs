@@ -68,6 +68,8 @@ fn tick(
         kills,
         dead,
         calls: None,
+        unkillable: &[],
+        daemons: None,
     })
 }
 

@@ -6,6 +6,7 @@
 //! memtrace costs.
 
 mod calls;
+mod daemons;
 mod dead;
 mod dirty;
 mod logs;
@@ -13,10 +14,12 @@ mod oom;
 mod own;
 mod probes;
 mod rows;
+mod signals;
 mod sites;
+mod unkillable;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -25,14 +28,19 @@ use tokio::sync::{mpsc, watch};
 use tracer_ebpf::abi::failure::Failure;
 
 use self::{
-    calls::CallCounter, dead::Undertaker, dirty::DirtyPages, logs::LogLines, oom::OomWatch, own::Meter,
-    probes::Probes, rows::Rows, sites::Sampler,
+    calls::CallCounter, daemons::DaemonWatch, dead::Undertaker, dirty::DirtyPages, logs::LogLines,
+    oom::OomWatch, own::Meter, probes::Probes, rows::Rows, signals::SignalWatch, sites::Sampler,
+    unkillable::UnkillableWatch,
 };
 pub use self::{
     calls::Callers,
     sites::{Chosen, SiteWish},
 };
 use crate::{
+    aggregator::{
+        daemon::Wanted,
+        signal::{Signalled, Signals},
+    },
     event::{Event, procfs},
     finding,
     kernel::{Facts, cgroup::LayoutError},
@@ -60,6 +68,10 @@ pub struct Options {
     pub calls: CallWish,
     /// Dead cgroups are wanted one by one, with what they pin.
     pub dead: bool,
+    /// Who signals whom.
+    pub signals: bool,
+    /// Daemons and shims of containers, and whoever is named here; `None`: they are not looked at.
+    pub daemons: Option<Vec<Wanted>>,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -127,6 +139,9 @@ pub struct Pipeline {
     logs: LogLines,
     dirty: DirtyPages,
     oom: OomWatch,
+    signals: SignalWatch,
+    daemons: Option<DaemonWatch>,
+    unkillable: UnkillableWatch,
     sites: Sampler,
     calls: CallCounter,
     dead: Undertaker,
@@ -166,6 +181,7 @@ impl Pipeline {
         let dirty_names = options.dirty >= DirtyWish::Names;
         let oom = OomWatch::start(facts.cgroup.memory_v2, &mut probes);
         let logs = LogLines::new(options.logs == LogWish::Lengths);
+        let daemons = options.daemons.clone().map(DaemonWatch::new);
         let dead = Undertaker::new(options.dead, &facts);
         Ok(Pipeline {
             dead,
@@ -176,6 +192,9 @@ impl Pipeline {
             logs,
             dirty: DirtyPages::new(dirty_names),
             oom,
+            signals: SignalWatch::default(),
+            daemons,
+            unkillable: UnkillableWatch::default(),
             sites,
             calls,
             watch: finding::Watch::default(),
@@ -333,6 +352,15 @@ impl Pipeline {
             self.count_calls(Some(Callers::Rows(callers)), now);
         }
         let calls = self.calls.report();
+        let signals = self.signals.tick(&mut self.probes, &self.rows, at);
+        let unkillable = match self.daemons {
+            Some(_) => self.unkillable.tick(&self.rows, signals.as_deref(), at, now),
+            None => Arc::from([]),
+        };
+        let mut suspects = suspects(signals.as_deref());
+        suspects.extend(unkillable.iter().map(|task| task.container.cgroup.id));
+        let daemons =
+            self.daemons.as_mut().map(|daemons| daemons.tick(&self.rows, logs.as_deref(), suspects, at, now));
         let kills = self.oom.kills();
         let dead = self.dead.report(&tick.rows, at);
         let memory = &self.rows.aggregator.host().memory;
@@ -346,6 +374,8 @@ impl Pipeline {
             kills: &kills,
             dead: dead.as_deref(),
             calls: calls.as_deref(),
+            unkillable: &unkillable,
+            daemons: daemons.as_deref(),
         });
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
@@ -365,9 +395,18 @@ impl Pipeline {
             dirty: Arc::new(dirty),
             kills,
             dead,
+            signals,
+            daemons,
+            unkillable,
             findings,
         })
     }
+}
+
+/// Rows in which somebody was sent SIGKILL and is still there.
+fn suspects(signals: Option<&Signals>) -> BTreeSet<u64> {
+    let lasting = |target: &&Signalled| target.kills > 0 && !target.gone;
+    signals.iter().flat_map(|signals| &signals.targets).filter(lasting).filter_map(|one| one.row).collect()
 }
 
 /// Events since attach for which the ring buffer had no room.

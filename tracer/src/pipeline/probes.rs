@@ -22,6 +22,7 @@ use crate::{
         decode,
         dirty::DirtyMaps,
         reclaims::Reclaims,
+        signals::SignalMap,
         streams::Streams,
     },
     kernel::Facts,
@@ -48,6 +49,8 @@ pub struct Probes {
     pub streams: Option<Streams>,
     /// What became dirty and was written.
     pub dirty: Option<DirtyMaps>,
+    /// Who signalled whom.
+    pub signals: Option<SignalMap>,
     ring: Option<AsyncFd<RingBuf<MapData>>>,
     log: Option<EbpfLogger<ProbeLog>>,
     outcomes: Vec<Outcome>,
@@ -84,6 +87,8 @@ impl Probes {
         let is_unasked = |name: &'static str| {
             let unwanted = if name == registry::OF_LOG_LINES {
                 options.logs == LogWish::Off
+            } else if name == registry::OF_SIGNALS {
+                !options.signals
             } else {
                 options.dirty == DirtyWish::Off && registry::OF_DIRTY_PAGES.contains(&name)
             };
@@ -94,6 +99,9 @@ impl Probes {
         }
         if registry::OF_DIRTY_PAGES.iter().any(|name| !is_unasked(name)) {
             sizes = sizes.with_dirty();
+        }
+        if !is_unasked(registry::OF_SIGNALS) {
+            sizes = sizes.with_signals();
         }
         if options.dead {
             sizes = sizes.with_dead();
@@ -106,6 +114,7 @@ impl Probes {
             walker: None,
             streams: None,
             dirty: None,
+            signals: None,
             ring: None,
             log: None,
             outcomes: Vec::new(),
@@ -151,6 +160,10 @@ impl Probes {
                 if probes.serves("log_write") {
                     let streams = Streams::take(&mut loader.ebpf, lengths);
                     probes.streams = Some(streams.context("cannot open the maps of log streams")?);
+                }
+                if probes.serves("signal") {
+                    let signals = SignalMap::take(&mut loader.ebpf);
+                    probes.signals = Some(signals.context("cannot open the map of signals")?);
                 }
                 let maps = DirtyMaps::take(&mut loader.ebpf);
                 probes.dirty = Some(maps.context("cannot open the maps of dirty pages")?);

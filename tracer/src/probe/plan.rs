@@ -249,7 +249,7 @@ mod tests {
             PROBES.iter().filter(|probe| bare.concerns(probe)).map(|probe| probe.name).collect();
         assert_eq!(
             concerned,
-            ["oom_kill", "charge", "charge_site", "log_write", "writeback_done", "dirty"],
+            ["oom_kill", "signal", "charge", "charge_site", "log_write", "writeback_done", "dirty"],
             "a bare kind speaks of the probes that have it"
         );
     }

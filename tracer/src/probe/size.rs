@@ -18,6 +18,8 @@ pub struct Sizes {
     pub lengths: u32,
     /// Files whose pages became dirty.
     pub dirty: u32,
+    /// Who signals whom.
+    pub signals: u32,
     /// Dead cgroups that are told one by one, and living ones around them.
     pub dead: [u32; 2],
     pub calls: CallRoom,
@@ -46,6 +48,7 @@ impl Sizes {
             streams: 1,
             lengths: 1,
             dirty: 1,
+            signals: 1,
             dead: [1, 1024],
             calls: NO_CALLS,
         }
@@ -61,6 +64,7 @@ impl Sizes {
             streams: 1,
             lengths: 1,
             dirty: 1,
+            signals: 1,
             dead: [1; 2],
             calls: NO_CALLS,
         }
@@ -100,6 +104,12 @@ impl Sizes {
         self
     }
 
+    /// With signals that end a process: each pair takes 250 bytes, and goes with its sender.
+    pub fn with_signals(mut self) -> Sizes {
+        self.signals = SIGNALS;
+        self
+    }
+
     /// With the files that become dirty.
     pub fn with_dirty(mut self) -> Sizes {
         self.dirty = FILES;
@@ -107,7 +117,7 @@ impl Sizes {
     }
 
     /// Entries of each map, by its name in `tracer-ebpf/src/maps.rs`; the others are as large as they say there.
-    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 19] {
+    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 20] {
         let with = |wanted: u32, entries: u32| if wanted > 1 { entries } else { 1 };
         let calls = self.calls.blocks > 1;
         // Each CPU has a stretch of its own.
@@ -129,6 +139,7 @@ impl Sizes {
             ("LENGTHS", self.lengths),
             ("SEEN", if facts.preemptible { with(self.streams, TASKS) } else { 1 }),
             ("LOG_FLIGHT", with(self.streams, FLIGHTS)),
+            ("SIGNALS", self.signals),
             ("DIRTY_FILES", self.dirty),
             ("DIRTY_BEYOND", with(self.dirty, BEYOND)),
             ("DIRTY_CGROUPS", with(self.dirty, self.cgroups)),
@@ -146,6 +157,9 @@ pub const TARGETS: u32 = 1024;
 pub const FILES: u32 = 16384;
 /// Processes of whose files some had no room.
 const BEYOND: u32 = 1024;
+
+/// Pairs of sender and target between two looks.
+const SIGNALS: u32 = 2048;
 
 /// Tasks that can be in a write or read at once, where entry and return are paired.
 const FLIGHTS: u32 = 16384;

@@ -324,6 +324,9 @@ pub fn snapshot() -> Snapshot {
         dirty: Arc::default(),
         kills: Arc::new([]),
         dead: None,
+        signals: None,
+        daemons: None,
+        unkillable: Arc::new([]),
         findings: Vec::new(),
         probes: Arc::new([
             String::from("charge: fentry:try_charge_memcg"),

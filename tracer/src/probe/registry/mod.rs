@@ -11,6 +11,7 @@ mod dirty;
 mod life;
 mod log;
 mod oom;
+mod signal;
 
 use std::fmt;
 
@@ -192,6 +193,8 @@ pub const OF_LOG_LINES: &str = log::LOG_WRITE.name;
 
 /// The probe of system calls.
 pub const OF_CALLS: &str = call::SYSCALL.name;
+/// The probe of signals, likewise.
+pub const OF_SIGNALS: &str = signal::SIGNAL.name;
 
 /// The probe of write-back, whose numbers have a command of their own.
 pub const WRITTEN: &str = dirty::WRITEBACK_DONE.name;
@@ -202,6 +205,7 @@ pub const PROBES: &[Probe] = &[
     life::TASK_LIFE,
     oom::OOM_KILL,
     oom::RECLAIM,
+    signal::SIGNAL,
     charge::CHARGE,
     charge::CHARGE_SITE,
     log::LOG_WRITE,

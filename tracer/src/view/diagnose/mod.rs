@@ -271,6 +271,17 @@ fn cells(fact: &Fact) -> Option<(String, &'static str, String)> {
         Value::PerSecond(rate) => unit::format(Unit::PerSecond, *rate),
         Value::Seconds(seconds) => unit::format(Unit::Seconds, *seconds),
         Value::Count(count) => unit::format(Unit::Count, count.map(|count| count as f64)),
+        Value::Difference(difference) => {
+            difference.map_or_else(|| "-".to_owned(), |difference| format!("{difference:+}"))
+        }
+        Value::Clients(None) => "-".to_owned(),
+        Value::Clients(Some(clients)) if clients.is_empty() => return None,
+        Value::Clients(Some(clients)) => {
+            let names = clients.iter().map(|one| format!("{}[{}] {}", one.comm, one.pid, one.open));
+            let names = names.collect::<Vec<_>>().join(", ");
+            let open: u64 = clients.iter().map(|one| one.open).sum();
+            return Some((open.to_string(), how, format!("{} {names}", fact.says)));
+        }
         Value::Processes(processes) if processes.is_empty() => return None,
         Value::Processes(processes) => {
             let names = processes.iter().map(|process| format!("{}[{}]", process.comm, process.pid));

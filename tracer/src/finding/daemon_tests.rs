@@ -1,0 +1,218 @@
+//! Tasks that cannot die and daemons that keep what they open: what must be found, and what must not.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use super::{
+    Finding, Kind, Seen, Severity, Watch,
+    example::{container, process},
+};
+use crate::{
+    aggregator::{
+        daemon::{Client, Daemon, Daemons, Role},
+        dirty::row::Dirty,
+        signal::Killer,
+        unkillable::Unkillable,
+    },
+    event::{HostMemory, descriptors::Descriptors},
+    resolve::Container,
+};
+
+const ROW: u64 = 4711;
+
+fn found(unkillable: &[Arc<Unkillable>], daemons: Option<&Daemons>) -> Vec<Arc<Finding>> {
+    let (host, dirty) = (HostMemory::default(), Dirty::default());
+    Watch::default().tick(&Seen {
+        at: Duration::from_secs(10),
+        rows: &[],
+        host: &host,
+        held: None,
+        logs: None,
+        dirty: &dirty,
+        kills: &[],
+        dead: None,
+        calls: None,
+        unkillable,
+        daemons,
+    })
+}
+
+fn killer(pid: u32, comm: &str, count: u64, via: &[&str]) -> Killer {
+    Killer { pid, comm: comm.into(), count, via: via.iter().copied().map(Arc::from).collect() }
+}
+
+fn task(tid: u32, killers: &[Killer]) -> Unkillable {
+    Unkillable {
+        container: Arc::new(container("shop", "db-0", "db")),
+        pid: 500,
+        tid,
+        comm: "postgres".into(),
+        state: 'D',
+        blocked_s: 12.0,
+        blocked_s_how: None,
+        wchan: Some("percpu_rwsem_wait".into()),
+        stack: Vec::new(),
+        syscall: None,
+        waits_on: Some("the frozen file system /data".into()),
+        sigkill_pending: true,
+        kill_attempts: Some(killers.iter().map(|killer| killer.count).sum()),
+        killers: killers.to_vec(),
+    }
+}
+
+/// One that opens a descriptor a second, of which it closes none.
+fn leaking(pid: u32, comm: &str, role: Role) -> Daemon {
+    Daemon {
+        process: process(pid, comm),
+        role,
+        row: Some(9),
+        serves: BTreeSet::from([ROW, 4800]),
+        watched_s: 20.0,
+        looks: 20,
+        fds: Some(Descriptors { total: 120, ..Descriptors::default() }),
+        threads: Some(30),
+        anon: Some(90 << 20),
+        accepted: Some(44),
+        fd_growth: Some(20),
+        socket_growth: Some(20),
+        threads_growth: Some(1),
+        anon_growth: Some(3 << 20),
+        accepted_growth: Some(20),
+        floors: [Some([100, 105, 110, 115]), Some([29, 29, 30, 30])],
+        clients: Some(vec![Client { pid: 77, comm: "docker".into(), open: 20 }]),
+    }
+}
+
+/// One that has as many as before.
+fn calm(pid: u32, comm: &str) -> Daemon {
+    Daemon {
+        fd_growth: Some(0),
+        threads_growth: Some(0),
+        anon_growth: Some(0),
+        floors: [Some([100; 4]), Some([29; 4])],
+        ..leaking(pid, comm, Role::Server)
+    }
+}
+
+fn all(daemons: impl IntoIterator<Item = Daemon>) -> Daemons {
+    Daemons { daemons: daemons.into_iter().map(Arc::new).collect() }
+}
+
+fn number(finding: &Finding, key: &str) -> serde_json::Value {
+    serde_json::to_value(&finding.evidence).expect("it is JSON")[key].clone()
+}
+
+#[test]
+fn one_finding_a_container_with_the_daemon_that_suffers() {
+    let killers = [killer(40, "shim", 9, &["runc"]), killer(812, "harbour", 3, &[])];
+    let tasks = [Arc::new(task(500, &killers)), Arc::new(task(501, &killers))];
+    let shim = Daemon { serves: BTreeSet::from([ROW]), ..leaking(40, "shim", Role::Shim) };
+    let daemons = all([shim, leaking(812, "harbour", Role::Server), calm(700, "crane")]);
+    let told = found(&tasks, Some(&daemons));
+    let [finding] = told.as_slice() else { panic!("{told:?}") };
+    println!("{}", finding.summary);
+    assert_eq!((finding.kind, finding.severity), (Kind::UnkillableTask, Severity::Critical));
+    assert_eq!(finding.daemon, Some(process(812, "harbour")));
+    // Both are threads of one process: its signals count once.
+    assert_eq!(number(finding, "kill_attempts"), 12);
+    assert_eq!(number(finding, "daemon_kill_attempts"), 3);
+    assert_eq!(number(finding, "daemon_fds"), 120);
+    assert_eq!(number(finding, "daemon_fd_growth"), 20);
+    assert_eq!(number(finding, "daemon_threads"), 30);
+    let shim = &number(finding, "shims")[0];
+    assert_eq!(
+        (&shim["pid"], &shim["fd_growth"], &shim["kill_attempts"]),
+        (&40.into(), &20.into(), &9.into())
+    );
+    assert_eq!(number(finding, "clients")[0], serde_json::json!({"pid": 77, "comm": "docker", "open": 20}));
+    assert_eq!(number(finding, "tasks")[1]["tid"], 501);
+    assert_eq!(finding.also, [Kind::DaemonLeak], "one story is told once");
+    for word in
+        ["shop/db-0/db", "frozen file system /data", "SIGKILL pending", "harbour[812]", "20 descriptors"]
+    {
+        assert!(finding.summary.contains(word), "{word}: {}", finding.summary);
+    }
+}
+
+/// What a daemon is called says nothing; who sends the signals, or grows, does.
+#[test]
+fn the_daemon_is_told_by_cause() {
+    let by_growth = all([calm(812, "dockerd"), leaking(700, "x", Role::Server)]);
+    let told = found(&[Arc::new(task(500, &[]))], Some(&by_growth));
+    assert_eq!(told[0].daemon, Some(process(700, "x")));
+    let by_kills = [killer(812, "y", 1, &[])];
+    let told = found(&[Arc::new(task(500, &by_kills))], Some(&by_growth));
+    assert_eq!(told[0].daemon, Some(process(812, "dockerd")), "it sends the signals");
+    // One that serves others only has nothing to do with it, however many signals it sends.
+    let other = Daemon { serves: BTreeSet::from([9]), ..leaking(700, "x", Role::Server) };
+    let told = found(&[Arc::new(task(500, &[killer(700, "x", 9, &[])]))], Some(&all([other])));
+    assert_eq!(
+        told.iter().map(|finding| finding.kind).collect::<Vec<_>>(),
+        [Kind::UnkillableTask, Kind::DaemonLeak]
+    );
+    assert_eq!(told[0].daemon, None);
+}
+
+#[test]
+fn what_is_not_known_is_null() {
+    let task = Unkillable { kill_attempts: None, waits_on: None, wchan: None, ..task(500, &[]) };
+    let told = found(&[Arc::new(task)], None);
+    let [finding] = told.as_slice() else { panic!("{told:?}") };
+    for key in ["kill_attempts", "daemon_fds", "daemon_fd_growth", "daemon_threads", "clients"] {
+        assert!(number(finding, key).is_null(), "{key}");
+    }
+    assert_eq!(number(finding, "shims"), serde_json::json!([]));
+    assert!(finding.daemon.is_none());
+}
+
+#[test]
+fn a_task_that_sleeps_without_sigkill_is_nobody_s_trouble_here() {
+    let task = Unkillable { sigkill_pending: false, ..task(500, &[]) };
+    assert_eq!(found(&[Arc::new(task)], None), []);
+}
+
+#[test]
+fn a_daemon_that_only_opens_leaks() {
+    let told = found(&[], Some(&all([leaking(812, "x", Role::Server)])));
+    let [finding] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((finding.kind, finding.severity), (Kind::DaemonLeak, Severity::Warning));
+    assert_eq!(finding.daemon, Some(process(812, "x")));
+    assert_eq!(number(finding, "daemon_fd_growth"), 20);
+    assert_eq!(number(finding, "daemon_threads_growth"), 1);
+    assert_eq!(number(finding, "daemon_growth"), 3 << 20);
+    let threads = Daemon {
+        fd_growth: Some(0),
+        threads_growth: Some(12),
+        floors: [Some([9; 4]), Some([10, 13, 16, 20])],
+        ..leaking(812, "x", Role::Watched)
+    };
+    assert_eq!(found(&[], Some(&all([threads]))).len(), 1);
+}
+
+#[test]
+fn load_that_comes_and_goes_is_no_leak() {
+    let server = || leaking(812, "x", Role::Server);
+    let not = [
+        // More at the end than at the beginning, but it gave back meanwhile.
+        Daemon { floors: [Some([100, 100, 100, 115]), Some([29; 4])], ..server() },
+        Daemon { floors: [Some([100, 112, 108, 115]), Some([29; 4])], ..server() },
+        // Few, or not for long.
+        Daemon { fd_growth: Some(4), floors: [Some([100, 101, 102, 104]), Some([29; 4])], ..server() },
+        Daemon { watched_s: 3.0, ..server() },
+        Daemon { looks: 3, ..server() },
+        Daemon { floors: [None, None], ..server() },
+        calm(812, "x"),
+    ];
+    for daemon in not {
+        assert_eq!(found(&[], Some(&all([daemon.clone()]))), [], "{daemon:?}");
+    }
+}
+
+/// A shim is no daemon of many: its container is named, and it stands among the shims.
+#[test]
+fn a_shim_that_leaks_is_told_for_its_container() {
+    let shim = Daemon { serves: BTreeSet::from([ROW]), ..leaking(40, "shim", Role::Shim) };
+    let told = found(&[], Some(&all([shim])));
+    assert!(told[0].daemon.is_none());
+    assert_eq!(number(&told[0], "shims")[0]["pid"], 40);
+    let _: Option<&Container> = told[0].container.as_deref();
+}
