@@ -5,8 +5,7 @@ use std::{
     fs,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
+    process::Stdio,
 };
 
 use serde_json::Value;
@@ -21,7 +20,7 @@ use crate::driver::{
     loops::Loop,
     matrix,
     memtrace::{self, Memtrace},
-    output, scratch, skip,
+    output, patience, scratch, skip,
     workload::Workload,
 };
 
@@ -340,18 +339,18 @@ fn who_is_throttled_is_told() {
 #[test]
 fn plain_rows_name_process_and_file() {
     let (top, dir) = (Made::top("plain"), scratch::dir("plain"));
-    let mut memtrace = memtrace::command(&["dirty", "-i", "1", "-d", "4"]);
-    let running = thread::spawn(move || output::of(&mut memtrace));
-    thread::sleep(Duration::from_secs(if in_vm() { 20 } else { 1 }));
+    let seconds = if in_vm() { "30" } else { "6" };
+    let mut memtrace = memtrace::command(&["dirty", "-i", "1", "-d", seconds]);
+    let mut memtrace = memtrace.stdout(Stdio::piped()).spawn().expect("memtrace can be started");
+    let lines = output::lines(memtrace.stdout.take().expect("its output is a pipe"));
+    // Attached is who prints.
+    lines.recv_timeout(patience()).expect("memtrace prints");
     let cgroup = top.child("plain");
     let path = dir.join("file");
     let workload = Workload::start(&cgroup, &["dirty", text(&path), "--total", "8M", "--hold", "forever"]);
     workload.done();
-    let ended = running.join().expect("it does nothing but wait");
-    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
-    if in_vm() && !said.contains(&cgroup.path) {
-        return skip("plain_rows_name_process_and_file", "it was over before the writer began");
-    }
+    let said = lines.iter().collect::<Vec<String>>().join("\n");
+    memtrace.wait().expect("it is our child");
     for part in [cgroup.path.as_str(), &format!("by workload[{}]: 8.0", workload.pid()), text(&path)] {
         assert!(said.contains(part), "{part} is not in:\n{said}");
     }

@@ -2,19 +2,21 @@
 //! limit, onto a disk that is slower than it. Who fills the limit with what is told while it happens, and when all of it
 //! happened before memtrace was there; a heap at the same limit is told as what it is.
 
-use std::{path::Path, thread, time::Duration};
+use std::{path::Path, process::Stdio, thread, time::Duration};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::driver::{
-    MIB,
+    MIB, bpf,
+    cgroup::hierarchy,
     container::{self, Container, Wanted},
     disk, docker, image, in_vm,
     interval::Interval,
     kmsg,
     memtrace::{self, Memtrace},
     output, skip,
-    slow::SlowDisk,
+    slow::{EmulatedDisk, SlowDisk},
     wait_for,
 };
 
@@ -240,4 +242,84 @@ fn a_heap_at_the_same_limit_has_another_cause() {
     let kinds: Vec<&Value> = findings.iter().filter(of_it).map(|finding| &finding["kind"]).collect();
     assert_eq!(kinds, ["oom-kill"], "{findings:#?}");
     assert!(findings.iter().all(|finding| finding["kind"] != "dirty-page-pressure"), "{findings:#?}");
+}
+
+/// cgroup v2 waits for no disk: where write-back knows no cgroups the writer is not slowed down by its own limit, and is
+/// killed at it. The same is told before and at the kill, as one story.
+#[test]
+fn an_importer_is_killed_for_what_its_disk_does_not_take() {
+    const TEST: &str = "an_importer_is_killed_for_what_its_disk_does_not_take";
+    const LIMIT: u64 = 128 * MIB;
+    const TARGET: &str = "/volume/disk.qcow2";
+    if !in_vm() {
+        return skip(TEST, "it needs a disk that the emulator slows");
+    }
+    if !hierarchy().v2 {
+        return skip(TEST, "cgroup v1 has whoever asks for memory wait for the disk");
+    }
+    container::warm_up();
+    let source = disk::file("source", 2 * LIMIT);
+    let disk = EmulatedDisk::mount();
+    let mut memtrace = Memtrace::spawn_as("oom", &mut memtrace::command(&["oom", "--json", "-i", "1"]));
+    let mut diagnosing = memtrace::command(&["diagnose", "-d", "300", "--json"]);
+    let diagnosing = diagnosing.stdout(Stdio::piped()).spawn().expect("memtrace can be started");
+    for pid in [memtrace.pid(), diagnosing.id()] {
+        bpf::wait_for_links(pid);
+    }
+    thread::sleep(Duration::from_secs(3));
+    // A file of the target's size would be made at once, full of zeroes: this one grows.
+    let words =
+        ["convert", "-t", "writeback", "-r", "12M", "-f", "raw", "-O", "qcow2", "/source/file", TARGET];
+    let source = source.parent().expect("it is in a directory");
+    let libraries = ["/lib", "/lib64", "/usr/lib"].map(|dir| (Path::new(dir), dir));
+    let libraries = libraries.into_iter().filter(|(dir, _)| dir.exists());
+    let binds = [(source, "/source"), (&disk.mount, "/volume"), (Path::new("/bin"), "/programs")];
+    let binds: Vec<(&Path, &str)> = binds.into_iter().chain(libraries).collect();
+    let mut container = container::run(&Wanted {
+        name: "importer",
+        program: Some("/programs/qemu-img"),
+        words: &words,
+        binds: &binds,
+        memory: Some(LIMIT),
+        ..Wanted::default()
+    });
+    let path = container.cgroup.path.clone();
+    let kill = memtrace.until("the kill", |kill| kill.0["limit_cgroup"]["path"] == path.as_str()).pop();
+    let kill = kill.expect("it was waited for").0;
+    println!("{kill}");
+    memtrace.stop();
+    container.ended();
+    kmsg::agrees(&kill, &path);
+    assert_eq!((&kill["victim"]["comm"], &kill["memory"]["limit"]), (&"qemu-img".into(), &LIMIT.into()));
+    assert_eq!(kill["before_attach"], false);
+    container.is(&kill).expect("the container is named");
+    let pid = number(&kill["victim"], "pid");
+    let memory = &kill["memory"];
+    let waiting = number(memory, "dirty") + number(memory, "writeback");
+    assert!(waiting >= LIMIT / 2 && number(memory, "anon") < LIMIT / 4, "{memory}");
+    let most = &kill["top_dirtiers"][0];
+    assert_eq!((&most["pid"], &most["comm"]), (&pid.into(), &"qemu-img".into()), "{kill}");
+    assert_eq!(most["path"], TARGET, "{kill}");
+    let cause = kill["cause"].as_str().expect("a sentence");
+    let what = format!("dirty page cache written by qemu-img[{pid}] to {TARGET}");
+    assert!(cause.starts_with("limit 128 MiB: ") && cause.contains(&what), "{cause}");
+
+    thread::sleep(Duration::from_secs(3));
+    let pid_of = Pid::from_child(&diagnosing);
+    kill_process(pid_of, Signal::TERM).expect("it is our child, not yet waited for");
+    let told = diagnosing.wait_with_output().expect("it is our child");
+    let told: Value = serde_json::from_slice(&told.stdout).expect("one object is printed");
+    let of_it = |finding: &&Value| finding["container"]["id"] == container.id.as_str();
+    let findings = list(&told["findings"]);
+    println!("{}", serde_json::to_string_pretty(&told["findings"]).expect("it was JSON"));
+    let [finding] = &findings.iter().filter(of_it).collect::<Vec<_>>()[..] else {
+        panic!("not one story of it, but {findings:#?}")
+    };
+    assert_eq!((&finding["kind"], &finding["severity"]), (&"dirty-page-pressure".into(), &"critical".into()));
+    assert!(list(&finding["also"]).contains(&"oom-kill".into()), "{finding}");
+    let evidence = &finding["evidence"];
+    assert_eq!((&evidence["limit"], &evidence["oom_kills"]), (&LIMIT.into(), &0.into()), "before the kill");
+    assert!(number(evidence, "dirty") + number(evidence, "writeback") >= LIMIT / 2, "{evidence}");
+    let most = &evidence["top_dirtiers"][0];
+    assert_eq!((&most["pid"], &most["path"]), (&pid.into(), &TARGET.into()), "{evidence}");
 }

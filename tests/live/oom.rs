@@ -246,3 +246,49 @@ fn reclaim_is_counted_where_it_holds_up() {
         memtrace.stop();
     });
 }
+
+/// By the kernel's own measure, on cgroup v2: what is read again and again beyond a limit holds up who reads it, and
+/// nobody else.
+#[test]
+fn stalls_and_refaults_rise_under_pressure() {
+    const TEST: &str = "stalls_and_refaults_rise_under_pressure";
+    let (job, wide) = (Made::top("stalls"), Made::top("stalls-none"));
+    if !job.dir().join("memory.pressure").exists() {
+        return skip(TEST, "this hierarchy tells no stalls of a cgroup (memory.pressure)");
+    }
+    let file = disk::file("stalls", 64 * MIB);
+    let path = file.to_str().expect("a plain name");
+    limit(&job, 24 * MIB);
+    let idle = Workload::start(&wide, &["idle", "--hold", "forever"]);
+    idle.done();
+    let mut memtrace = Memtrace::top(&["-i", "1"]);
+    let first = Workload::start(&job, &["read", path, "--cold", "--hold", "forever"]);
+    first.done();
+    let readers = (0..3).map(|_| Workload::start(&job, &["read", path, "--hold", "forever"]));
+    let readers: Vec<Workload> = readers.inspect(|reader| assert!(reader.done() > 0)).collect();
+    let mut seen = memtrace.waiting();
+    seen.extend(memtrace.take(2));
+    memtrace.stop();
+    drop(readers);
+    let told = |cgroup: &Cgroup, key: &str| -> Vec<f64> {
+        seen.iter().filter_map(|interval| interval.row(cgroup)?["pressure"][key].as_f64()).collect()
+    };
+    let most = |cgroup: &Cgroup, key: &str| told(cgroup, key).into_iter().reduce(f64::max);
+    for key in [
+        "psi_some_share",
+        "psi_full_share",
+        "memory_stall_share",
+        "workingset_refault_file_per_s",
+        "pgmajfault_per_s",
+    ] {
+        println!("  {key}: {:?}, of the other {:?}", most(&job, key), most(&wide, key));
+    }
+    for key in ["psi_some_share", "memory_stall_share", "workingset_refault_file_per_s"] {
+        assert!(most(&job, key).is_some_and(|most| most > 0.0), "{key}: {:?}", told(&job, key));
+    }
+    for key in ["psi_full_share", "pgmajfault_per_s"] {
+        assert!(most(&job, key).is_some(), "{key} is not known");
+    }
+    assert!(told(&job, "psi_some_share").iter().all(|share| (0.0..=1.05).contains(share)), "{seen:?}");
+    assert_eq!(most(&wide, "psi_some_share").unwrap_or(0.0), 0.0, "the other waits for nothing");
+}

@@ -3,10 +3,11 @@
 use std::fs;
 
 use crate::driver::{
+    bpf,
     cgroup::Made,
     in_vm,
     memtrace::{self, Memtrace},
-    skip, wait_for,
+    skip,
     workload::Workload,
 };
 
@@ -18,10 +19,7 @@ fn a_global_kill_is_told() {
     let mut command = memtrace::command(&["oom", "--json", "-i", "0.5", "-d", "50"]);
     let mut memtrace = Memtrace::spawn_as("oom", &mut command);
     // Nothing is printed before a kill: attached is who has links of programs.
-    wait_for("memtrace to attach", || {
-        let held = crate::driver::bpf::held_by(format!("/proc/{}", memtrace.pid()).as_ref());
-        held.iter().any(|(kind, _)| *kind == "link").then_some(())
-    });
+    bpf::wait_for_links(memtrace.pid());
     std::thread::sleep(std::time::Duration::from_secs(5));
     let meminfo = fs::read_to_string("/proc/meminfo").expect("/proc is mounted");
     let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).expect("it has memory");

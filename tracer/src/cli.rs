@@ -152,6 +152,10 @@ pub struct Dirty {
           long_help = dirty_sort_help())]
     pub sort: String,
 
+    /// Count what is written back even where only the statistics of every page tell; else it is inferred there
+    #[arg(long, long_help = written_help())]
+    pub written: bool,
+
     /// Write with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
@@ -242,6 +246,12 @@ pub struct Doctor {
 
 fn sort_help() -> String {
     format!("Column to sort by, greatest first: {}", metric::sort_words().collect::<Vec<_>>().join(", "))
+}
+
+fn written_help() -> &'static str {
+    "Count what is written back even where only the statistics of every page tell: six to seven more runs of a program for \
+     each page that is written, some for each page fault. Without it, what is written is inferred there: what became dirty, \
+     less what is dirty or under way to the disk still; what was dropped unwritten counts as written"
 }
 
 fn dirty_sort_help() -> String {

@@ -13,7 +13,7 @@ use aya::{
 };
 use tracer::probe::registry::PROBES;
 
-use super::patience;
+use super::{patience, wait_for};
 
 /// Our maps, by the names in `tracer-ebpf/src/maps.rs`; the kernel keeps 15 characters.
 pub const MAPS: &[&str] = &[
@@ -26,6 +26,7 @@ pub const MAPS: &[&str] = &[
     "STACKS",
     "MEMORY_SUBSYS",
     "DIRTY_FILES",
+    "DIRTY_RECENT",
     "DIRTY_NEW",
     "DIRTY_BEYOND",
     "DIRTY_CGROUPS",
@@ -117,6 +118,14 @@ pub fn short(name: &str) -> &str {
 fn held() -> BTreeSet<Key> {
     let processes = fs::read_dir("/proc").expect("/proc is mounted").flatten();
     processes.flat_map(|process| held_by(&process.path())).collect()
+}
+
+/// Until a memtrace that prints nothing yet is attached: its first programs are.
+pub fn wait_for_links(pid: u32) {
+    let process = format!("/proc/{pid}");
+    wait_for("memtrace to attach", || {
+        held_by(process.as_ref()).iter().any(|(kind, _)| *kind == "link").then_some(())
+    });
 }
 
 /// Of programs, links and maps, by its directory in `/proc`.

@@ -23,6 +23,8 @@ pub struct Wanted<'a> {
     pub words: &'a [&'a str],
     /// Directories of the host, and where the container has them.
     pub binds: &'a [(&'a Path, &'a str)],
+    /// Its limit in bytes, where it is not the runtime's; crun only.
+    pub memory: Option<u64>,
     /// `key=value`, as docker takes them; crun keeps none.
     pub labels: &'a [&'a str],
 }

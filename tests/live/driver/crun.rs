@@ -95,7 +95,7 @@ fn config(wanted: &Wanted<'_>, cgroup: &str) -> Value {
         "linux": {
             "namespaces": namespaces,
             "cgroupsPath": cgroup,
-            "resources": if hierarchy().v2 { json!({"memory": {"limit": 1u64 << 30}}) } else { json!({}) },
+            "resources": if hierarchy().v2 { json!({"memory": {"limit": wanted.memory.unwrap_or(1 << 30)}}) } else { json!({}) },
         },
     })
 }

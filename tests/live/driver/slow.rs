@@ -91,6 +91,42 @@ impl Drop for Hangs {
     }
 }
 
+/// The emulated machine's second disk, which takes a quarter of a mebibyte a second, with a file system whose write-back
+/// knows no cgroups (vfat).
+pub struct EmulatedDisk {
+    pub mount: PathBuf,
+}
+
+impl EmulatedDisk {
+    pub fn mount() -> EmulatedDisk {
+        // Of a long queue everything would be under way to the disk at once, and be waited for at the end.
+        for (file, value) in [("nr_requests", "4"), ("max_sectors_kb", "512")] {
+            fs::write(format!("/sys/block/vdb/queue/{file}"), value).expect("a disk has a queue");
+        }
+        let mount = scratch::dir("emulated");
+        ran(Command::new("mount")
+            .args(["-t", "vfat", "-o", "codepage=437,iocharset=ascii", "/dev/vdb"])
+            .arg(&mount));
+        EmulatedDisk { mount }
+    }
+}
+
+impl Drop for EmulatedDisk {
+    fn drop(&mut self) {
+        empty(&self.mount);
+        wait_for("the emulated disk to be let go", || {
+            output::of(Command::new("umount").arg(&self.mount)).status.success().then_some(())
+        });
+    }
+}
+
+/// What is not written yet goes with its file.
+fn empty(mount: &Path) {
+    for entry in fs::read_dir(mount).into_iter().flatten().flatten() {
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
 fn is_mounted(path: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/mounts").expect("it is there");
     let path = path.to_str().expect("a path of ours");
@@ -101,9 +137,7 @@ impl Drop for SlowDisk {
     fn drop(&mut self) {
         // One that does not answer is ended by the guard.
         let _ = self.tell(0);
-        for entry in fs::read_dir(&self.mount).into_iter().flatten().flatten() {
-            let _ = fs::remove_file(entry.path());
-        }
+        empty(&self.mount);
         wait_for("the slow disk to be let go", || {
             output::of(Command::new("umount").arg(&self.mount)).status.success().then_some(())
         });

@@ -41,7 +41,7 @@ pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
         dead: true,
         signals: true,
         daemons: Some(watched),
-        dirty: DirtyWish::Written,
+        dirty: DirtyWish::Names,
         ..shared
     };
     let last = collect::run(collected, facts, |snapshots, _| {

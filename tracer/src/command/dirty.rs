@@ -26,7 +26,8 @@ const WIDTH: usize = 80;
 pub fn run(options: Dirty) -> Result<(), Failure> {
     let facts = collect::usable_facts()?;
     let shared = collect::options(&options.watch, LogWish::Off);
-    let collected = pipeline::Options { dirty: DirtyWish::Written, ..shared };
+    let dirty = if options.written { DirtyWish::Written } else { DirtyWish::Names };
+    let collected = pipeline::Options { dirty, ..shared };
     let mut printer = Printer::new(options);
     collect::run(collected, facts, |snapshots, _| {
         collect::print_each(snapshots, move |snapshot| Ok(printer.text(snapshot)))

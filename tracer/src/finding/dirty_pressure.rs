@@ -4,7 +4,11 @@
 //! most of a limit is such pages the next allocation waits, and may end in a kill, though the processes themselves hold little.
 //! What is told is the worst moment: a kill, or a write-back that catches up, empties the picture within a second.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Finding, Grown, Kind, Look, Severity,
@@ -29,19 +33,41 @@ const WARNING_SHARE: f64 = 0.2;
 const HELD_UP: f64 = 0.1;
 /// It is told for so long after it is over.
 const AFTERWARDS: Duration = Duration::from_secs(60);
+/// Rates are of so long: a disk that completes large pieces takes nothing in one interval and all of it in the next.
+const WINDOW: Duration = Duration::from_secs(10);
 /// Dirtiers that are named.
 const NAMED: usize = 5;
 
-/// The worst moments of rows, which are kept for a while.
+/// The worst moments of rows, which are kept for a while, and what led there.
 #[derive(Default)]
 pub(super) struct Worst {
     rows: HashMap<u64, (Duration, f64, Finding)>,
+    flows: HashMap<u64, VecDeque<Flow>>,
+}
+
+/// What a row had dirtied and written by then.
+#[derive(Clone, Copy)]
+struct Flow {
+    at: Duration,
+    dirtied: Option<u64>,
+    written: Option<u64>,
+}
+
+/// Bytes a second into and out of the state of being dirty, and over how long.
+#[derive(Clone, Copy, Default)]
+struct Rates {
+    inflow: Option<f64>,
+    outflow: Option<f64>,
+    seconds: Option<f64>,
 }
 
 pub(super) fn check(look: &Look<'_>, dirty: &Dirty, worst: &mut Worst) -> Vec<Finding> {
+    worst.flows.retain(|row, _| dirty.rows.iter().any(|dirty| dirty.row == *row));
     for row in look.rows {
         let id = row.container.cgroup.id;
-        let Some(case) = Case::of(row, dirty.rows.iter().find(|dirty| dirty.row == id)) else { continue };
+        let pages = dirty.rows.iter().find(|dirty| dirty.row == id);
+        let rates = pages.map(|pages| rates(worst.flows.entry(id).or_default(), pages, look.at));
+        let Some(case) = Case::of(row, pages, rates.unwrap_or_default()) else { continue };
         let Some(severity) = case.severity() else { continue };
         let known = worst.rows.get(&id);
         let kept = known.filter(|(_, share, finding)| (finding.severity, *share) >= (severity, case.share));
@@ -57,6 +83,26 @@ pub(super) fn check(look: &Look<'_>, dirty: &Dirty, worst: &mut Worst) -> Vec<Fi
     found
 }
 
+/// Over the window as far as it was watched; of the first look those of its interval.
+fn rates(flows: &mut VecDeque<Flow>, pages: &DirtyRow, at: Duration) -> Rates {
+    while flows.front().is_some_and(|flow| at.saturating_sub(flow.at) > WINDOW) {
+        flows.pop_front();
+    }
+    let now = Flow { at, dirtied: pages.dirtied, written: pages.written };
+    let first = flows.front().copied();
+    flows.push_back(now);
+    let Some(first) = first.filter(|first| first.at < at) else {
+        return Rates { inflow: pages.dirtied_per_s, outflow: pages.written_per_s, seconds: None };
+    };
+    let seconds = (at - first.at).as_secs_f64();
+    let rate = |from: Option<u64>, to: Option<u64>| Some(to?.saturating_sub(from?) as f64 / seconds);
+    Rates {
+        inflow: rate(first.dirtied, now.dirtied),
+        outflow: rate(first.written, now.written),
+        seconds: Some(seconds),
+    }
+}
+
 struct Case<'a> {
     row: &'a Row,
     pages: Option<&'a DirtyRow>,
@@ -64,28 +110,22 @@ struct Case<'a> {
     outstanding: u64,
     /// Of the limit, outstanding.
     share: f64,
+    rates: Rates,
 }
 
 impl<'a> Case<'a> {
-    fn of(row: &'a Arc<Row>, pages: Option<&'a Arc<DirtyRow>>) -> Option<Case<'a>> {
+    fn of(row: &'a Arc<Row>, pages: Option<&'a Arc<DirtyRow>>, rates: Rates) -> Option<Case<'a>> {
         let memory = &row.memory;
         let outstanding = memory.dirty? + memory.writeback?;
         let limit = memory.effective_limit.filter(|limit| *limit > 0)?;
         let share = outstanding as f64 / limit as f64;
-        Some(Case { row, pages: pages.map(AsRef::as_ref), limit, outstanding, share })
-    }
-
-    fn inflow(&self) -> Option<f64> {
-        self.pages.and_then(|pages| pages.dirtied_per_s)
-    }
-
-    fn outflow(&self) -> Option<f64> {
-        self.pages.and_then(|pages| pages.written_per_s)
+        Some(Case { row, pages: pages.map(AsRef::as_ref), limit, outstanding, share, rates })
     }
 
     fn severity(&self) -> Option<Severity> {
         let full = self.row.memory.current.is_some_and(|current| current as f64 >= FULL * self.limit as f64);
-        let faster = self.inflow().zip(self.outflow()).is_some_and(|(inflow, outflow)| inflow >= outflow);
+        let faster =
+            self.rates.inflow.zip(self.rates.outflow).is_some_and(|(inflow, outflow)| inflow >= outflow);
         let throttled =
             self.pages.and_then(|pages| pages.throttled_per_s).is_some_and(|time| time >= HELD_UP);
         match self.share {
@@ -166,8 +206,9 @@ impl<'a> Case<'a> {
             .with("file", "page cache", Value::Bytes(memory.file))
             .with("dirty", "of it not yet written", Value::Bytes(memory.dirty))
             .with("writeback", "of it being written now", Value::Bytes(memory.writeback))
-            .with_how("dirtied_per_s", "made dirty", Value::Rate(self.inflow()), dirtied_how)
-            .with_how("written_per_s", "written back", Value::Rate(self.outflow()), written_how)
+            .with_how("dirtied_per_s", "made dirty", Value::Rate(self.rates.inflow), dirtied_how)
+            .with_how("written_per_s", "written back", Value::Rate(self.rates.outflow), written_how)
+            .with("rates_over_s", "both, over the last", Value::Seconds(self.rates.seconds))
             .with(
                 "throttled_s",
                 "its writers were made to wait",
@@ -185,9 +226,11 @@ impl<'a> Case<'a> {
             let path = most.path.as_ref().map_or_else(String::new, |path| format!(" to {path}"));
             format!(", written by {}{path}", named(&most.process))
         });
-        let rates = match self.inflow().zip(self.outflow()) {
+        let rates = match self.rates.inflow.zip(self.rates.outflow) {
             Some((inflow, outflow)) => {
-                format!(" ({}/s in, {}/s written back)", bytes(inflow), bytes(outflow))
+                let over =
+                    self.rates.seconds.map_or_else(String::new, |over| format!(" over {}", seconds(over)));
+                format!(" ({}/s in, {}/s written back{over})", bytes(inflow), bytes(outflow))
             }
             None => String::new(),
         };

@@ -274,7 +274,14 @@ mod dirty {
         Arc::new(row(Arc::new(container("shop", "import-1", "importer")), memory))
     }
 
-    fn tick(watch: &mut Watch, second: u64, row: &Arc<Row>, pages: DirtyRow) -> Vec<Arc<Finding>> {
+    /// Sums as if the rates had been the same since the beginning.
+    fn tick(watch: &mut Watch, second: u64, row: &Arc<Row>, mut pages: DirtyRow) -> Vec<Arc<Finding>> {
+        let sum = |rate: Option<f64>| rate.map(|rate| (rate * second as f64) as u64);
+        (pages.dirtied, pages.written) = (sum(pages.dirtied_per_s), sum(pages.written_per_s));
+        tick_with(watch, second, row, pages)
+    }
+
+    fn tick_with(watch: &mut Watch, second: u64, row: &Arc<Row>, pages: DirtyRow) -> Vec<Arc<Finding>> {
         let (host, dirty) = (HostMemory::default(), Dirty { rows: vec![Arc::new(pages)] });
         let at = Duration::from_secs(second);
         watch.tick(&Seen {
@@ -306,7 +313,7 @@ mod dirty {
         assert_eq!(
             found[0].summary,
             "541 MiB of the limit of 600 MiB (90 %) of shop/import-1/importer is page cache not yet on disk, written by \
-             qemu-img[4242] to /data/disk.img (85.8 MiB/s in, 38.1 MiB/s written back); its processes hold only 23.0 MiB \
+             qemu-img[4242] to /data/disk.img (85.8 MiB/s in, 38.1 MiB/s written back over 2.0 s); its processes hold only 23.0 MiB \
              themselves"
         );
         let evidence: Value = serde_json::to_value(&found[0].evidence).expect("JSON");
@@ -326,6 +333,28 @@ mod dirty {
         assert!(tick(&mut watch, 0, &row, pages(&row, 40e6, 60e6, "dd")).is_empty());
         let idle = importer(90 * MIB, 590 * MIB);
         assert!(tick(&mut watch, 1, &idle, pages(&idle, 60e6, 40e6, "dd")).is_empty());
+    }
+
+    /// It takes 40 MB each fourth second, all at once.
+    #[test]
+    fn rates_are_of_a_window_not_of_what_a_disk_completes_at_once() {
+        let mut watch = Watch::default();
+        let mut found = Vec::new();
+        for second in 0..=12_u64 {
+            let filled = importer((second + 1) * 41 * MIB, if second < 12 { 400 * MIB } else { 599 * MIB });
+            let mut pages = pages(&filled, 40e6, if second % 4 == 0 { 40e6 } else { 0.0 }, "qemu-img");
+            (pages.dirtied, pages.written) = (Some(40_000_000 * second), Some(40_000_000 * (second / 4)));
+            found = tick_with(&mut watch, second, &filled, pages);
+        }
+        let evidence: Value = serde_json::to_value(&found[0].evidence).expect("JSON");
+        // In the worst interval as much was written as became dirty; in the ten seconds before a quarter or so.
+        assert_eq!((&evidence["dirtied_per_s"], &evidence["rates_over_s"]), (&40e6.into(), &10.0.into()));
+        assert_eq!(evidence["written_per_s"], 12e6);
+        assert!(
+            found[0].summary.contains("(38.1 MiB/s in, 11.4 MiB/s written back over 10 s)"),
+            "{}",
+            found[0].summary
+        );
     }
 
     #[test]

@@ -88,7 +88,8 @@ pub(super) fn on_demand(probe: &Probe) -> String {
     match probe.on_demand {
         Some(how) => format!("attached on demand: {how}"),
         None if probe.name == registry::WRITTEN => {
-            "runs with each page that is charged (65-190 ns a fault): attached by `memtrace dirty`".to_owned()
+            "runs with each page that is charged (65-190 ns a fault): attached by `memtrace dirty --written`"
+                .to_owned()
         }
         None => "runs once a page (65-190 ns a fault): attached on demand, for a bounded time (--charges)"
             .to_owned(),

@@ -172,7 +172,7 @@ fn lost(outcome: &Outcome) -> Option<String> {
         Some(chosen) => chosen,
     };
     if outcome.probe.on_demand.is_none() && chosen.cost == Cost::Page && best.cost != Cost::Page {
-        let how = if outcome.probe.name == WRITTEN { "`memtrace dirty`" } else { "--charges" };
+        let how = if outcome.probe.name == WRITTEN { "`memtrace dirty --written`" } else { "--charges" };
         return Some(format!(
             "counting runs once a page, so it is off unless asked for ({how}); then: {}",
             chosen.precision

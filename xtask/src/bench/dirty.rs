@@ -52,10 +52,10 @@ const FAULTS: usize = 4;
 enum Beside {
     Nothing,
     Top,
-    /// Dirty pages by container, process and file.
-    Oom,
-    /// These, and what is written back.
+    /// Dirty pages by container, process and file; what is written is inferred where only statistics tell.
     Dirty,
+    /// What is written back is counted.
+    Written,
     Floor,
     /// On the hook of write-back, too, where that is one of every page.
     FloorWritten,
@@ -120,17 +120,17 @@ fn storms(files: &Files, seconds: &str) -> [Storm; 5] {
 
 /// What runs on this machine; why the others do not is told.
 fn usable(bed: &Bed, report: &mut Report) -> Result<Vec<Beside>> {
-    use Beside::{Bpftrace, BpftraceWritten, Dirty, Floor, FloorWritten, Nothing, Oom, Top};
+    use Beside::{Bpftrace, BpftraceWritten, Dirty, Floor, FloorWritten, Nothing, Top, Written};
     let mut kinds = vec![Nothing];
     let mut by_statistics = false;
-    for kind in [Top, Oom, Dirty, Floor, FloorWritten, Bpftrace, BpftraceWritten] {
+    for kind in [Top, Dirty, Written, Floor, FloorWritten, Bpftrace, BpftraceWritten] {
         if matches!(kind, FloorWritten | BpftraceWritten) && !by_statistics {
             report.skip(kind.name(), "memtrace does not hook every page here for what is written");
             continue;
         }
         match kind.start(bed) {
             Ok(started) => {
-                if let (Dirty, Some(running)) = (kind, &started.program) {
+                if let (Written, Some(running)) = (kind, &started.program) {
                     by_statistics = probes::counts(running)?.keys().any(|name| name.starts_with("wb_stat"));
                 }
                 kinds.push(kind);
@@ -148,8 +148,8 @@ impl Beside {
         match self {
             Self::Nothing => "alone",
             Self::Top => "memtrace top",
-            Self::Oom => "memtrace oom",
             Self::Dirty => "memtrace dirty",
+            Self::Written => "memtrace dirty --written",
             Self::Floor => "an empty program",
             Self::FloorWritten => "empty programs, write-back too",
             Self::Bpftrace => "bpftrace, by cgroup",
@@ -158,7 +158,7 @@ impl Beside {
     }
 
     fn is_memtrace(self) -> bool {
-        matches!(self, Self::Top | Self::Oom | Self::Dirty)
+        matches!(self, Self::Top | Self::Dirty | Self::Written)
     }
 
     /// Started, and attached.
@@ -172,11 +172,8 @@ impl Beside {
                 return Ok(Started { program: None, _empty: both });
             }
             Self::Top => bed.memtrace(&["--json"]),
-            Self::Oom | Self::Dirty => {
-                let mut command = Command::new(&bed.memtrace);
-                command.args([if self == Self::Oom { "oom" } else { "dirty" }, "--json"]);
-                command
-            }
+            Self::Dirty => following(bed, &[]),
+            Self::Written => following(bed, &["--written"]),
             Self::Bpftrace => tracing::counting(&tracing::dirtied("@[cgroup] = count();")?)?,
             Self::BpftraceWritten => {
                 let dirtied = tracing::dirtied("@[cgroup] = count();")?;
@@ -185,7 +182,7 @@ impl Beside {
         };
         let mut running = Running::start(&mut command)?;
         match self {
-            Self::Oom | Self::Dirty => attached(bed, &mut running)?,
+            Self::Dirty | Self::Written => attached(bed, &mut running)?,
             Self::Top => drop(running.line(&bed.stop, 1)?),
             // bpftrace says how many probes it attaches before it does.
             _ => drop(running.line(&bed.stop, 2)?),
@@ -196,7 +193,13 @@ impl Beside {
     }
 }
 
-/// The one has nothing to say, the other only at the end of an interval.
+fn following(bed: &Bed, words: &[&str]) -> Command {
+    let mut command = Command::new(&bed.memtrace);
+    command.args(["dirty", "--json"]).args(words);
+    command
+}
+
+/// There is something to say only at the end of an interval.
 fn attached(bed: &Bed, running: &mut Running) -> Result<()> {
     bed.stop.wait("dirty pages to be followed", PATIENCE, || {
         ensure!(!running.ended()?, "memtrace has ended: {}", running.errors().trim());
@@ -237,16 +240,16 @@ fn tell(rounds: &Rounds<Beside>, storms: &[Storm], report: &mut Report) -> Resul
         (Beside::Floor, Beside::Bpftrace)
     };
     let compared = [
-        (Beside::Oom, Beside::Floor, AIM_FLOOR),
-        (Beside::Oom, Beside::Bpftrace, AIM_BPFTRACE),
-        (Beside::Dirty, floor, AIM_FLOOR),
-        (Beside::Dirty, bpftrace, AIM_BPFTRACE),
+        (Beside::Dirty, Beside::Floor, AIM_FLOOR),
+        (Beside::Dirty, Beside::Bpftrace, AIM_BPFTRACE),
+        (Beside::Written, floor, AIM_FLOOR),
+        (Beside::Written, bpftrace, AIM_BPFTRACE),
     ];
     for (work, storm) in storms.iter().enumerate() {
         for (kind, than, most) in compared {
             // What is written by large folios comes by too seldom to tell; where nothing becomes dirty, only what hooks
             // every page adds anything.
-            let tells = work == EACH_PAGE || by_statistics && kind == Beside::Dirty && work == FAULTS;
+            let tells = work == EACH_PAGE || by_statistics && kind == Beside::Written && work == FAULTS;
             if !tells {
                 continue;
             }
@@ -290,9 +293,9 @@ fn runs(bed: &Bed, report: &mut Report, kinds: &[Beside], files: &Files) -> Resu
             tell(bpftrace, what)?;
         }
     }
-    let mut memtrace = Running::start(Command::new(&bed.memtrace).args(["dirty", "--json"]))?;
+    let mut memtrace = Running::start(&mut following(bed, &["--written"]))?;
     attached(bed, &mut memtrace)?;
-    tell(memtrace, "memtrace dirty")
+    tell(memtrace, "memtrace dirty --written")
 }
 
 impl Files {

@@ -60,9 +60,12 @@ pub(super) struct Files {
     pub(super) initramfs: PathBuf,
     /// Mounted on /var/tmp: files in memory are never dirty.
     pub(super) disk: PathBuf,
+    /// `/dev/vdb`, not mounted: the emulator lets little through.
+    pub(super) slow_disk: PathBuf,
 }
 
 const DISK_SIZE: &str = "4G";
+const SLOW_DISK_BYTES: u64 = 512 << 20;
 const INIT: &str = include_str!("init.sh");
 const HOSTNAME: &str = "memtrace-vm";
 
@@ -128,13 +131,26 @@ pub(super) fn pack(
     lay_out_modules(kernel, &root)?;
     lay_out_programs(artifacts, &root)?;
     let initramfs = archive(&root, &dir.join("initramfs.cpio"))?;
-    Ok(Files { initramfs, disk: disk(&dir.join("disk"))? })
+    let busybox = root.join("bin/busybox");
+    Ok(Files {
+        initramfs,
+        disk: disk(&dir.join("disk"))?,
+        slow_disk: slow_disk(&busybox, &dir.join("slow-disk"))?,
+    })
 }
 
 /// A file with holes, and a file system in it.
 fn disk(path: &Path) -> Result<PathBuf> {
     fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
     output(command("mke2fs").args(["-q", "-F", "-t", "ext4"]).arg(path).arg(DISK_SIZE))?;
+    Ok(path.to_owned())
+}
+
+/// With a file system whose write-back knows no cgroups: its writers are slowed down by the host's limits alone.
+fn slow_disk(busybox: &Path, path: &Path) -> Result<PathBuf> {
+    let file = fs::File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
+    file.set_len(SLOW_DISK_BYTES).with_context(|| format!("cannot write {}", path.display()))?;
+    output(command(busybox).arg("mkdosfs").arg(path))?;
     Ok(path.to_owned())
 }
 
@@ -162,6 +178,7 @@ fn lay_out_programs(artifacts: &Artifacts, root: &Path) -> Result<()> {
     let mut programs = vec![
         ("crun", needed("crun")?),
         ("mke2fs", needed("mke2fs")?),
+        ("qemu-img", needed("qemu-img")?),
         ("memtrace", artifacts.memtrace.clone()),
     ];
     programs.extend(artifacts.live_tests.clone().map(|path| ("live-tests", path)));

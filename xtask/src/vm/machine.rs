@@ -18,6 +18,9 @@ use crate::command::{command, not_started, tail};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
+/// What the second disk takes in a second: less than anybody writes.
+const SLOW_DISK_BYTES_PER_S: u64 = 256 << 10;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Accelerator {
     Kvm,
@@ -125,6 +128,10 @@ fn start_emulator(
     qemu.arg("-kernel").arg(image).arg("-initrd").arg(&files.initramfs);
     // What the guest leaves on it is of no use to anybody.
     qemu.arg("-drive").arg(format!("file={},format=raw,if=virtio,cache=unsafe", files.disk.display()));
+    qemu.arg("-drive").arg(format!(
+        "file={},format=raw,if=virtio,cache=unsafe,throttling.bps-write={SLOW_DISK_BYTES_PER_S}",
+        files.slow_disk.display()
+    ));
     // No input: a Ctrl-C is for us and the emulator, not for the guest.
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = qemu.spawn().with_context(|| not_started(&qemu))?;

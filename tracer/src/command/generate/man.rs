@@ -270,7 +270,8 @@ fn dirty() -> Vec<Section> {
                  so and the files; with --json one object an interval, with every row.",
                 "A page counts when it becomes dirty that was clean before, for the container that it is charged to and \
                  the process that made it so. DIRTY and WRITEBACK are what is outstanding now; THROTTLED is the time that \
-                 tasks were made to sleep for it. tmpfs and direct writes make nothing dirty. What a process had written \
+                 tasks were made to sleep for it. tmpfs and direct writes make nothing dirty. WRITTEN is inferred (~) where only \
+                 statistics of pages can be hooked, unless --written is given. What a process had written \
                  before attach comes from its own counters, direct writes included.",
                 "A path is as the container sees it, also of a file that is deleted meanwhile; of one that nobody has open \
                  any more only device and inode are known. A file behind a loop device is dirtied once more by what is \
