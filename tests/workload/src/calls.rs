@@ -5,7 +5,10 @@
 use std::{
     fs::{self, File},
     io::{BufRead, Read, Write, stdin},
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    os::{
+        fd::{BorrowedFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::PathBuf,
     process::Command,
     time::{Duration, Instant},
@@ -62,6 +65,8 @@ enum Call {
     Null,
     /// A read from /dev/zero
     Zero,
+    /// One of each of these, and one that fails
+    Mixed,
     /// A write to a pipe that another process reads
     Pipe,
 }
@@ -119,6 +124,18 @@ impl Calls {
                 ),
                 Call::Null => order.repeat(|_| Ok(BATCH), || Ok(write(&null, &bytes).map(drop)?)),
                 Call::Zero => order.repeat(|_| Ok(BATCH), || Ok(read(&zero, &mut bytes).map(drop)?)),
+                Call::Mixed => order.repeat(
+                    |_| Ok(BATCH),
+                    || {
+                        let _ = getppid();
+                        write(&null, &bytes)?;
+                        read(&zero, &mut bytes)?;
+                        // The kernel's word for a descriptor that nobody has.
+                        let nothing = rustix::fs::fcntl_getfl(no_descriptor());
+                        ensure!(nothing.is_err(), "there is a descriptor where none should be");
+                        Ok(())
+                    },
+                ),
                 Call::Pipe => {
                     ensure!((1..=ROOM).contains(&bytes.len()), "a write to the pipe is from 1 byte to 1 MiB");
                     let turn = &mut reader.turn;
@@ -179,6 +196,12 @@ impl Order {
         before(last)?;
         Ok(took)
     }
+}
+
+/// One that is not open.
+fn no_descriptor() -> BorrowedFd<'static> {
+    // SAFETY: it is no descriptor at all, so that nobody else can come to own it; the kernel refuses it.
+    unsafe { BorrowedFd::borrow_raw(i32::MAX) }
 }
 
 /// So many bytes, each line so long with its newline, or no newline at all.

@@ -180,6 +180,10 @@ fn entry(cpu: u32, key: Key) -> Option<*mut Entry> {
 fn times(cpu: u32, entry: *mut Entry, took: u64, seed: u32) -> Option<*mut u64> {
     let [_, blocks] = call_room();
     let (group, slot) = bucket(took);
+    let (mut group, mut slot) = (u64::from(group), u64::from(slot));
+    // SAFETY: no instruction. Hides what the compiler knows of both: it would leave out the masks, without which the
+    // verifier of 5.10 does not see that they are bounded.
+    unsafe { core::arch::asm!("/* {0} {1} */", inout(reg) group, inout(reg) slot) }
     let group = group as usize & 63;
     // SAFETY: a valid map value of this CPU's; the index is masked.
     let known = unsafe { &raw mut (*entry).blocks[group] };

@@ -18,6 +18,8 @@ mod report;
 mod rounds;
 mod stop;
 mod storm;
+mod switches;
+mod syscalls;
 mod terminal;
 mod tracing;
 
@@ -72,6 +74,10 @@ enum Name {
     Lines,
     /// Dirty pages: writes, stores to a mapping, a copy; and page faults, with and without memtrace
     Dirty,
+    /// System calls, with and without memtrace counting them
+    Calls,
+    /// Switches of tasks, forks, waits for a disk, with and without memtrace
+    Switches,
     /// From exec to the first screen
     Start,
     /// CPU and memory of memtrace itself beside many cgroups
@@ -135,6 +141,8 @@ impl Name {
             Self::Writes => storm::writes(bed, report),
             Self::Lines => lines::lines(bed, report),
             Self::Dirty => dirty::dirty(bed, report),
+            Self::Calls => syscalls::calls(bed, report),
+            Self::Switches => switches::switches(bed, report),
             Self::Start => terminal::start(bed, report),
             Self::Cost => cost::cost(bed, report),
             Self::Containers => containers::containers(bed, report),

@@ -30,6 +30,9 @@ pub(super) const WRITTEN: &str = "tracepoint:memcg:mod_memcg_lruvec_state \
      /args->item == NR_FILE_DIRTY || args->item == NR_WRITEBACK/ { @written[args->id] = sum(args->val); }";
 /// How large writes are, by the writer's cgroup: less than what memtrace tells of them.
 pub(super) const SIZES: &str = "tracepoint:syscalls:sys_exit_write { @[cgroup] = hist(args->ret); }";
+/// What a task's time off the processor is told by.
+pub(super) const OFF_CPU: &str = "tracepoint:sched:sched_switch { @since[args->prev_pid] = nsecs; \
+     if (@since[args->next_pid]) { @[cgroup] = hist(nsecs - @since[args->next_pid]); delete(@since[args->next_pid]); } }";
 /// The floor of a hook on the function that writes to pipes.
 pub(super) const FUNCTION: &str = "kretfunc:anon_pipe_write { }";
 
@@ -50,6 +53,16 @@ pub(super) fn each_call() -> String {
     let probes: Vec<String> =
         calls.iter().map(|call| format!("tracepoint:syscalls:sys_exit_{call}")).collect();
     probes.join(", ") + " { }"
+}
+
+/// Calls of one process, by number: how many, how many failed, how long they took.
+pub(super) fn calls_of(pid: &str) -> String {
+    format!(
+        "tracepoint:raw_syscalls:sys_enter /pid == {pid}/ {{ @since[tid] = nsecs; }} \
+         tracepoint:raw_syscalls:sys_exit /@since[tid]/ {{ @took[args->id] = hist(nsecs - @since[tid]); \
+         @total[args->id] = sum(nsecs - @since[tid]); if (args->ret < 0) {{ @failed[args->id] = count(); }} \
+         delete(@since[tid]); }}"
+    )
 }
 
 /// bpftrace with a program that says when it is attached; before that it says how many probes it attaches: two lines.

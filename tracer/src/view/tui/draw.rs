@@ -17,7 +17,7 @@ use crate::{
             header, help,
             page::Page,
             state::{Pane, Room, State},
-            tab::{Tab, logs, memory},
+            tab::{Tab, calls, logs, memory},
             theme::Theme,
         },
         unit,
@@ -50,7 +50,7 @@ impl Screen {
             Pane::Table => None,
             Pane::Help => Some(help::lines(theme, width)),
             Pane::Detail => match state.tab {
-                Tab::Memory => memory_detail(state, snapshot, Page { theme, width }),
+                Tab::Memory | Tab::Calls => memory_detail(state, snapshot, Page { theme, width }),
                 Tab::Logs => logs_detail(state, snapshot, Page { theme, width }),
             },
         };
@@ -108,6 +108,7 @@ pub fn screen(frame: &mut Frame<'_>, mut screen: Screen, state: &State, snapshot
             let lines = match state.tab {
                 Tab::Memory => memory::lines,
                 Tab::Logs => logs::lines,
+                Tab::Calls => calls::lines,
             };
             lines(state, snapshot, theme, body.width.into(), body.height.into())
         }
@@ -125,6 +126,9 @@ fn footer(state: &State, room: Room, theme: &Theme, width: usize) -> Line<'stati
         ]);
     }
     let keys = match (state.pane, state.tab) {
+        (Pane::Table, Tab::Calls) => {
+            String::from("q quit  h help  Tab memory  <> sort  j k container  PgUp PgDn calls")
+        }
         (Pane::Table, tab) => {
             format!("q quit  h help  Tab {}  / filter  <> sort  Enter detail", tab.next().title())
         }
@@ -132,7 +136,7 @@ fn footer(state: &State, room: Room, theme: &Theme, width: usize) -> Line<'stati
         (Pane::Detail | Pane::Help, _) => String::from("Esc back  j k PgUp PgDn scroll  q quit"),
     };
     let (cursor, entries) = match state.tab {
-        Tab::Memory => (state.rows.cursor, state.rows.len()),
+        Tab::Memory | Tab::Calls => (state.rows.cursor, state.rows.len()),
         Tab::Logs => (state.streams.cursor, state.streams.len()),
     };
     let count = match state.pane {

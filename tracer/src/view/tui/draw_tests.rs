@@ -85,6 +85,46 @@ fn state_of_logs() -> State {
     state
 }
 
+/// On the tab of system calls.
+fn state_of_calls() -> State {
+    let mut report = example::calls();
+    let row = report.rows[0].clone();
+    let mut state = State::new(Options::default());
+    // Many, so that there is something to scroll.
+    let mut calls = crate::aggregator::call::RowCalls::clone(&row);
+    let more = (0..60).map(|nth| crate::aggregator::call::Call {
+        name: Arc::from(format!("syscall_{nth}")),
+        total_s: 0.001 * f64::from(nth),
+        ..row.calls[3].clone()
+    });
+    calls.calls.extend(more);
+    report.rows = vec![Arc::new(calls)];
+    state.update(Arc::new(Snapshot { calls: Some(Arc::new(report)), ..example::snapshot() }));
+    let id = row.row;
+    while state.rows[state.rows.cursor].container.cgroup.id != id {
+        state.apply(Action::Down);
+    }
+    state.apply(Action::Show(Tab::Calls));
+    state
+}
+
+#[test]
+fn golden_calls() {
+    let mut state = state_of_calls();
+    example::golden("tui_calls_80x24", &drawn(&mut state, &theme(), 80, 24));
+    example::golden("tui_calls_200x50", &drawn(&mut state, &theme(), 200, 50));
+    let first = drawn(&mut state, &theme(), 80, 24);
+    state.apply(Action::PageDown);
+    let next = drawn(&mut state, &theme(), 80, 24);
+    assert!(first.contains("newfstatat") && !next.contains("newfstatat"), "{next}");
+    state.apply(Action::End);
+    assert!(drawn(&mut state, &theme(), 80, 24).contains("syscall_0"), "the last is seen");
+    state.apply(Action::Down);
+    assert!(drawn(&mut state, &theme(), 80, 24).contains("attaching"), "another row has none yet");
+    let ascii = drawn(&mut state_of_calls(), &Theme::new(Charset::Ascii, false), 100, 24);
+    assert!(ascii.is_ascii(), "{ascii}");
+}
+
 fn theme() -> Theme {
     Theme::new(Charset::Unicode, true)
 }
@@ -190,7 +230,7 @@ fn a_pane_tells_that_there_is_more() {
 }
 
 /// One state for each pane, the table with rows scrolled away.
-fn panes() -> [State; 6] {
+fn panes() -> [State; 7] {
     let mut table = state();
     table.apply(Action::End);
     let mut typing = state();
@@ -206,7 +246,7 @@ fn panes() -> [State; 6] {
     streams.apply(Action::End);
     let mut stream = state_of_logs();
     stream.apply(Action::Open);
-    [table, typing, detail, help, streams, stream]
+    [table, typing, detail, help, streams, stream, state_of_calls()]
 }
 
 fn draw_all(sizes: impl Iterator<Item = (u16, u16)>) {

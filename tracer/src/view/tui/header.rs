@@ -187,6 +187,11 @@ fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Li
             let order = state.stream_order;
             (state.streams.len(), format!("{all} streams"), order.key.word(), order.reverse)
         }
+        Tab::Calls => {
+            let order = state.call_order;
+            let all = format!("{} rows, calls", snapshot.rows.len());
+            (state.rows.len(), all, order.key.word(), order.reverse)
+        }
     };
     let reversed = if reverse { ", reversed" } else { "" };
     spans.push(Span::raw(format!("{shown} of {of} by {order}{reversed}")));

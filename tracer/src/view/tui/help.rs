@@ -7,7 +7,7 @@ use crate::view::{
     text::{self, Charset},
     tui::{
         input,
-        tab::{logs, memory::column},
+        tab::{calls, logs, memory::column},
         theme::Theme,
     },
 };
@@ -74,6 +74,13 @@ pub fn lines(theme: &Theme, width: usize) -> Vec<Line<'static>> {
         "Columns of streams, as many as fit",
         logs::columns()
             .map(|column| (column.title(false).to_owned(), column.help().replace('`', "")))
+            .collect(),
+    );
+    section(
+        "Columns of system calls",
+        calls::columns()
+            .iter()
+            .map(|metric| (metric.title.to_owned(), metric.help.replace('`', "")))
             .collect(),
     );
     lines

@@ -88,7 +88,7 @@ pub fn handle(state: &mut State, event: Event) {
 /// The keys, for the help; their meaning is in `action`.
 pub const HELP: &[(&str, &str)] = &[
     ("up down, k j, PgUp PgDn, Home End", "move; a row chosen so is followed wherever it goes; Home lets go"),
-    ("Tab or m l", "the next tab; memory of rows, log lines of containers"),
+    ("Tab or m l y", "the next tab; memory of rows, log lines of containers, system calls of the chosen row"),
     ("Enter", "everything known about the chosen row or stream; again, or Esc, back"),
     ("> < or s S", "sort by the next or the previous column"),
     ("r", "reverse the order"),
@@ -140,6 +140,7 @@ fn action(key: KeyEvent, typing: bool) -> Option<Action> {
         KeyCode::Tab => Action::NextTab,
         KeyCode::Char('m') => Action::Show(Tab::Memory),
         KeyCode::Char('l') => Action::Show(Tab::Logs),
+        KeyCode::Char('y') => Action::Show(Tab::Calls),
         _ => return None,
     })
 }

@@ -11,12 +11,13 @@ use crate::{
         lines,
         select::{self, Filter, Key, Order},
         severity::{self, Level},
+        syscalls,
         tui::{
             Options,
             history::History,
             list::{Entry, List},
             tab::{
-                Tab, logs,
+                Tab, calls, logs,
                 memory::{self, column},
             },
             trail::Trails,
@@ -75,6 +76,9 @@ pub struct State {
     pub tab: Tab,
     pub order: Order,
     pub stream_order: lines::select::Order,
+    pub call_order: calls::Order,
+    /// The row whose system calls were asked for.
+    counted: Option<u64>,
     /// Typed into the screen, on top of the command line's.
     pub typed: Filter,
     /// While typing: the filter to go back to.
@@ -133,7 +137,9 @@ impl State {
     pub fn detail_is_gone(&self) -> bool {
         let Some(shown) = self.shown.as_deref() else { return false };
         match self.tab {
-            Tab::Memory => self.detail.as_ref().is_some_and(|row| again(&shown.rows, row).is_none()),
+            Tab::Memory | Tab::Calls => {
+                self.detail.as_ref().is_some_and(|row| again(&shown.rows, row).is_none())
+            }
             Tab::Logs => self.stream.as_ref().is_some_and(|stream| {
                 shown.logs.as_ref().is_none_or(|logs| again(&logs.streams, stream).is_none())
             }),
@@ -160,6 +166,7 @@ impl State {
         if !self.paused {
             self.arrange();
         }
+        self.count_calls();
     }
 
     /// Whether each row needs a person; of rows that are the same as before that is known.
@@ -195,12 +202,31 @@ impl State {
     /// What the screen has room for, before each draw.
     pub fn fit(&mut self, room: Room) {
         self.room = room;
-        self.scroll = self.scroll.min(room.lines.saturating_sub(room.page));
+        if self.pane != Pane::Table {
+            self.scroll = self.scroll.min(room.lines.saturating_sub(room.page));
+        }
         self.rows.fit(room.page);
         self.streams.fit(room.page);
     }
 
     pub fn apply(&mut self, action: Action) {
+        self.act(action);
+        self.count_calls();
+    }
+
+    /// Asks for the system calls of the row that is shown with them, and for none any more when it is not.
+    fn count_calls(&mut self) {
+        let shown = self.tab == Tab::Calls && !self.quit;
+        let wanted = self.rows.get(self.rows.cursor).filter(|_| shown).map(|row| row.container.cgroup.id);
+        if wanted != self.counted {
+            self.counted = wanted;
+            if let Some(demands) = &self.options.demands {
+                let _ = demands.send(Demand::Calls(wanted));
+            }
+        }
+    }
+
+    fn act(&mut self, action: Action) {
         match action {
             Action::Quit => self.quit = true,
             Action::Back => self.back(),
@@ -217,6 +243,7 @@ impl State {
                 match self.tab {
                     Tab::Memory => self.order.reverse = !self.order.reverse,
                     Tab::Logs => self.stream_order.reverse = !self.stream_order.reverse,
+                    Tab::Calls => self.call_order.reverse = !self.call_order.reverse,
                 }
                 self.arrange();
             }
@@ -284,6 +311,8 @@ impl State {
                 self.stream = self.streams.open();
                 self.stream.is_some()
             }
+            // Everything known of them is in the table.
+            Tab::Calls => false,
         };
         if opened {
             self.pane = Pane::Detail;
@@ -295,6 +324,11 @@ impl State {
         self.tab = tab;
         self.pane = Pane::Table;
         self.arrange();
+        if tab == Tab::Calls {
+            // The row stays the same one, however the others move.
+            self.rows.go(0);
+            self.scroll = 0;
+        }
     }
 
     fn pause(&mut self) {
@@ -317,6 +351,15 @@ impl State {
         match (self.pane, self.tab) {
             (Pane::Table, Tab::Memory) => self.rows.go(by),
             (Pane::Table, Tab::Logs) => self.streams.go(by),
+            (Pane::Table, Tab::Calls) if by.abs() == 1 => {
+                self.rows.go(by);
+                self.scroll = 0;
+            }
+            (Pane::Table, Tab::Calls) => {
+                let all = self.shown.as_ref().map_or(0, |shown| calls::count(self, shown));
+                let last = (all + calls::HEAD).saturating_sub(self.room.page + 1);
+                self.scroll = self.scroll.saturating_add_signed(by).min(last);
+            }
             (Pane::Detail | Pane::Help, _) => {
                 let last = self.room.lines.saturating_sub(self.room.page);
                 self.scroll = self.scroll.saturating_add_signed(by).min(last);
@@ -328,7 +371,7 @@ impl State {
         match (self.pane, self.tab) {
             (Pane::Table, Tab::Memory) => self.rows.home(),
             (Pane::Table, Tab::Logs) => self.streams.home(),
-            (Pane::Detail | Pane::Help, _) => self.scroll = 0,
+            (Pane::Table, Tab::Calls) | (Pane::Detail | Pane::Help, _) => self.scroll = 0,
         }
     }
 
@@ -343,6 +386,12 @@ impl State {
                 let word = turned(logs::SORTED, self.stream_order.key.word(), by);
                 if let Some(key) = lines::select::Key::find(word) {
                     self.stream_order = lines::select::Order { key, reverse: false };
+                }
+            }
+            Tab::Calls => {
+                let word = turned(calls::SORTED, self.call_order.key.word(), by);
+                if let Some(key) = syscalls::Key::find(word) {
+                    self.call_order = calls::Order { key, reverse: false };
                 }
             }
         }
@@ -361,7 +410,7 @@ impl State {
         };
         let (filters, limit) = ([&self.options.filter, &self.typed], self.options.limit);
         match self.tab {
-            Tab::Memory => {
+            Tab::Memory | Tab::Calls => {
                 let rows = select::select(shown, &filters, self.order, limit);
                 self.rows.set(rows.into_iter().map(Arc::clone).collect());
             }

@@ -196,3 +196,23 @@ fn each_tab_has_its_own_order_and_cursor() {
     state.apply(Action::Show(Tab::Memory));
     assert_eq!((state.pane, chosen(&state)), (Pane::Table, String::from("qemu-img")));
 }
+
+#[test]
+fn calls_are_counted_of_the_row_that_is_shown_and_of_no_other() {
+    let (sender, mut demands) = tokio::sync::mpsc::unbounded_channel();
+    let mut state = State::new(Options { demands: Some(sender), ..Options::default() });
+    state.update(Arc::new(example::snapshot()));
+    state.apply(Action::Down);
+    assert!(demands.try_recv().is_err(), "nobody has asked yet");
+    state.apply(Action::Show(Tab::Calls));
+    let id = |state: &State, place: usize| state.rows[place].container.cgroup.id;
+    assert_eq!(demands.try_recv(), Ok(Demand::Calls(Some(id(&state, 1)))));
+    state.update(Arc::new(example::snapshot()));
+    state.apply(Action::SortNext);
+    assert!(demands.try_recv().is_err(), "once is enough");
+    assert_eq!((state.call_order.key.word(), state.order.key.word()), (calls::SORTED[1], "growth"));
+    state.apply(Action::Down);
+    assert_eq!(demands.try_recv(), Ok(Demand::Calls(Some(id(&state, 2)))));
+    state.apply(Action::NextTab);
+    assert_eq!((state.tab, demands.try_recv()), (Tab::Memory, Ok(Demand::Calls(None))));
+}

@@ -1,5 +1,6 @@
 //! What the screen shows one of at a time, each with its table and the detail of an entry.
 
+pub mod calls;
 pub mod logs;
 pub mod memory;
 
@@ -10,16 +11,19 @@ pub enum Tab {
     Memory,
     /// Streams of log lines.
     Logs,
+    /// System calls of the chosen row.
+    Calls,
 }
 
 impl Tab {
     /// In the order that the key goes through.
-    pub const ALL: [Tab; 2] = [Tab::Memory, Tab::Logs];
+    pub const ALL: [Tab; 3] = [Tab::Memory, Tab::Logs, Tab::Calls];
 
     pub fn title(self) -> &'static str {
         match self {
             Tab::Memory => "memory",
             Tab::Logs => "logs",
+            Tab::Calls => "syscalls",
         }
     }
 
