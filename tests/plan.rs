@@ -85,14 +85,16 @@ const DIRTY_PAGES: Choice = ("dirty", Some("tp_btf writeback_dirty_page"), "tp_b
 const WRITTEN_PAGED: Choice = ("writeback_done", None, "tp_btf mod_memcg_lruvec_state");
 const NO_WRITTEN: Choice = ("writeback_done", None, "");
 const NO_THROTTLE: Choice = ("dirty_throttle", None, "");
+const NO_ARRIVALS: Choice = ("arrivals", None, "");
 const NO_DEAD: Choice = ("dead_cgroups", None, "");
 const NO_RECLAIM: Choice = ("reclaim", None, "");
 const NO_DIRTY: Choice = ("dirty", None, "");
 
 /// What serves everywhere, where nothing else is said.
-const ELSE: [Choice; 7] = [
+const ELSE: [Choice; 8] = [
     // Always waits to be asked for.
     ("syscall", None, "tp_btf sys_exit"),
+    ("arrivals", Some("tp_btf inet_sock_set_state"), "tp_btf inet_sock_set_state"),
     DIRTY,
     WRITTEN,
     ("dirty_throttle", Some("tracepoint balance_dirty_pages"), "tracepoint balance_dirty_pages"),
@@ -165,6 +167,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
         NO_CHARGE,
         NO_SITES,
         NO_LINES,
+        NO_ARRIVALS,
         NO_DEAD,
         NO_DIRTY,
         NO_WRITTEN,
@@ -208,6 +211,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("charge_site", None, "tracepoint mod_memcg_lruvec_state"),
                 ("log_write", Some("tracepoint sys_enter"), "tracepoint sys_enter"),
                 ("syscall", None, "tracepoint sys_exit"),
+                ("arrivals", Some("tracepoint inet_sock_set_state"), "tracepoint inet_sock_set_state"),
                 ("dirty", Some("tracepoint writeback_dirty_folio"), "tracepoint writeback_dirty_folio"),
                 ("writeback_done", None, "tracepoint mod_memcg_lruvec_state"),
                 (
@@ -228,6 +232,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("charge", None, "fentry try_charge_memcg"),
                 NO_SITES,
                 NO_LINES,
+                NO_ARRIVALS,
                 NO_DEAD,
                 NO_DIRTY,
                 NO_WRITTEN,

@@ -33,6 +33,7 @@ pub const ELSEWHERE: &[&str] = &[
     "reclaim",
     "dead_cgroups",
     "syscall",
+    "arrivals",
 ];
 
 pub fn of(probe: &str) -> Option<Truth> {

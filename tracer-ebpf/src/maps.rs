@@ -14,6 +14,7 @@ use tracer_ebpf::abi::{
     line::{Counts, LengthKey, READER_WORDS, SLOTS, Stream},
     oom::ReclaimCount,
     site::{Frames, SiteCount, SiteKey},
+    work::{LifeCount, LifeKey, Listener},
 };
 
 use crate::scan::Scan;
@@ -78,6 +79,15 @@ pub static RECLAIMS: PerCpuHashMap<u64, ReclaimCount> = PerCpuHashMap::with_max_
 /// Tasks in direct reclaim: since when, and in which of its kinds.
 #[map]
 pub static RECLAIMING: HashMap<u64, [u64; 2]> = HashMap::with_max_entries(4096, 0);
+
+/// Connections that arrived, by listening port.
+#[map]
+pub static ARRIVALS: HashMap<Listener, u64> = HashMap::with_max_entries(1, 0);
+
+/// How long processes lived that ended.
+#[map]
+pub static LIVES: HashMap<LifeKey, LifeCount> = HashMap::with_max_entries(1, 0);
+
 /// Where the walk over memory cgroups stands.
 #[map]
 pub static DEAD_WALK: Array<Walk> = Array::with_max_entries(1, 0);

@@ -35,5 +35,7 @@ failures! {
     CallsCrossed: "system calls that were not counted because of too many under way at once";
     CallsFull: "system calls for which the map of calls had no room";
     CallTimesFull: "system calls whose duration is in no percentile because the map of durations had no room";
+    ArrivalsFull: "connections for which the map of listening ports had no room";
+    LivesFull: "ended processes for which the map of times of life had no room";
     StackLost: "kernel stacks of charges that could not be kept";
 }

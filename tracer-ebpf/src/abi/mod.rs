@@ -11,3 +11,4 @@ pub mod offsets;
 pub mod oom;
 pub mod setting;
 pub mod site;
+pub mod work;

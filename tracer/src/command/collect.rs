@@ -58,6 +58,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         logs,
         dirty: DirtyWish::Off,
         dead: false,
+        work: false,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }

@@ -46,6 +46,7 @@ pub fn run(options: Top) -> Result<(), Failure> {
     let collected = pipeline::Options {
         charges: options.charges,
         sites: sites.map(|time| SiteWish { chosen: Chosen::Pattern(shown.filter.clone()), time }),
+        work: true,
         ..collect::options(&options.watch, LogWish::Counts)
     };
     let folded = options.folded.as_deref().map(Folded::create).transpose()?;

@@ -16,6 +16,8 @@ pub mod reclaims;
 pub mod sites;
 pub mod streams;
 pub mod survey;
+pub mod sweep;
+pub mod work;
 
 use tracer_ebpf::abi::{
     counter::CgroupCount,

@@ -1,9 +1,9 @@
 //! The whole line, and the only place that sees it all: takes in events, lets each part do its share at each
 //! tick, and hands a snapshot to whoever views it.
 //!
-//! `probes` is what is attached, `logs` what comes of log lines, `dirty` of dirty pages, `oom` of kills, `sites` and `calls` what is
-//! attached for chosen containers only, `rows` what is known of cgroups, `dead` what is kept of removed ones, `own` what
-//! memtrace costs.
+//! `probes` is what is attached, `logs` what comes of log lines, `dirty` of dirty pages, `oom` of kills, `sites` and `calls`
+//! what is attached for chosen containers only, `work` what is in flight, `rows` what is known of cgroups, `dead` what is kept
+//! of removed ones, `own` what memtrace costs.
 
 mod calls;
 mod dead;
@@ -14,6 +14,7 @@ mod own;
 mod probes;
 mod rows;
 mod sites;
+mod work;
 
 use std::{
     collections::HashSet,
@@ -26,7 +27,7 @@ use tracer_ebpf::abi::failure::Failure;
 
 use self::{
     calls::CallCounter, dead::Undertaker, dirty::DirtyPages, logs::LogLines, oom::OomWatch, own::Meter,
-    probes::Probes, rows::Rows, sites::Sampler,
+    probes::Probes, rows::Rows, sites::Sampler, work::Work,
 };
 pub use self::{
     calls::Callers,
@@ -60,6 +61,8 @@ pub struct Options {
     pub calls: CallWish,
     /// Dead cgroups are wanted one by one, with what they pin.
     pub dead: bool,
+    /// Work in flight is wanted: connections, children.
+    pub work: bool,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -129,6 +132,7 @@ pub struct Pipeline {
     oom: OomWatch,
     sites: Sampler,
     calls: CallCounter,
+    work: Work,
     dead: Undertaker,
     watch: finding::Watch,
     meter: Meter,
@@ -167,6 +171,7 @@ impl Pipeline {
         let oom = OomWatch::start(facts.cgroup.memory_v2, &mut probes);
         let logs = LogLines::new(options.logs == LogWish::Lengths);
         let dead = Undertaker::new(options.dead, &facts);
+        let work = Work::new(options.work);
         Ok(Pipeline {
             dead,
             options,
@@ -178,6 +183,7 @@ impl Pipeline {
             oom,
             sites,
             calls,
+            work,
             watch: finding::Watch::default(),
             meter: Meter::new()?,
             rescanned: started,
@@ -321,7 +327,10 @@ impl Pipeline {
             self.probes.retain(|id| self.rows.knows(id));
         }
         let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
+        let flights = self.work.tick(&mut self.probes, &self.rows, at, last);
+        self.rows.aggregator.in_flight(flights);
         let tick = self.rows.aggregator.tick(at);
+        self.work.choose(&tick.rows);
         let dirty = self.dirty.tick(&tick.rows, &mut self.probes, &self.rows, at);
         self.oom.tick(&tick.rows, &mut self.rows, &dirty, at, last);
         self.sequence += 1;

@@ -23,6 +23,7 @@ use crate::{
         dirty::DirtyMaps,
         reclaims::Reclaims,
         streams::Streams,
+        work::WorkMaps,
     },
     kernel::Facts,
     probe::{
@@ -48,6 +49,8 @@ pub struct Probes {
     pub streams: Option<Streams>,
     /// What became dirty and was written.
     pub dirty: Option<DirtyMaps>,
+    /// Connections that arrived, processes that ended.
+    pub work: Option<WorkMaps>,
     ring: Option<AsyncFd<RingBuf<MapData>>>,
     log: Option<EbpfLogger<ProbeLog>>,
     outcomes: Vec<Outcome>,
@@ -82,10 +85,10 @@ impl Probes {
         let mut sizes = Sizes::new(cgroups, &facts);
         // They run for each page that becomes dirty or is written, or for each write: only where that is asked for.
         let is_unasked = |name: &'static str| {
-            let unwanted = if name == registry::OF_LOG_LINES {
-                options.logs == LogWish::Off
-            } else {
-                options.dirty == DirtyWish::Off && registry::OF_DIRTY_PAGES.contains(&name)
+            let unwanted = match name {
+                registry::OF_LOG_LINES => options.logs == LogWish::Off,
+                registry::OF_WORK => !options.work,
+                _ => options.dirty == DirtyWish::Off && registry::OF_DIRTY_PAGES.contains(&name),
             };
             unwanted && !options.force.iter().any(|force| force.probe == Some(name))
         };
@@ -98,6 +101,9 @@ impl Probes {
         if options.dead {
             sizes = sizes.with_dead();
         }
+        if !is_unasked(registry::OF_WORK) {
+            sizes = sizes.with_work();
+        }
         let loaded = Loader::load(&facts, sizes, options.probe_log);
         let mut probes = Probes {
             loader: None,
@@ -106,6 +112,7 @@ impl Probes {
             walker: None,
             streams: None,
             dirty: None,
+            work: None,
             ring: None,
             log: None,
             outcomes: Vec::new(),
@@ -152,6 +159,10 @@ impl Probes {
                     let streams = Streams::take(&mut loader.ebpf, lengths);
                     probes.streams = Some(streams.context("cannot open the maps of log streams")?);
                 }
+                if !is_unasked(registry::OF_WORK) {
+                    let work = WorkMaps::take(&mut loader.ebpf);
+                    probes.work = Some(work.context("cannot open the maps of work in flight")?);
+                }
                 let maps = DirtyMaps::take(&mut loader.ebpf);
                 probes.dirty = Some(maps.context("cannot open the maps of dirty pages")?);
                 probes.loader = Some(loader);
@@ -177,6 +188,7 @@ impl Probes {
             tasks: self.serves("task_life"),
             logs: self.serves("log_write"),
             reclaims: self.serves("reclaim"),
+            arrivals: self.serves(registry::OF_WORK),
         };
         let by_record = self.kind("dirty") == Some(Kind::Tracepoint);
         let written = self.kind("writeback_done");

@@ -11,6 +11,7 @@ mod dirty;
 mod life;
 mod log;
 mod oom;
+mod work;
 
 use std::fmt;
 
@@ -193,6 +194,9 @@ pub const OF_LOG_LINES: &str = log::LOG_WRITE.name;
 /// The probe of system calls.
 pub const OF_CALLS: &str = call::SYSCALL.name;
 
+/// The probe of work in flight, likewise.
+pub const OF_WORK: &str = work::ARRIVALS.name;
+
 /// The probe of write-back, whose numbers have a command of their own.
 pub const WRITTEN: &str = dirty::WRITEBACK_DONE.name;
 
@@ -210,6 +214,7 @@ pub const PROBES: &[Probe] = &[
     dirty::THROTTLE,
     dead::DEAD_CGROUPS,
     call::SYSCALL,
+    work::ARRIVALS,
 ];
 
 /// The probe of that name.
