@@ -85,14 +85,16 @@ const DIRTY_PAGES: Choice = ("dirty", Some("tp_btf writeback_dirty_page"), "tp_b
 const WRITTEN_PAGED: Choice = ("writeback_done", None, "tp_btf mod_memcg_lruvec_state");
 const NO_WRITTEN: Choice = ("writeback_done", None, "");
 const NO_THROTTLE: Choice = ("dirty_throttle", None, "");
+const NO_ARRIVALS: Choice = ("arrivals", None, "");
 const NO_DEAD: Choice = ("dead_cgroups", None, "");
 const NO_RECLAIM: Choice = ("reclaim", None, "");
 const NO_DIRTY: Choice = ("dirty", None, "");
 
 /// What serves everywhere, where nothing else is said.
-const ELSE: [Choice; 8] = [
+const ELSE: [Choice; 9] = [
     // Always waits to be asked for.
     ("syscall", None, "tp_btf sys_exit"),
+    ("arrivals", Some("tp_btf inet_sock_set_state"), "tp_btf inet_sock_set_state"),
     DIRTY,
     WRITTEN,
     ("dirty_throttle", Some("tracepoint balance_dirty_pages"), "tracepoint balance_dirty_pages"),
@@ -168,6 +170,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
         NO_CHARGE,
         NO_SITES,
         NO_LINES,
+        NO_ARRIVALS,
         NO_DEAD,
         NO_DIRTY,
         NO_WRITTEN,
@@ -212,6 +215,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("log_write", Some("tracepoint sys_enter"), "tracepoint sys_enter"),
                 ("syscall", None, "tracepoint sys_exit"),
                 ("signal", Some("tracepoint signal_generate"), "tracepoint signal_generate"),
+                ("arrivals", Some("tracepoint inet_sock_set_state"), "tracepoint inet_sock_set_state"),
                 ("dirty", Some("tracepoint writeback_dirty_folio"), "tracepoint writeback_dirty_folio"),
                 ("writeback_done", None, "tracepoint mod_memcg_lruvec_state"),
                 (
@@ -232,6 +236,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("charge", None, "fentry try_charge_memcg"),
                 NO_SITES,
                 NO_LINES,
+                NO_ARRIVALS,
                 NO_DEAD,
                 NO_DIRTY,
                 NO_WRITTEN,

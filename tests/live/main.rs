@@ -24,6 +24,7 @@ mod lines;
 mod memory_growth;
 mod names_held;
 mod oom;
+mod pileup;
 mod runtime_broken;
 mod runtime_cri;
 mod runtime_ctr;

@@ -34,6 +34,7 @@ pub const ELSEWHERE: &[&str] = &[
     "dead_cgroups",
     "syscall",
     "signal",
+    "arrivals",
 ];
 
 pub fn of(probe: &str) -> Option<Truth> {

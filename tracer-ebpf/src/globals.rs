@@ -26,6 +26,9 @@ static EVERY_CALLER: u32 = 0;
 #[unsafe(no_mangle)]
 static CALL_ROOM: [u32; 2] = [1; 2];
 
+#[unsafe(no_mangle)]
+static WANT_LIVES: u32 = 0;
+
 /// The number user space found for `symbol`, or `ABSENT`.
 #[inline(always)]
 pub fn number(symbol: Symbol) -> u32 {
@@ -71,4 +74,11 @@ pub fn every_caller() -> bool {
 pub fn call_room() -> [u32; 2] {
     // SAFETY: as `memory_hierarchy`.
     unsafe { read_volatile(addr_of!(CALL_ROOM)) }
+}
+
+/// Whether times of life of processes are wanted.
+#[inline(always)]
+pub fn want_lives() -> bool {
+    // SAFETY: as `memory_hierarchy`.
+    unsafe { read_volatile(addr_of!(WANT_LIVES)) != 0 }
 }

@@ -15,6 +15,7 @@ use tracer_ebpf::abi::{
     oom::ReclaimCount,
     signal::{SignalCount, SignalKey},
     site::{Frames, SiteCount, SiteKey},
+    work::{LifeCount, LifeKey, Listener},
 };
 
 use crate::scan::Scan;
@@ -91,6 +92,13 @@ pub static SIGNALS: HashMap<SignalKey, SignalCount> = HashMap::with_max_entries(
 /// What a new entry of it is made of: too large for the stack.
 #[map]
 pub static SIGNAL_NEW: PerCpuArray<SignalCount> = PerCpuArray::with_max_entries(1, 0);
+/// Connections that arrived, by listening port.
+#[map]
+pub static ARRIVALS: HashMap<Listener, u64> = HashMap::with_max_entries(1, 0);
+
+/// How long processes lived that ended.
+#[map]
+pub static LIVES: HashMap<LifeKey, LifeCount> = HashMap::with_max_entries(1, 0);
 
 /// Where the walk over memory cgroups stands.
 #[map]

@@ -81,6 +81,11 @@ impl Container {
         workload::done(&self.said)
     }
 
+    /// What it prints, after that.
+    pub fn said(&self) -> &Receiver<String> {
+        &self.said
+    }
+
     /// The runtime's client, or the runtime where there is no daemon.
     pub fn client(&self) -> u32 {
         self.client.id()

@@ -28,7 +28,9 @@ pub fn tree() -> &'static Path {
         let busybox = busybox.expect("busybox is there; `cargo xtask setup --for test` installs it");
         fs::copy(busybox, root.join("bin/busybox")).expect("it can be copied");
         fs::copy(workload::binary(), root.join("bin/workload")).expect("it can be copied");
-        symlink("busybox", root.join("bin/sh")).expect("a link can be made");
+        for name in ["sh", "du"] {
+            symlink("busybox", root.join("bin").join(name)).expect("a link can be made");
+        }
         root
     })
 }

@@ -5,8 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    anon, calls, cgroups, dirty, dirty_storm, file, idle, known_calls, lines, log, page_tables, report, slab,
-    sock, storm,
+    anon, calls, cgroups, dirty, dirty_storm, file, idle, known_calls, lines, log, page_tables, report,
+    serve, slab, sock, storm,
 };
 
 /// Uses memory in a known way, of a known amount, at a known rate.
@@ -33,6 +33,8 @@ enum Command {
     PageTables(page_tables::PageTables),
     Slab(slab::Slab),
     Sock(sock::Sock),
+    Serve(serve::Serve),
+    Scrape(serve::Scrape),
     Log(log::Log),
     Lines(Box<lines::Lines>),
     Idle(idle::Idle),
@@ -87,6 +89,8 @@ impl Command {
             Self::PageTables(tables) => tables.run(),
             Self::Slab(slab) => slab.run(),
             Self::Sock(sock) => sock.run(),
+            Self::Serve(serve) => serve.run(),
+            Self::Scrape(scrape) => scrape.run(),
             Self::Log(log) => log.run(),
             Self::Lines(lines) => lines.run(),
             Self::Idle(idle) => idle.run(),

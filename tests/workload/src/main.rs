@@ -17,6 +17,7 @@ mod mapping;
 mod pace;
 mod page_tables;
 mod report;
+mod serve;
 mod slab;
 mod sock;
 mod storm;

@@ -36,5 +36,7 @@ failures! {
     CallsFull: "system calls for which the map of calls had no room";
     CallTimesFull: "system calls whose duration is in no percentile because the map of durations had no room";
     SignalsFull: "signals that end a process for which the map of signals had no room";
+    ArrivalsFull: "connections for which the map of listening ports had no room";
+    LivesFull: "ended processes for which the map of times of life had no room";
     StackLost: "kernel stacks of charges that could not be kept";
 }

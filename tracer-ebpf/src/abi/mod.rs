@@ -12,3 +12,4 @@ pub mod oom;
 pub mod setting;
 pub mod signal;
 pub mod site;
+pub mod work;

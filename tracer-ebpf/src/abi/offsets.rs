@@ -73,6 +73,12 @@ symbols! {
     PageCounterMax: "page_counter.max";
     OomControlMemcg: "oom_control.memcg";
     TaskPid: "task_struct.pid";
+    // CLOCK_MONOTONIC, ns.
+    TaskStartTime: "task_struct.start_time";
+    // Where a connection arrives.
+    SockNum: "sock.__sk_common.skc_num";
+    SockNet: "sock.__sk_common.skc_net.net";
+    NetInum: "net.ns.inum";
     // Up to 6.8, and in stable kernels longer or shorter, an `int pid` (72ba14deb40a): told by the argument's type.
     MarkVictimTask: "arg mark_victim.task_struct";
     // Which statistics item a per-page hook reports.
@@ -165,6 +171,9 @@ symbols! {
     TpSignalCode: "tp signal/signal_generate.code";
     TpSignalPid: "tp signal/signal_generate.pid";
     TpReclaimed: "tp vmscan/mm_vmscan_direct_reclaim_end.nr_reclaimed";
+    TpSockAddress: "tp sock/inet_sock_set_state.skaddr";
+    TpSockOld: "tp sock/inet_sock_set_state.oldstate";
+    TpSockNew: "tp sock/inet_sock_set_state.newstate";
     TpLruvecId: "tp memcg/mod_memcg_lruvec_state.id";
     TpLruvecItem: "tp memcg/mod_memcg_lruvec_state.item";
     TpLruvecVal: "tp memcg/mod_memcg_lruvec_state.val";

@@ -14,6 +14,9 @@ pub const EVERY_CALLER: &str = "EVERY_CALLER";
 /// How many buckets and blocks of system calls a CPU has, powers of two.
 pub const CALL_ROOM: &str = "CALL_ROOM";
 
+/// 1: how long processes lived is wanted.
+pub const LIVES: &str = "WANT_LIVES";
+
 macro_rules! calls {
     ($($name:ident),+ $(,)?) => {
         /// A system call that moves bytes into or out of a stream, or does not return.

@@ -1,5 +1,6 @@
 //! One file per probe.
 
+mod arrivals;
 mod cgroup_life;
 mod charge;
 mod charge_site;

@@ -10,6 +10,7 @@ use super::{
     kinds::{self, Hierarchical, KINDS, Kind, Part, Sum},
     pressure,
     row::{How, Log, Memory, Removed, Row, Tasks},
+    work::flight::Flight,
 };
 use crate::{
     event::{More, Stat, page_size},
@@ -87,6 +88,7 @@ pub struct Entry {
     /// It could not be read: its directory is going away, or gone.
     vanished: bool,
     pub log: Option<Log>,
+    pub flight: Option<Arc<Flight>>,
     /// What of it cannot be reclaimed, where it has a limit.
     hard: History,
     /// The last row, good for as long as nothing moves.
@@ -119,6 +121,7 @@ impl Entry {
             removal: None,
             vanished: false,
             log: None,
+            flight: None,
             hard: History::default(),
             row: None,
             at_rest: false,
@@ -280,6 +283,7 @@ impl Entry {
             },
             oom_kills: oom_kills.map(|kills| kills.saturating_sub(self.oom_before.unwrap_or(0))),
             pressure: self.pressure.close(pressure),
+            flight: self.flight.clone(),
             throttled_share: self.throttled_share.filter(|_| self.alive()),
             removed: self.removal.map(|removal| Removed {
                 lived_s: self.born.map(|born| removal.at.saturating_sub(born).as_secs_f64()),

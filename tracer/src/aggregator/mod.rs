@@ -17,6 +17,7 @@ pub mod signal;
 pub mod site;
 pub mod stream;
 pub mod unkillable;
+pub mod work;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,6 +32,7 @@ use self::{
     host::HostState,
     kinds::{KINDS, Sum},
     row::{Log, Row},
+    work::flight::Flight,
 };
 use crate::{event::Event, resolve::Container};
 
@@ -41,6 +43,7 @@ pub struct Served {
     pub tasks: bool,
     pub logs: bool,
     pub reclaims: bool,
+    pub arrivals: bool,
 }
 
 /// All rows, the host, the losses.
@@ -130,6 +133,18 @@ impl Aggregator {
         for (id, entry) in &mut self.entries {
             let log = rows.get(id).copied().unwrap_or(log::NOTHING);
             if entry.log.replace(log) != Some(log) {
+                self.awake.insert(*id);
+            }
+        }
+    }
+
+    /// Work in flight of the rows that were looked at.
+    pub fn in_flight(&mut self, mut rows: HashMap<u64, Arc<Flight>>) {
+        for (id, entry) in &mut self.entries {
+            let flight = rows.remove(id);
+            if entry.flight != flight {
+                entry.flight = flight;
+                entry.at_rest = false;
                 self.awake.insert(*id);
             }
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::pressure::Pressure;
+use super::{pressure::Pressure, work::flight::Flight};
 use crate::resolve::Container;
 
 /// How a number that is not simply measured was obtained.
@@ -116,6 +116,8 @@ pub struct Row {
     /// Throttled CPU periods / periods between the last two readings, which are an interval apart where memory
     /// moves and up to ten seconds where it does not; `None` without a quota.
     pub throttled_share: Option<f64>,
+    /// Work in flight, where something of it moves; it is not looked at elsewhere.
+    pub flight: Option<Arc<Flight>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removed: Option<Removed>,
     /// `memory.current` of the last ticks, oldest first, for the trend line.

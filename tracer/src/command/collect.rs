@@ -60,6 +60,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         dead: false,
         signals: false,
         daemons: None,
+        work: false,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }

@@ -39,6 +39,7 @@ pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
     let collected = pipeline::Options {
         calls,
         dead: true,
+        work: true,
         signals: true,
         daemons: Some(watched),
         dirty: DirtyWish::Names,

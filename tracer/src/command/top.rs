@@ -47,6 +47,7 @@ pub fn run(options: Top) -> Result<(), Failure> {
         charges: options.charges,
         sites: sites.map(|time| SiteWish { chosen: Chosen::Pattern(shown.filter.clone()), time }),
         signals: true,
+        work: true,
         ..collect::options(&options.watch, LogWish::Counts)
     };
     let folded = options.folded.as_deref().map(Folded::create).transpose()?;

@@ -148,7 +148,7 @@ fn combine(a: DirtyCount, b: DirtyCount, by: fn(u64, u64) -> u64) -> DirtyCount 
 }
 
 /// Up to its NUL.
-fn comm(bytes: &[u8; 16]) -> String {
+pub(super) fn comm(bytes: &[u8; 16]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }

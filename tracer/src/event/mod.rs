@@ -19,7 +19,9 @@ pub mod signals;
 pub mod sites;
 pub mod streams;
 pub mod survey;
+pub mod sweep;
 pub mod unix_sockets;
+pub mod work;
 
 use tracer_ebpf::abi::{
     counter::CgroupCount,

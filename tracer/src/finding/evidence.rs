@@ -6,7 +6,13 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::growth::Grower;
 use crate::{
-    aggregator::{daemon::Client, row::How, stream::Process},
+    aggregator::{
+        call::Call,
+        daemon::Client,
+        row::How,
+        stream::Process,
+        work::flight::{Child, Peer},
+    },
     resolve::Container,
 };
 
@@ -33,8 +39,54 @@ pub enum Value {
     Dirtiers(Vec<Dirtier>),
     /// Who is connected, by how many connections.
     Clients(Option<Vec<Client>>),
+    /// A number, signed.
+    Change(Option<i64>),
+    /// Of one.
+    Share(Option<f64>),
+    Peers(Vec<Peer>),
+    Child(Option<SlowChild>),
+    /// `None`: not counted.
+    Calls(Option<Vec<SlowCall>>),
     /// For programs, as another view writes it; its numbers stand beside it for people.
     Record(serde_json::Value),
+}
+
+/// Processes of one name that keep requests waiting.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SlowChild {
+    pub comm: Arc<str>,
+    pub running: u64,
+    /// Of those that ended.
+    pub p50_s: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_s_how: Option<How>,
+    /// Of these, too, and those that run.
+    pub max_s: Option<f64>,
+    pub ended: Option<u64>,
+}
+
+/// A system call in which time goes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SlowCall {
+    pub name: Arc<str>,
+    pub count: u64,
+    pub total_s: f64,
+    pub p50_us: Option<f64>,
+    pub p99_us: Option<f64>,
+}
+
+impl From<&Call> for SlowCall {
+    fn from(call: &Call) -> SlowCall {
+        let Call { count, total_s, p50_us, p99_us, .. } = *call;
+        SlowCall { name: Arc::clone(&call.name), count, total_s, p50_us, p99_us }
+    }
+}
+
+impl From<&Child> for SlowChild {
+    fn from(child: &Child) -> SlowChild {
+        let Child { running, p50_s, p50_s_how, max_s, ended, .. } = *child;
+        SlowChild { comm: Arc::clone(&child.comm), running, p50_s, p50_s_how, max_s, ended }
+    }
 }
 
 /// Who makes how much of what dirty.
@@ -67,14 +119,18 @@ impl Value {
         match self {
             Value::Record(record) => !record.is_null(),
             Value::Word(_) | Value::Processes(_) | Value::Containers(_) | Value::Dirtiers(_) => true,
+            Value::Peers(_) => true,
+            Value::Child(child) => child.is_some(),
+            Value::Calls(calls) => calls.is_some(),
             Value::Parts(parts) => parts.iter().any(|(_, rate)| rate.is_some()),
             Value::Grower(grower) => grower.is_some(),
             Value::Bytes(number) | Value::Count(number) => number.is_some(),
             Value::Clients(clients) => clients.is_some(),
-            Value::Growth(number) | Value::Difference(number) => number.is_some(),
-            Value::Rate(number) | Value::PerSecond(number) | Value::Seconds(number) => {
-                number.is_some_and(f64::is_finite)
-            }
+            Value::Growth(number) | Value::Difference(number) | Value::Change(number) => number.is_some(),
+            Value::Rate(number)
+            | Value::PerSecond(number)
+            | Value::Seconds(number)
+            | Value::Share(number) => number.is_some_and(f64::is_finite),
         }
     }
 }

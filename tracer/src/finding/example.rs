@@ -98,6 +98,7 @@ pub fn row(container: Arc<Container>, memory: Memory) -> Row {
         oom_kills: None,
         pressure: Pressure::default(),
         throttled_share: None,
+        flight: None,
         removed: None,
         trend: Arc::from([]),
         provenance: None,

@@ -6,6 +6,7 @@
 //!
 //! Time is an argument; nothing here reads a clock or a file.
 
+mod cpu_backlog;
 mod daemon_leak;
 mod dead_cgroups;
 mod dirty_pressure;
@@ -17,8 +18,10 @@ mod node_exhaustion;
 mod oom_kill;
 mod past;
 mod remedy;
+mod request_pileup;
 mod unkillable_task;
 mod unterminated_line;
+mod work;
 
 #[cfg(test)]
 mod daemon_tests;
@@ -30,6 +33,8 @@ mod memory_tests;
 mod record_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod work_tests;
 
 use std::{cmp::Reverse, collections::HashSet, sync::Arc, time::Duration};
 
@@ -61,6 +66,8 @@ pub enum Kind {
     LogFlood,
     DaemonLeak,
     DirtyPagePressure,
+    RequestPileup,
+    CpuThrottledBacklog,
     OomKill,
     MemoryGrowth,
     DeadCgroups,
@@ -76,6 +83,8 @@ impl Kind {
             Kind::UnterminatedLine => "unterminated-line",
             Kind::LogFlood => "log-flood",
             Kind::DirtyPagePressure => "dirty-page-pressure",
+            Kind::RequestPileup => "request-pileup",
+            Kind::CpuThrottledBacklog => "cpu-throttled-backlog",
             Kind::OomKill => "oom-kill",
             Kind::MemoryGrowth => "memory-growth",
             Kind::DeadCgroups => "dead-cgroups",
@@ -159,6 +168,7 @@ pub struct Watch {
     past: Past,
     courses: Courses,
     dirty: dirty_pressure::Worst,
+    work: work::Courses,
 }
 
 /// What is looked at in a tick. `at` is the time since the run began, as for the aggregator.
@@ -191,7 +201,7 @@ impl Watch {
     /// Rows whose system calls are to be counted from now on: every one of their calls pays, so only where a finding needs
     /// to know.
     pub fn callers(&self) -> HashSet<u64> {
-        HashSet::new()
+        self.work.candidates()
     }
 
     /// The anonymous memory of a suspect's processes.
@@ -201,7 +211,7 @@ impl Watch {
 
     /// Findings that are open now, worst first.
     pub fn tick(&mut self, seen: &Seen<'_>) -> Vec<Arc<Finding>> {
-        let Seen { at, rows, host, held, logs, dirty, kills, dead, unkillable, daemons, calls: _ } = *seen;
+        let Seen { at, rows, host, held, logs, dirty, kills, dead, unkillable, daemons, calls } = *seen;
         self.courses.note(at, rows, host);
         let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
         let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);
@@ -209,6 +219,9 @@ impl Watch {
         let mut found = memory_growth::check(&look, &self.courses);
         found.extend(node_exhaustion::check(&look, &self.courses));
         found.extend(dirty_pressure::check(&look, dirty, &mut self.dirty));
+        self.work.note(at, rows);
+        found.extend(request_pileup::check(&look, &self.work, calls));
+        found.extend(cpu_backlog::check(&look, &self.work));
         found.extend(oom_kill::check(&look, kills));
         found.extend(dead.and_then(|dead| dead_cgroups::check(&look, dead)));
         if let Some(logs) = logs {

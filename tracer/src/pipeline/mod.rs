@@ -1,9 +1,9 @@
 //! The whole line, and the only place that sees it all: takes in events, lets each part do its share at each
 //! tick, and hands a snapshot to whoever views it.
 //!
-//! `probes` is what is attached, `logs` what comes of log lines, `dirty` of dirty pages, `oom` of kills, `sites` and `calls` what is
-//! attached for chosen containers only, `rows` what is known of cgroups, `dead` what is kept of removed ones, `own` what
-//! memtrace costs.
+//! `probes` is what is attached, `logs` what comes of log lines, `dirty` of dirty pages, `oom` of kills, `sites` and `calls`
+//! what is attached for chosen containers only, `work` what is in flight, `rows` what is known of cgroups, `dead` what is kept
+//! of removed ones, `own` what memtrace costs.
 
 mod calls;
 mod daemons;
@@ -17,6 +17,7 @@ mod rows;
 mod signals;
 mod sites;
 mod unkillable;
+mod work;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -30,7 +31,7 @@ use tracer_ebpf::abi::failure::Failure;
 use self::{
     calls::CallCounter, daemons::DaemonWatch, dead::Undertaker, dirty::DirtyPages, logs::LogLines,
     oom::OomWatch, own::Meter, probes::Probes, rows::Rows, signals::SignalWatch, sites::Sampler,
-    unkillable::UnkillableWatch,
+    unkillable::UnkillableWatch, work::Work,
 };
 pub use self::{
     calls::Callers,
@@ -72,6 +73,8 @@ pub struct Options {
     pub signals: bool,
     /// Daemons and shims of containers, and whoever is named here; `None`: they are not looked at.
     pub daemons: Option<Vec<Wanted>>,
+    /// Work in flight is wanted: connections, children.
+    pub work: bool,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -144,6 +147,7 @@ pub struct Pipeline {
     unkillable: UnkillableWatch,
     sites: Sampler,
     calls: CallCounter,
+    work: Work,
     dead: Undertaker,
     watch: finding::Watch,
     meter: Meter,
@@ -183,6 +187,7 @@ impl Pipeline {
         let logs = LogLines::new(options.logs == LogWish::Lengths);
         let daemons = options.daemons.clone().map(DaemonWatch::new);
         let dead = Undertaker::new(options.dead, &facts);
+        let work = Work::new(options.work);
         Ok(Pipeline {
             dead,
             options,
@@ -197,6 +202,7 @@ impl Pipeline {
             unkillable: UnkillableWatch::default(),
             sites,
             calls,
+            work,
             watch: finding::Watch::default(),
             meter: Meter::new()?,
             rescanned: started,
@@ -340,7 +346,10 @@ impl Pipeline {
             self.probes.retain(|id| self.rows.knows(id));
         }
         let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
+        let flights = self.work.tick(&mut self.probes, &self.rows, at, last);
+        self.rows.aggregator.in_flight(flights);
         let tick = self.rows.aggregator.tick(at);
+        self.work.choose(&tick.rows);
         let dirty = self.dirty.tick(&tick.rows, &mut self.probes, &self.rows, at);
         self.oom.tick(&tick.rows, &mut self.rows, &dirty, at, last);
         self.sequence += 1;

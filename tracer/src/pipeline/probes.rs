@@ -24,6 +24,7 @@ use crate::{
         reclaims::Reclaims,
         signals::SignalMap,
         streams::Streams,
+        work::WorkMaps,
     },
     kernel::Facts,
     probe::{
@@ -51,6 +52,8 @@ pub struct Probes {
     pub dirty: Option<DirtyMaps>,
     /// Who signalled whom.
     pub signals: Option<SignalMap>,
+    /// Connections that arrived, processes that ended.
+    pub work: Option<WorkMaps>,
     ring: Option<AsyncFd<RingBuf<MapData>>>,
     log: Option<EbpfLogger<ProbeLog>>,
     outcomes: Vec<Outcome>,
@@ -85,12 +88,11 @@ impl Probes {
         let mut sizes = Sizes::new(cgroups, &facts);
         // They run for each page that becomes dirty or is written, or for each write: only where that is asked for.
         let is_unasked = |name: &'static str| {
-            let unwanted = if name == registry::OF_LOG_LINES {
-                options.logs == LogWish::Off
-            } else if name == registry::OF_SIGNALS {
-                !options.signals
-            } else {
-                options.dirty == DirtyWish::Off && registry::OF_DIRTY_PAGES.contains(&name)
+            let unwanted = match name {
+                registry::OF_LOG_LINES => options.logs == LogWish::Off,
+                registry::OF_SIGNALS => !options.signals,
+                registry::OF_WORK => !options.work,
+                _ => options.dirty == DirtyWish::Off && registry::OF_DIRTY_PAGES.contains(&name),
             };
             unwanted && !options.force.iter().any(|force| force.probe == Some(name))
         };
@@ -106,6 +108,9 @@ impl Probes {
         if options.dead {
             sizes = sizes.with_dead();
         }
+        if !is_unasked(registry::OF_WORK) {
+            sizes = sizes.with_work();
+        }
         let loaded = Loader::load(&facts, sizes, options.probe_log);
         let mut probes = Probes {
             loader: None,
@@ -115,6 +120,7 @@ impl Probes {
             streams: None,
             dirty: None,
             signals: None,
+            work: None,
             ring: None,
             log: None,
             outcomes: Vec::new(),
@@ -165,6 +171,10 @@ impl Probes {
                     let signals = SignalMap::take(&mut loader.ebpf);
                     probes.signals = Some(signals.context("cannot open the map of signals")?);
                 }
+                if !is_unasked(registry::OF_WORK) {
+                    let work = WorkMaps::take(&mut loader.ebpf);
+                    probes.work = Some(work.context("cannot open the maps of work in flight")?);
+                }
                 let maps = DirtyMaps::take(&mut loader.ebpf);
                 probes.dirty = Some(maps.context("cannot open the maps of dirty pages")?);
                 probes.loader = Some(loader);
@@ -190,6 +200,7 @@ impl Probes {
             tasks: self.serves("task_life"),
             logs: self.serves("log_write"),
             reclaims: self.serves("reclaim"),
+            arrivals: self.serves(registry::OF_WORK),
         };
         let by_record = self.kind("dirty") == Some(Kind::Tracepoint);
         let written = self.kind("writeback_done");

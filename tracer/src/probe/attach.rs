@@ -58,6 +58,7 @@ impl Loader {
         let lengths = u32::from(sizes.lengths > 1);
         let every = u32::from(sizes.calls.every);
         let room = [sizes.calls.buckets, sizes.calls.blocks];
+        let lives = u32::from(sizes.work[1] > 1);
         let syscalls: Vec<u32> = Call::ALL.iter().map(|call| syscall(*call)).collect();
         // It parses the kernel's BTF and keeps that to itself: gone before ours is there.
         let mut loader = EbpfLoader::new();
@@ -71,7 +72,8 @@ impl Loader {
             .override_global(setting::SYSCALLS, syscalls.as_slice(), true)
             .override_global(setting::LENGTHS, &lengths, true)
             .override_global(setting::EVERY_CALLER, &every, true)
-            .override_global(setting::CALL_ROOM, room.as_slice(), true);
+            .override_global(setting::CALL_ROOM, room.as_slice(), true)
+            .override_global(setting::LIVES, &lives, true);
         for (map, entries) in sizes.of_maps(facts) {
             loader.map_max_entries(map, entries);
         }

@@ -23,6 +23,8 @@ pub struct Sizes {
     /// Dead cgroups that are told one by one, and living ones around them.
     pub dead: [u32; 2],
     pub calls: CallRoom,
+    /// Listening ports, and times of life of processes.
+    pub work: [u32; 2],
 }
 
 /// Room for system calls.
@@ -51,6 +53,7 @@ impl Sizes {
             signals: 1,
             dead: [1, 1024],
             calls: NO_CALLS,
+            work: [1; 2],
         }
     }
 
@@ -67,6 +70,7 @@ impl Sizes {
             signals: 1,
             dead: [1; 2],
             calls: NO_CALLS,
+            work: [1; 2],
         }
     }
 
@@ -110,6 +114,12 @@ impl Sizes {
         self
     }
 
+    /// With work in flight: a time of life takes 100 bytes.
+    pub fn with_work(mut self) -> Sizes {
+        self.work = [4096, 4096];
+        self
+    }
+
     /// With the files that become dirty.
     pub fn with_dirty(mut self) -> Sizes {
         self.dirty = FILES;
@@ -117,7 +127,7 @@ impl Sizes {
     }
 
     /// Entries of each map, by its name in `tracer-ebpf/src/maps.rs`; the others are as large as they say there.
-    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 20] {
+    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 22] {
         let with = |wanted: u32, entries: u32| if wanted > 1 { entries } else { 1 };
         let calls = self.calls.blocks > 1;
         // Each CPU has a stretch of its own.
@@ -134,6 +144,8 @@ impl Sizes {
             ("STACKS", self.sites[2]),
             ("DEAD", self.dead[0]),
             ("DEAD_SUMS", self.dead[1]),
+            ("ARRIVALS", self.work[0]),
+            ("LIVES", self.work[1]),
             ("STREAMS", self.streams),
             ("STREAM_MODES", self.streams),
             ("LENGTHS", self.lengths),

@@ -19,6 +19,7 @@ use crate::{
         pressure::Pressure,
         row::{Growth, How, Log, Memory, Removed, Row, Tasks},
         site::{RowSites, Site, SiteReport},
+        work::flight::{Child, Flight, Peer},
     },
     resolve::{Cgroup, Container, Runtime, stack::Stack},
     snapshot::{Host, Loss, Own, Snapshot, Unattributed},
@@ -83,6 +84,7 @@ pub fn row(container: Container) -> Row {
         oom_kills: None,
         pressure: Pressure::default(),
         throttled_share: None,
+        flight: None,
         removed: None,
         trend: Arc::new([]),
         provenance: None,
@@ -230,10 +232,42 @@ fn leaking() -> Row {
             ..Pressure::default()
         },
         throttled_share: Some(0.31),
+        flight: Some(Arc::new(flight())),
         trend: trend(now, 12 * MIB as i64),
         provenance: Some(String::from("annotations in the bundle's config.json, beside the shim's")),
         memory,
         ..row(pod("production", "importer-7d9f8c6b5-x2x4z", Some("importer"), 1))
+    }
+}
+
+/// Three uploads at once, two of which wait for a converter.
+fn flight() -> Flight {
+    let child = |comm: &str, running, ended| Child {
+        comm: Arc::from(comm),
+        running,
+        oldest_s: (running > 0).then_some(44.5),
+        ended: Some(ended),
+        p50_s: Some(12.25),
+        p50_s_how: None,
+        max_s: Some(44.5),
+        alive_s: 0.0,
+    };
+    Flight {
+        connections: Some(3),
+        connections_growth: Some(2),
+        connections_growth_how: None,
+        queued: Some(0),
+        arrivals: Some(9),
+        completions: Some(7),
+        arrivals_per_s: Some(0.4),
+        completions_per_s: Some(0.2),
+        peers: vec![
+            Peer { addr: [10, 0, 3, 7].into(), count: 2 },
+            Peer { addr: [0xfd00, 0, 0, 0, 0, 0, 0, 0x12].into(), count: 1 },
+        ],
+        processes: 4,
+        threads: 34,
+        children: vec![child("qemu-img", 2, 5), child("sh\u{1b}[2J", 0, 31)],
     }
 }
 

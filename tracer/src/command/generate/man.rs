@@ -137,6 +137,11 @@ fn diagnose() -> Vec<Section> {
                     "unterminated-line",
                     "A container writes without a newline, and whoever reads its log holds what was written.",
                 ),
+                (
+                    "request-pileup",
+                    "More requests come than end, and each holds memory until then: which children they wait for.",
+                ),
+                ("cpu-throttled-backlog", "A CPU quota makes work wait, and there is ever more of it."),
                 ("log-flood", "A container logs so much that the disk of the log files is soon full."),
             ],
         },

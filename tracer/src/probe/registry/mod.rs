@@ -12,6 +12,7 @@ mod life;
 mod log;
 mod oom;
 mod signal;
+mod work;
 
 use std::fmt;
 
@@ -196,6 +197,9 @@ pub const OF_CALLS: &str = call::SYSCALL.name;
 /// The probe of signals, likewise.
 pub const OF_SIGNALS: &str = signal::SIGNAL.name;
 
+/// The probe of work in flight, likewise.
+pub const OF_WORK: &str = work::ARRIVALS.name;
+
 /// The probe of write-back, whose numbers have a command of their own.
 pub const WRITTEN: &str = dirty::WRITEBACK_DONE.name;
 
@@ -214,6 +218,7 @@ pub const PROBES: &[Probe] = &[
     dirty::THROTTLE,
     dead::DEAD_CGROUPS,
     call::SYSCALL,
+    work::ARRIVALS,
 ];
 
 /// The probe of that name.

@@ -282,6 +282,37 @@ fn cells(fact: &Fact) -> Option<(String, &'static str, String)> {
             let open: u64 = clients.iter().map(|one| one.open).sum();
             return Some((open.to_string(), how, format!("{} {names}", fact.says)));
         }
+        Value::Change(change) => change.map_or_else(|| "-".to_owned(), |change| format!("{change:+}")),
+        Value::Share(of) => unit::format(Unit::Share, *of),
+        Value::Peers(peers) if peers.is_empty() => return None,
+        Value::Peers(peers) => {
+            let names = peers.iter().map(|peer| format!("{} ({})", peer.addr, peer.count));
+            return Some((
+                peers.len().to_string(),
+                how,
+                format!("{} {}", fact.says, names.collect::<Vec<_>>().join(", ")),
+            ));
+        }
+        Value::Calls(None) => "-".to_owned(),
+        Value::Calls(Some(calls)) => {
+            let told = calls.iter().map(|call| {
+                format!("{} {} in {}", call.count, call.name, unit::format(Unit::Seconds, Some(call.total_s)))
+            });
+            let names = told.collect::<Vec<_>>().join(", ");
+            return Some((calls.len().to_string(), how, format!("{}: {names}", fact.says)));
+        }
+        Value::Child(None) => "-".to_owned(),
+        Value::Child(Some(child)) => {
+            let time = |of: Option<f64>| unit::format(Unit::Seconds, of);
+            let says = format!(
+                "{} {}, median {}, longest {}",
+                fact.says,
+                child.comm,
+                time(child.p50_s),
+                time(child.max_s)
+            );
+            return Some((child.running.to_string(), how, says));
+        }
         Value::Processes(processes) if processes.is_empty() => return None,
         Value::Processes(processes) => {
             let names = processes.iter().map(|process| format!("{}[{}]", process.comm, process.pid));

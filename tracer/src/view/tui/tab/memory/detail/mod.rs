@@ -5,6 +5,7 @@
 //! takes no room.
 
 mod composition;
+mod flight;
 mod history;
 mod identity;
 mod limits;
@@ -56,6 +57,7 @@ const SECTIONS: &[Section] = &[
     |subject| [title::lines(subject), limits::lines(subject), history::current(subject)].concat(),
     composition::lines,
     sites::lines,
+    flight::lines,
     history::lines,
     identity::lines,
     numbers::lines,

@@ -1,0 +1,195 @@
+//! Work in flight, from the kernel's counts and `/proc` to the rows: which rows are worth a look, and what one may cost.
+//!
+//! All rows are looked at once, as the run begins, as far as a moment allows; then those whose anonymous memory grows, that
+//! are throttled, to whom connections come, or that start and end programs. A row where nothing moves costs nothing.
+
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tracer_ebpf::abi::work::LifeCount;
+
+use super::{probes::Probes, rows::Rows};
+use crate::{
+    aggregator::{
+        row::Row,
+        work::{Look, WorkState, flight::Flight},
+    },
+    event::{
+        sweep::{self, Table},
+        work::{Lives, WorkMaps},
+    },
+};
+
+/// The first look takes so long at most, later ones so long in all.
+const OPENING: Duration = Duration::from_millis(50);
+const LOOKING: Duration = Duration::from_millis(20);
+/// A look is not repeated before so many times what it took of a CPU.
+const REST: u32 = 25;
+/// Rows looked at in a tick, and processes of one.
+const ROWS: usize = 16;
+const PROCESSES: usize = 4096;
+/// Anonymous memory that grows slower, bytes a second, is at rest.
+const SLOW: f64 = 64.0 * 1024.0;
+/// A share of periods that is worth a look.
+const THROTTLED: f64 = 0.1;
+/// A process without a socket is not asked again before this.
+const SOCKETLESS: Duration = Duration::from_secs(10);
+
+/// What is followed of work in flight in a run.
+pub struct Work {
+    wanted: bool,
+    state: WorkState,
+    opened: bool,
+    /// Worth a look, most urgent first.
+    suspects: Vec<u64>,
+    /// Connections came to somebody unknown.
+    strangers: bool,
+    /// When there may be the next look.
+    next: Instant,
+    /// Processes that had no socket, by number and birth.
+    socketless: HashMap<(u32, Duration), Instant>,
+}
+
+impl Work {
+    pub fn new(wanted: bool) -> Work {
+        Work {
+            wanted,
+            state: WorkState::default(),
+            opened: false,
+            suspects: Vec::new(),
+            strangers: false,
+            next: Instant::now(),
+            socketless: HashMap::new(),
+        }
+    }
+
+    /// Looks at what is worth it; `last`: for the last time. Returns what is known of the rows now.
+    pub fn tick(
+        &mut self,
+        probes: &mut Probes,
+        rows: &Rows,
+        at: Duration,
+        last: bool,
+    ) -> HashMap<u64, Arc<Flight>> {
+        if !self.wanted {
+            return HashMap::new();
+        }
+        let start = Instant::now();
+        self.strangers |= self
+            .state
+            .arrived(probes.work.as_ref().filter(|_| probes.served.arrivals).map(WorkMaps::arrivals));
+        let opening = !std::mem::replace(&mut self.opened, true);
+        let chosen = if opening {
+            let mut all: Vec<(Reverse<u64>, u64)> = rows
+                .containers()
+                .map(|(id, _)| {
+                    (Reverse(rows.aggregator.whole(id).and_then(|memory| memory.anon).unwrap_or(0)), id)
+                })
+                .collect();
+            all.sort_unstable();
+            all.into_iter().map(|(_, id)| id).collect()
+        } else if start >= self.next || last {
+            std::mem::take(&mut self.suspects)
+        } else {
+            Vec::new()
+        };
+        if !chosen.is_empty() {
+            let before = cpu();
+            self.look(&chosen, probes, rows, at, if opening { OPENING } else { LOOKING });
+            if !opening {
+                self.next = start + cpu().saturating_sub(before) * REST;
+            }
+        }
+        self.state.flights(at)
+    }
+
+    /// Which rows are worth a look at the next tick, by what they did in this one.
+    pub fn choose(&mut self, rows: &[Arc<Row>]) {
+        if !self.wanted {
+            return;
+        }
+        let strangers = std::mem::take(&mut self.strangers);
+        let urgency = |row: &Arc<Row>| {
+            let id = row.container.cgroup.id;
+            let moves = |rate: Option<f64>| rate.is_some_and(|rate| rate > 0.0);
+            let growth = row.growth_ewma_per_s.anon.filter(|rate| *rate > SLOW);
+            let urgency = match () {
+                () if row.removed.is_some() => None,
+                () if growth.is_some() => Some(0),
+                () if row.throttled_share.is_some_and(|share| share > THROTTLED) => Some(1),
+                () if self.state.moved(id) => Some(1),
+                () if strangers && !self.state.knows(id) => Some(2),
+                () if moves(row.tasks.execs_per_s) || moves(row.tasks.exits_per_s) => Some(3),
+                () => None,
+            };
+            urgency.map(|urgency| (urgency, Reverse(growth.unwrap_or(0.0) as u64), id))
+        };
+        let mut urgent: Vec<_> = rows.iter().filter_map(urgency).collect();
+        urgent.sort_unstable();
+        self.suspects = urgent.into_iter().take(ROWS).map(|(_, _, id)| id).collect();
+        self.state.retain(|id| rows.iter().any(|row| row.container.cgroup.id == id));
+    }
+
+    fn look(&mut self, chosen: &[u64], probes: &mut Probes, rows: &Rows, at: Duration, budget: Duration) {
+        let opening = budget == OPENING;
+        let start = Instant::now();
+        let wanted: HashSet<u64> = chosen.iter().copied().collect();
+        let of = |id: u64| rows.row_of(id).filter(|row| wanted.contains(row));
+        let counted = probes.work.as_mut().filter(|_| !opening && probes.served.tasks);
+        let lives: Option<Lives> = counted.map(|work| work.lives(|id| of(id).is_some()));
+        let mut tables: HashMap<u32, Option<Table>> = HashMap::new();
+        for row in chosen {
+            let look = self.look_at(rows.all_processes(*row, PROCESSES), &mut tables);
+            let ended = lives.as_ref().map(|lives| {
+                let mut own: HashMap<&str, Vec<LifeCount>> = HashMap::new();
+                for ((id, comm), counts) in lives {
+                    if of(*id) == Some(*row) {
+                        own.entry(comm).or_default().extend(counts);
+                    }
+                }
+                own
+            });
+            self.state.look(*row, &look, ended, (at, rows.aggregator.born(*row), opening));
+            if start.elapsed() > budget {
+                break;
+            }
+        }
+        let now = Instant::now();
+        self.socketless.retain(|_, seen| now.saturating_duration_since(*seen) < SOCKETLESS);
+    }
+
+    fn look_at(&mut self, pids: Vec<u32>, tables: &mut HashMap<u32, Option<Table>>) -> Look {
+        let lives: Vec<sweep::Life> = pids.into_iter().filter_map(sweep::life).collect();
+        let mut found = HashSet::new();
+        let mut sockets = Some(Vec::new());
+        for life in lives.iter().filter(|life| !life.zombie) {
+            if self.socketless.contains_key(&(life.pid, life.born)) {
+                continue;
+            }
+            let open = sweep::sockets(life.pid);
+            if open.is_empty() {
+                self.socketless.insert((life.pid, life.born), Instant::now());
+                continue;
+            }
+            // It may have ended meanwhile, with its descriptors.
+            let Some(net) = sweep::net(life.pid) else { continue };
+            let table = tables.entry(net).or_insert_with(|| sweep::table(life.pid));
+            let Some((sockets, table)) = sockets.as_mut().zip(table.as_ref()) else {
+                sockets = None;
+                continue;
+            };
+            let fresh = open.into_iter().filter(|inode| found.insert(*inode));
+            sockets.extend(fresh.map(|inode| (net, inode, table.get(&inode).cloned())));
+        }
+        Look { lives, clock: sweep::now(), sockets }
+    }
+}
+
+/// Time of this thread so far: what others take meanwhile is no reason to look less often.
+fn cpu() -> Duration {
+    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)).unwrap_or_default()
+}
