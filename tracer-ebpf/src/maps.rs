@@ -9,7 +9,7 @@ use tracer_ebpf::abi::{
     call::{Block, Bucket, Start, TARGET_PLACES, Targets},
     counter::CgroupCount,
     dead::{Dead, Sum, Walk},
-    dirty::{DirtyCount, FileCount, FileKey, FileRecent, RECENT_FILES},
+    dirty::{DirtyCount, FileCount, FileKey},
     failure::Failure,
     line::{Counts, LengthKey, READER_WORDS, SLOTS, Stream},
     oom::ReclaimCount,
@@ -56,10 +56,6 @@ pub static MEMORY_SUBSYS: Array<u64> = Array::with_max_entries(1, 0);
 /// Pages made dirty, by file, process and memory cgroup.
 #[map]
 pub static DIRTY_FILES: HashMap<FileKey, FileCount> = HashMap::with_max_entries(1, 0);
-
-/// Of them those that each CPU had last, and pages that are not in there yet.
-#[map]
-pub static DIRTY_RECENT: PerCpuArray<FileRecent> = PerCpuArray::with_max_entries(RECENT_FILES, 0);
 
 /// The same without the file, for which there was no room.
 #[map]

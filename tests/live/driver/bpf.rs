@@ -26,7 +26,6 @@ pub const MAPS: &[&str] = &[
     "STACKS",
     "MEMORY_SUBSYS",
     "DIRTY_FILES",
-    "DIRTY_RECENT",
     "DIRTY_NEW",
     "DIRTY_BEYOND",
     "DIRTY_CGROUPS",

@@ -2,7 +2,7 @@
 
 /// Who made pages of which file dirty, and who is charged for them.
 #[repr(C)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileKey {
     /// kernfs id of the memory cgroup that the pages are charged to.
     pub cgroup: u64,
@@ -25,18 +25,6 @@ pub struct FileCount {
     /// `comm` of the group leader when it was first seen.
     pub comm: [u8; 16],
 }
-
-/// What a CPU made dirty last, not yet added to the map of files: who writes a file page by page comes by again and again.
-#[repr(C)]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct FileRecent {
-    /// `cgroup` 0: nothing yet.
-    pub key: FileKey,
-    pub count: FileCount,
-}
-
-/// Files that a CPU has at hand at once; a power of two.
-pub const RECENT_FILES: u32 = 8;
 
 /// Pages of one memory cgroup on one CPU since attach; user space sums over CPUs.
 #[repr(C)]
@@ -62,9 +50,6 @@ unsafe impl aya::Pod for FileKey {}
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, one `u64` and 16 bytes, no padding, valid for any bit pattern.
 unsafe impl aya::Pod for FileCount {}
-#[cfg(feature = "user")]
-// SAFETY: `repr(C)`, the two above, no padding, valid for any bit pattern.
-unsafe impl aya::Pod for FileRecent {}
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, six `u64`, no padding, valid for any bit pattern.
 unsafe impl aya::Pod for DirtyCount {}

@@ -2,8 +2,8 @@
 //!
 //! Kernel source: mm/page-writeback.c `folio_account_dirtied` (`account_page_dirtied` up to 5.15), which has the tracepoint
 //! `writeback_dirty_folio` (`_page` up to 5.17): once a folio, when it was clean before. tmpfs does not come by.
-//! Cost: no look-up of a file that the CPU has at hand, and no probed read where the pages are charged to the writer's own
-//! cgroup.
+//! Cost: one look-up, and no probed read where the pages are charged to the writer's own cgroup; 150 ns a folio on 6.18, the clock of the
+//! statistics included; 500 for the first of a file.
 
 use aya_ebpf::{
     helpers::bpf_get_current_pid_tgid,
@@ -12,7 +12,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FEntryContext, ProbeContext, RawTracePointContext, TracePointContext},
 };
 use tracer_ebpf::abi::{
-    dirty::{DirtyCount, FileCount, FileKey, FileRecent, NO_DEVICE, RECENT_FILES},
+    dirty::{DirtyCount, FileCount, FileKey, NO_DEVICE},
     failure::Failure,
     offsets::Symbol,
 };
@@ -25,7 +25,7 @@ use crate::{
     file::{Typed, Untyped},
     folio,
     globals::{has, number},
-    maps::{DIRTY_BEYOND, DIRTY_CGROUPS, DIRTY_FILES, DIRTY_NEW, DIRTY_RECENT},
+    maps::{DIRTY_BEYOND, DIRTY_CGROUPS, DIRTY_FILES, DIRTY_NEW},
     memcg::{current_id, id_by_current, memcg_id},
 };
 
@@ -64,30 +64,16 @@ fn entry(map: &HashMap<FileKey, FileCount>, key: &FileKey) -> (Option<*mut FileC
     (map.get_ptr_mut(key), true)
 }
 
-/// So many pages of that file became dirty. What this CPU has at hand is not looked up.
+/// So many pages of that file became dirty.
 #[inline(always)]
 fn add(key: FileKey, pages: u64) {
-    let slot = (key.ino as u32 ^ key.pid) & (RECENT_FILES - 1);
-    let Some(recent) = DIRTY_RECENT.get_ptr_mut(slot) else { return };
-    // SAFETY: this CPU's value; a program does not meet itself on a CPU.
-    unsafe {
-        if (*recent).key == key {
-            (*recent).count.pages += pages;
-            return;
-        }
-        give_back(recent);
-    }
     let (found, new) = entry(&DIRTY_FILES, &key);
     if let Some(count) = found {
         if new {
             let _ = DIRTY_NEW.output::<FileKey>(&key, WAKE_NOBODY);
         }
-        // SAFETY: a valid map value, shared between CPUs: added to atomically; and this CPU's.
-        unsafe {
-            atomic::add(&raw mut (*count).pages, pages);
-            (*recent).count.comm = (*count).comm;
-            (*recent).key = key;
-        }
+        // SAFETY: a valid map value, shared between CPUs: added to atomically.
+        unsafe { atomic::add(&raw mut (*count).pages, pages) }
         return;
     }
     lose(Failure::DirtyFilesFull);
@@ -98,39 +84,6 @@ fn add(key: FileKey, pages: u64) {
     } else if let Some(counts) = counts(key.cgroup) {
         // SAFETY: this CPU's value.
         unsafe { (*counts).beyond += pages }
-    }
-}
-
-/// Adds to the map what was not in there yet, for another file to take the place.
-///
-/// # Safety
-/// `recent` must be this CPU's value.
-#[inline(always)]
-unsafe fn give_back(recent: *mut FileRecent) {
-    // SAFETY: the caller's word; values of the map of files are shared between CPUs, and added to atomically.
-    unsafe {
-        let FileRecent { key, count } = *recent;
-        (*recent).key.cgroup = 0;
-        (*recent).count.pages = 0;
-        if key.cgroup == 0 || count.pages == 0 {
-            return;
-        }
-        if let Some(found) = DIRTY_FILES.get_ptr_mut(key) {
-            return atomic::add(&raw mut (*found).pages, count.pages);
-        }
-        // User space took it out just before it came to hand.
-        if DIRTY_FILES.insert(key, count, NOT_THERE).is_ok() {
-            return;
-        }
-        match DIRTY_FILES.get_ptr_mut(key) {
-            Some(found) => atomic::add(&raw mut (*found).pages, count.pages),
-            None => {
-                lose(Failure::DirtyFilesFull);
-                if let Some(counts) = counts(key.cgroup) {
-                    (*counts).beyond += count.pages;
-                }
-            }
-        }
     }
 }
 

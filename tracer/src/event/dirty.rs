@@ -1,12 +1,12 @@
 //! Reads what became dirty and what was written back, once a tick: only what moved.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use aya::{
     Ebpf,
-    maps::{self, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{self, MapData, MapError, PerCpuHashMap, RingBuf},
 };
-use tracer_ebpf::abi::dirty::{DirtyCount, FileCount, FileKey, FileRecent, RECENT_FILES};
+use tracer_ebpf::abi::dirty::{DirtyCount, FileCount, FileKey};
 
 use super::{Event, page_size};
 
@@ -21,8 +21,6 @@ type Files = maps::HashMap<MapData, FileKey, FileCount>;
 /// The maps, taken out of the loaded object.
 pub struct DirtyMaps {
     files: Files,
-    /// Of them those that CPUs have at hand, with what is not added yet.
-    recent: PerCpuArray<MapData, FileRecent>,
     /// Of processes, for whose files there was no room.
     beyond: Files,
     cgroups: PerCpuHashMap<MapData, u64, DirtyCount>,
@@ -38,7 +36,6 @@ impl DirtyMaps {
             |name: &str| ebpf.take_map(name).ok_or_else(|| MapError::InvalidName { name: name.to_owned() });
         Ok(DirtyMaps {
             files: maps::HashMap::try_from(map("DIRTY_FILES")?)?,
-            recent: PerCpuArray::try_from(map("DIRTY_RECENT")?)?,
             beyond: maps::HashMap::try_from(map("DIRTY_BEYOND")?)?,
             cgroups: PerCpuHashMap::try_from(map("DIRTY_CGROUPS")?)?,
             fresh: RingBuf::try_from(map("DIRTY_NEW")?)?,
@@ -64,24 +61,9 @@ impl DirtyMaps {
     pub fn read(&mut self, events: &mut Vec<Event>) {
         // In a flood of files those that stand still make room at once.
         let patience = if self.last.len() > CROWDED { 0 } else { AT_REST };
-        let mut files = counts(&self.files);
-        // After the map: what is added in between is seen at the next look, and nothing is counted twice. One that stays at
-        // hand stays in the map.
-        let mut at_hand = HashSet::new();
-        for slot in 0..RECENT_FILES {
-            let values = self.recent.get(&slot, 0).ok();
-            for recent in
-                values.iter().flat_map(|values| values.iter()).filter(|recent| recent.key.cgroup != 0)
-            {
-                at_hand.insert(recent.key);
-                // One that was taken out of the map just before it came to hand is there alone.
-                let known = files.entry(recent.key).or_insert(FileCount { pages: 0, ..recent.count });
-                known.pages += recent.count.pages;
-            }
+        for map in [&mut self.files, &mut self.beyond] {
+            read_files(map, &mut self.last, patience, events);
         }
-        take_in(&mut self.files, files, &at_hand, &mut self.last, patience, events);
-        let beyond = counts(&self.beyond);
-        take_in(&mut self.beyond, beyond, &HashSet::new(), &mut self.last, patience, events);
         self.read_cgroups(events);
     }
 
@@ -107,32 +89,31 @@ impl DirtyMaps {
     }
 }
 
-fn counts(map: &Files) -> HashMap<FileKey, FileCount> {
-    // An entry that is deleted while the map is walked restarts or ends the walk; the next tick reads on.
-    let keys = map.keys().map_while(Result::ok);
-    keys.filter_map(|key| Some((key, map.get(&key, 0).ok()?))).collect()
-}
-
-fn take_in(
+fn read_files(
     map: &mut Files,
-    counts: HashMap<FileKey, FileCount>,
-    at_hand: &HashSet<FileKey>,
     last: &mut HashMap<FileKey, (u64, u32)>,
     patience: u32,
     events: &mut Vec<Event>,
 ) {
-    for (key, count) in counts {
+    let mut rested = Vec::new();
+    for key in map.keys() {
+        // An entry that is deleted while the map is walked restarts or ends the walk; the next tick reads on.
+        let Ok(key) = key else { break };
+        let Ok(count) = map.get(&key, 0) else { continue };
         let (before, looks) = last.get(&key).copied().unwrap_or_default();
         let more = count.pages.saturating_sub(before);
         if more > 0 {
             last.insert(key, (count.pages, 0));
             events.push(Event::Dirtied { key, comm: comm(&count.comm), bytes: more * page_size() });
-        } else if looks < patience || at_hand.contains(&key) {
-            last.insert(key, (before, looks.saturating_add(1)));
+        } else if looks < patience {
+            last.insert(key, (count.pages, looks + 1));
         } else {
-            let _ = map.remove(&key);
-            last.remove(&key);
+            rested.push(key);
         }
+    }
+    for key in rested {
+        let _ = map.remove(&key);
+        last.remove(&key);
     }
 }
 
