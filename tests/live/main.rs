@@ -32,6 +32,7 @@ mod runtime_lines;
 mod runtime_podman;
 mod screen;
 mod sites;
+mod stuck;
 mod syscalls;
 mod truth;
 mod zz_global_oom;

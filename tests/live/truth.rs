@@ -33,6 +33,8 @@ pub const ELSEWHERE: &[&str] = &[
     "reclaim",
     "dead_cgroups",
     "syscall",
+    "blocked",
+    "blocked_before",
 ];
 
 pub fn of(probe: &str) -> Option<Truth> {

@@ -14,6 +14,7 @@ use crate::{
         row::{How, Row},
         site::SiteReport,
         stream::Logs,
+        stuck::StuckReport,
     },
     event::DeadCgroups,
     finding::Finding,
@@ -119,6 +120,8 @@ pub struct Snapshot {
     pub kills: Arc<[Arc<Kill>]>,
     /// Dead cgroups one by one; `None` where they were not asked for, or without the probe.
     pub dead: Option<Arc<DeadReport>>,
+    /// Stuck tasks, and how long tasks sleep uninterruptibly; `None` where nobody asked, or without the probe.
+    pub stuck: Option<Arc<StuckReport>>,
     /// What is wrong now, worst first.
     pub findings: Vec<Arc<Finding>>,
 }

@@ -36,4 +36,6 @@ failures! {
     CallsFull: "system calls for which the map of calls had no room";
     CallTimesFull: "system calls whose duration is in no percentile because the map of durations had no room";
     StackLost: "kernel stacks of charges that could not be kept";
+    BlockedFull: "tasks in uninterruptible sleep for which the map had no room";
+    DurationsFull: "sleeps for whose duration the map had no room";
 }

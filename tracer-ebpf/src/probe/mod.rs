@@ -1,5 +1,6 @@
 //! One file per probe.
 
+mod blocked;
 mod cgroup_life;
 mod charge;
 mod charge_site;

@@ -14,6 +14,7 @@ pub mod pressure;
 pub mod row;
 pub mod site;
 pub mod stream;
+pub mod stuck;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -127,6 +128,16 @@ impl Aggregator {
         for (id, entry) in &mut self.entries {
             let log = rows.get(id).copied().unwrap_or(log::NOTHING);
             if entry.log.replace(log) != Some(log) {
+                self.awake.insert(*id);
+            }
+        }
+    }
+
+    /// Tasks of the rows that are blocked now, and how many of them for long; the others have none.
+    pub fn blocked(&mut self, rows: &HashMap<u64, (u64, u64)>) {
+        for (id, entry) in &mut self.entries {
+            let now = rows.get(id).copied().unwrap_or_default();
+            if entry.blocked.replace(now) != Some(now) {
                 self.awake.insert(*id);
             }
         }

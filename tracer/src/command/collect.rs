@@ -58,6 +58,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         logs,
         dirty: DirtyWish::Off,
         dead: false,
+        stuck: None,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }
@@ -277,6 +278,7 @@ mod tests {
             dirty: Arc::default(),
             kills: Arc::new([]),
             dead: None,
+            stuck: None,
         };
         sender.send_replace(Some(Arc::new(snapshot)));
         let mut taken = 0;

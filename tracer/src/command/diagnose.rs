@@ -35,7 +35,13 @@ pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
     let course = RefCell::new(None);
     let shared = collect::options(&watch, LogWish::Counts);
     let calls = if shared.calls == CallWish::Off { CallWish::Suspects } else { shared.calls.clone() };
-    let collected = pipeline::Options { calls, dead: true, dirty: DirtyWish::Written, ..shared };
+    let collected = pipeline::Options {
+        calls,
+        dead: true,
+        stuck: Some(pipeline::STUCK),
+        dirty: DirtyWish::Written,
+        ..shared
+    };
     let last = collect::run(collected, facts, |snapshots, _| {
         follow(snapshots, &course, Following { filter: &filter, duration, json, charset })
     })?;

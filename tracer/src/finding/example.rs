@@ -118,6 +118,7 @@ pub fn tick_of(watch: &mut Watch, second: u64, logs: Option<&Logs>, rows: &[Arc<
         kills: &[],
         dead: None,
         calls: None,
+        stuck: None,
     })
 }
 

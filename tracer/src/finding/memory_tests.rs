@@ -68,7 +68,18 @@ impl Scene {
 
 fn seen<'a>(at: Duration, rows: &'a [Arc<Row>], host: &'a HostMemory, logs: Option<&'a Logs>) -> Seen<'a> {
     static NOTHING: Dirty = Dirty { rows: Vec::new() };
-    Seen { at, rows, host, held: Some(GIB), logs, dirty: &NOTHING, kills: &[], dead: None, calls: None }
+    Seen {
+        at,
+        rows,
+        host,
+        held: Some(GIB),
+        logs,
+        dirty: &NOTHING,
+        kills: &[],
+        dead: None,
+        calls: None,
+        stuck: None,
+    }
 }
 
 fn told(findings: &[Arc<Finding>]) -> Vec<(Kind, Severity)> {
@@ -275,6 +286,7 @@ mod dirty {
             kills: &[],
             dead: None,
             calls: None,
+            stuck: None,
         })
     }
 

@@ -41,6 +41,7 @@ use crate::{
         oom::Kill,
         row::Row,
         stream::{Logs, Process},
+        stuck::StuckReport,
     },
     event::HostMemory,
     resolve::{Container, label},
@@ -166,6 +167,8 @@ pub struct Seen<'a> {
     pub dead: Option<&'a DeadReport>,
     /// Of the rows that `callers` named; `None` before.
     pub calls: Option<&'a CallReport>,
+    /// Likewise.
+    pub stuck: Option<&'a StuckReport>,
 }
 
 impl Watch {
@@ -187,7 +190,7 @@ impl Watch {
 
     /// Findings that are open now, worst first.
     pub fn tick(&mut self, seen: &Seen<'_>) -> Vec<Arc<Finding>> {
-        let Seen { at, rows, host, held, logs, dirty, kills, dead, calls: _ } = *seen;
+        let Seen { at, rows, host, held, logs, dirty, kills, dead, calls: _, stuck: _ } = *seen;
         self.courses.note(at, rows, host);
         let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
         let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);

@@ -68,6 +68,7 @@ fn tick(
         kills,
         dead,
         calls: None,
+        stuck: None,
     })
 }
 

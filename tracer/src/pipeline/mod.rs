@@ -14,6 +14,7 @@ mod own;
 mod probes;
 mod rows;
 mod sites;
+mod stuck;
 
 use std::{
     collections::HashSet,
@@ -26,7 +27,7 @@ use tracer_ebpf::abi::failure::Failure;
 
 use self::{
     calls::CallCounter, dead::Undertaker, dirty::DirtyPages, logs::LogLines, oom::OomWatch, own::Meter,
-    probes::Probes, rows::Rows, sites::Sampler,
+    probes::Probes, rows::Rows, sites::Sampler, stuck::StuckWatch,
 };
 pub use self::{
     calls::Callers,
@@ -60,6 +61,8 @@ pub struct Options {
     pub calls: CallWish,
     /// Dead cgroups are wanted one by one, with what they pin.
     pub dead: bool,
+    /// Tasks in uninterruptible sleep are wanted, and those that are for so long one by one.
+    pub stuck: Option<Duration>,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -98,6 +101,9 @@ pub enum DirtyWish {
     Written,
 }
 
+/// A task is stuck that sleeps uninterruptibly for so long.
+pub const STUCK: Duration = Duration::from_secs(5);
+
 /// A newborn cgroup is read, and files that have become dirty are asked for, this often.
 const NEWBORN_BEAT: Duration = Duration::from_millis(50);
 /// Cgroups that no event told of are looked for this often, each directory of them; with every tick where no probe tells
@@ -129,6 +135,7 @@ pub struct Pipeline {
     oom: OomWatch,
     sites: Sampler,
     calls: CallCounter,
+    stuck: Option<StuckWatch>,
     dead: Undertaker,
     watch: finding::Watch,
     meter: Meter,
@@ -167,8 +174,10 @@ impl Pipeline {
         let oom = OomWatch::start(facts.cgroup.memory_v2, &mut probes);
         let logs = LogLines::new(options.logs == LogWish::Lengths);
         let dead = Undertaker::new(options.dead, &facts);
+        let stuck = options.stuck.map(|threshold| StuckWatch::new(threshold, &facts.cgroup));
         Ok(Pipeline {
             dead,
+            stuck,
             options,
             facts,
             probes,
@@ -319,8 +328,12 @@ impl Pipeline {
             self.rows.rename(now);
             self.rows.forget_departed(now);
             self.probes.retain(|id| self.rows.knows(id));
+            if let Some(stuck) = &mut self.stuck {
+                stuck.retain(|id| self.rows.knows(id));
+            }
         }
         let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
+        let stuck = self.stuck.as_mut().and_then(|stuck| stuck.tick(&mut self.probes, &mut self.rows, now));
         let tick = self.rows.aggregator.tick(at);
         let dirty = self.dirty.tick(&tick.rows, &mut self.probes, &self.rows, at);
         self.oom.tick(&tick.rows, &mut self.rows, &dirty, at, last);
@@ -346,6 +359,7 @@ impl Pipeline {
             kills: &kills,
             dead: dead.as_deref(),
             calls: calls.as_deref(),
+            stuck: stuck.as_deref(),
         });
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
@@ -365,6 +379,7 @@ impl Pipeline {
             dirty: Arc::new(dirty),
             kills,
             dead,
+            stuck,
             findings,
         })
     }

@@ -16,6 +16,7 @@ use crate::{
     aggregator::{Served, dirty, row::How},
     event::{
         Event,
+        blocked::BlockedMaps,
         bpf_costs::BpfCosts,
         counters::Counters,
         dead::{Walked, Walker},
@@ -46,6 +47,8 @@ pub struct Probes {
     walker: Option<Walker>,
     /// Streams of log lines.
     pub streams: Option<Streams>,
+    /// Tasks in uninterruptible sleep.
+    pub blocked: Option<BlockedMaps>,
     /// What became dirty and was written.
     pub dirty: Option<DirtyMaps>,
     ring: Option<AsyncFd<RingBuf<MapData>>>,
@@ -84,6 +87,8 @@ impl Probes {
         let is_unasked = |name: &'static str| {
             let unwanted = if name == registry::OF_LOG_LINES {
                 options.logs == LogWish::Off
+            } else if registry::OF_BLOCKED.contains(&name) {
+                options.stuck.is_none()
             } else {
                 options.dirty == DirtyWish::Off && registry::OF_DIRTY_PAGES.contains(&name)
             };
@@ -95,6 +100,9 @@ impl Probes {
         if registry::OF_DIRTY_PAGES.iter().any(|name| !is_unasked(name)) {
             sizes = sizes.with_dirty();
         }
+        if registry::OF_BLOCKED.iter().any(|name| !is_unasked(name)) {
+            sizes = sizes.with_blocked();
+        }
         if options.dead {
             sizes = sizes.with_dead();
         }
@@ -105,6 +113,7 @@ impl Probes {
             reclaims: None,
             walker: None,
             streams: None,
+            blocked: None,
             dirty: None,
             ring: None,
             log: None,
@@ -151,6 +160,10 @@ impl Probes {
                 if probes.serves("log_write") {
                     let streams = Streams::take(&mut loader.ebpf, lengths);
                     probes.streams = Some(streams.context("cannot open the maps of log streams")?);
+                }
+                if probes.serves("blocked") || probes.serves("blocked_before") {
+                    let maps = BlockedMaps::take(&mut loader.ebpf);
+                    probes.blocked = Some(maps.context("cannot open the maps of blocked tasks")?);
                 }
                 let maps = DirtyMaps::take(&mut loader.ebpf);
                 probes.dirty = Some(maps.context("cannot open the maps of dirty pages")?);
@@ -251,6 +264,21 @@ impl Probes {
         Some(walked)
     }
 
+    /// Whether tasks that go to sleep are told by a probe.
+    pub fn tells_of_blocked(&self) -> bool {
+        self.serves("blocked")
+    }
+
+    /// Puts tasks that are blocked and not known yet beside those that are, and finds out who has the locks.
+    pub fn find_blocked(&mut self) {
+        if self.serves("blocked_before")
+            && let Some(loader) = &mut self.loader
+        {
+            // Without it those of before are not known, which is told by what is not there.
+            let _ = loader.iterate("blocked_iter");
+        }
+    }
+
     /// Whether new cgroups are told by a probe.
     pub fn tell_of_cgroups(&self) -> bool {
         self.serves("cgroup_life")
@@ -315,6 +343,9 @@ impl Probes {
         }
         if let Some(counters) = &mut self.counters {
             counters.retain(&known);
+        }
+        if let Some(blocked) = &mut self.blocked {
+            blocked.retain(&known);
         }
         if let Some(dirty) = &mut self.dirty {
             dirty.retain(known);

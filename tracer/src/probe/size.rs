@@ -21,6 +21,8 @@ pub struct Sizes {
     /// Dead cgroups that are told one by one, and living ones around them.
     pub dead: [u32; 2],
     pub calls: CallRoom,
+    /// Tasks that can be in uninterruptible sleep at once.
+    pub blocked: u32,
 }
 
 /// Room for system calls.
@@ -48,6 +50,7 @@ impl Sizes {
             dirty: 1,
             dead: [1, 1024],
             calls: NO_CALLS,
+            blocked: 1,
         }
     }
 
@@ -63,6 +66,7 @@ impl Sizes {
             dirty: 1,
             dead: [1; 2],
             calls: NO_CALLS,
+            blocked: 1,
         }
     }
 
@@ -92,6 +96,12 @@ impl Sizes {
         self
     }
 
+    /// With tasks in uninterruptible sleep.
+    pub fn with_blocked(mut self) -> Sizes {
+        self.blocked = BLOCKED;
+        self
+    }
+
     /// With streams of log lines: two for each container, and pipes that turn out to be none. A group of lengths takes
     /// a KiB, and an ordinary stream has about four.
     pub fn with_logs(mut self, lengths: bool) -> Sizes {
@@ -107,7 +117,7 @@ impl Sizes {
     }
 
     /// Entries of each map, by its name in `tracer-ebpf/src/maps.rs`; the others are as large as they say there.
-    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 19] {
+    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 22] {
         let with = |wanted: u32, entries: u32| if wanted > 1 { entries } else { 1 };
         let calls = self.calls.blocks > 1;
         // Each CPU has a stretch of its own.
@@ -129,6 +139,9 @@ impl Sizes {
             ("LENGTHS", self.lengths),
             ("SEEN", if facts.preemptible { with(self.streams, TASKS) } else { 1 }),
             ("LOG_FLIGHT", with(self.streams, FLIGHTS)),
+            ("BLOCKED", self.blocked),
+            ("BLOCKED_TIMES", with(self.blocked, self.cgroups)),
+            ("DURATIONS", with(self.blocked, DURATIONS)),
             ("DIRTY_FILES", self.dirty),
             ("DIRTY_BEYOND", with(self.dirty, BEYOND)),
             ("DIRTY_CGROUPS", with(self.dirty, self.cgroups)),
@@ -149,6 +162,11 @@ const BEYOND: u32 = 1024;
 
 /// Tasks that can be in a write or read at once, where entry and return are paired.
 const FLIGHTS: u32 = 16384;
+
+/// Tasks in uninterruptible sleep at once; a host on which so many are is beyond help.
+const BLOCKED: u32 = 16384;
+/// Octaves of durations of all memory cgroups; one that has a disk to wait for has about six.
+const DURATIONS: u32 = 8192;
 
 /// Tasks told apart by the copies of a program.
 const TASKS: u32 = 1 << 16;

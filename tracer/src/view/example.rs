@@ -324,6 +324,7 @@ pub fn snapshot() -> Snapshot {
         dirty: Arc::default(),
         kills: Arc::new([]),
         dead: None,
+        stuck: None,
         findings: Vec::new(),
         probes: Arc::new([
             String::from("charge: fentry:try_charge_memcg"),
