@@ -152,7 +152,8 @@ pub fn waits_on(task: &Task, owner: Option<&Owner>, frozen: bool, io: bool) -> (
     if frozen || has(FREEZER) {
         return (Wait::FrozenCgroup, "its cgroup to be thawed (freezer)".to_owned());
     }
-    if has(VFORK) {
+    // Where that is inlined, nothing else in it sleeps uninterruptibly by itself.
+    if has(VFORK) || stack.first().is_some_and(|inmost| inmost == "kernel_clone") {
         return (Wait::Vfork, "its vfork child to exec or exit".to_owned());
     }
     if begins("request_wait_answer") || begins("fuse_") || begins("__fuse_") {
@@ -241,6 +242,8 @@ mod tests {
         assert_eq!(wait, Wait::FrozenFileSystem);
         assert_eq!(text, "a frozen file system /data (ext4 on /dev/loop0, device 7:0)");
         assert_eq!(told(&["wait_for_vfork_done", "kernel_clone"]).0, Wait::Vfork);
+        assert_eq!(told(&["kernel_clone", "__do_sys_vfork"]).0, Wait::Vfork);
+        assert_ne!(told(&["io_schedule", "kernel_clone"]).0, Wait::Vfork);
         assert_eq!(told(&["__refrigerator", "get_signal"]).0, Wait::FrozenCgroup);
         assert_eq!(told(&["io_schedule", "folio_wait_bit_common", "filemap_read"]).0, Wait::Device);
         assert_eq!(told(&["io_schedule_timeout", "balance_dirty_pages", "vfs_write"]).0, Wait::Throttled);
