@@ -91,7 +91,10 @@ const NO_RECLAIM: Choice = ("reclaim", None, "");
 const NO_DIRTY: Choice = ("dirty", None, "");
 
 /// What serves everywhere, where nothing else is said.
-const ELSE: [Choice; 9] = [
+const ELSE: [Choice; 11] = [
+    // Recorded before it was asked for.
+    ("blocked", None, ""),
+    ("blocked_before", None, ""),
     // Always waits to be asked for.
     ("syscall", None, "tp_btf sys_exit"),
     ("arrivals", Some("tp_btf inet_sock_set_state"), "tp_btf inet_sock_set_state"),
@@ -110,7 +113,19 @@ const RECORDED: &[(&str, &[Choice])] = &[
     ("6.1", &[LIFE, TASKS, BATCHED, SITES, LINES]),
     ("6.12", &[LIFE, TASKS, BATCHED, SITES, LINES]),
     // No kprobes, and trampolines are refused: only hooks on every page are there, and those wait to be asked for.
-    ("6.18", &[LIFE, TASKS, PAGED, SITES_PAGED, LINES_BTF, WRITTEN_PAGED]),
+    (
+        "6.18",
+        &[
+            LIFE,
+            TASKS,
+            PAGED,
+            SITES_PAGED,
+            LINES_BTF,
+            WRITTEN_PAGED,
+            ("blocked", Some("tp_btf sched_switch"), "tp_btf sched_switch"),
+            ("blocked_before", Some("iter task"), "iter task"),
+        ],
+    ),
     ("7.2", &[LIFE, TASKS, BATCHED, SITES, LINES]),
 ];
 

@@ -33,6 +33,7 @@ mod runtime_lines;
 mod runtime_podman;
 mod screen;
 mod sites;
+mod stuck;
 mod syscalls;
 mod truth;
 mod unkillable;

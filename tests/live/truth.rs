@@ -35,6 +35,8 @@ pub const ELSEWHERE: &[&str] = &[
     "syscall",
     "signal",
     "arrivals",
+    "blocked",
+    "blocked_before",
 ];
 
 pub fn of(probe: &str) -> Option<Truth> {

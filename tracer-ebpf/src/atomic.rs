@@ -11,6 +11,16 @@ pub unsafe fn add(value: *mut u64, by: u64) {
     unsafe { asm!("lock *(u64 *)({value} + 0) += {by}", value = in(reg) value, by = in(reg) by) }
 }
 
+/// The same of half a word.
+///
+/// # Safety
+/// `value` must point into a map value.
+#[inline(always)]
+pub unsafe fn add_half(value: *mut u32, by: u32) {
+    // SAFETY: as `add`.
+    unsafe { asm!("lock *(u32 *)({value} + 0) += {by}", value = in(reg) value, by = in(reg) u64::from(by)) }
+}
+
 /// What needs the value that was there before.
 pub trait Atomics {
     /// # Safety

@@ -6,6 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
 };
 use tracer_ebpf::abi::{
+    blocked::{self, Blocked, BlockedCount, DurationKey, Durations},
     call::{Block, Bucket, Start, TARGET_PLACES, Targets},
     counter::CgroupCount,
     dead::{Dead, Sum, Walk},
@@ -181,3 +182,23 @@ pub static CALLS: Array<Bucket> = Array::with_max_entries(1, MAPPED);
 /// How long they took; likewise.
 #[map]
 pub static CALL_TIMES: Array<Block> = Array::with_max_entries(1, MAPPED);
+
+/// Tasks that are in uninterruptible sleep, by their number.
+#[map]
+pub static BLOCKED: HashMap<u32, Blocked> = HashMap::with_max_entries(1, 0);
+
+/// How many of them there are, by the lowest bits of their number.
+#[map]
+pub static BLOCKED_SLOTS: Array<[u32; blocked::SLOTS]> = Array::with_max_entries(1, 0);
+
+/// Those that left it, by kernfs id of the memory cgroup.
+#[map]
+pub static BLOCKED_TIMES: PerCpuHashMap<u64, BlockedCount> = PerCpuHashMap::with_max_entries(1, 0);
+
+/// How long each was.
+#[map]
+pub static DURATIONS: HashMap<DurationKey, Durations> = HashMap::with_max_entries(1, 0);
+
+/// What a new entry of `DURATIONS` is made from: too large for the stack.
+#[map]
+pub static NO_DURATIONS: Array<Durations> = Array::with_max_entries(1, 0);

@@ -29,6 +29,8 @@ pub enum Command {
     Top(Box<Top>),
     /// How long each container's log lines are, what was written since the last newline, and who reads them
     Lines(Box<Lines>),
+    /// Which tasks are in uninterruptible sleep, in which container, since when, on what; how long such sleeps are
+    Stuck(Box<Stuck>),
     /// Who makes page cache dirty: container, process, file; what is written back, and who waits for it
     Dirty(Box<Dirty>),
     /// Who was killed for want of memory, at whose limit, what it was full of: as it happens, past kills first
@@ -137,6 +139,25 @@ pub struct Lines {
     pub flow: bool,
 
     /// Write and draw with ASCII characters only
+    #[arg(long)]
+    pub ascii: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Stuck {
+    #[command(flatten)]
+    pub watch: Watch,
+
+    /// A task is stuck that sleeps uninterruptibly for so many seconds
+    #[arg(long, default_value = "5", value_name = "SECONDS", value_parser = seconds)]
+    pub threshold: Duration,
+
+    /// Column to sort by, greatest first: blocked, container, pid
+    #[arg(long, value_name = "COLUMN", default_value = "blocked",
+          value_parser = PossibleValuesParser::new(["blocked", "container", "pid"]), hide_possible_values = true)]
+    pub sort: String,
+
+    /// Write with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
 }

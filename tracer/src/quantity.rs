@@ -1,6 +1,10 @@
 //! Numbers for people: IEC sizes, signed rates, times, shares, each a short text. No stage: findings and views both
 //! write numbers, and so write them alike.
 
+use std::time::SystemTime;
+
+use time::OffsetDateTime;
+
 /// `1.5 GiB`, `312 MiB`, `0 B`: three digits, four before the next unit.
 pub fn bytes(value: f64) -> String {
     const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
@@ -80,6 +84,21 @@ pub fn count(value: f64) -> String {
     }
     let digits = usize::from(size < 99.95);
     format!("{:.digits$} {}", size.min(9999.0), UNITS[unit])
+}
+
+/// RFC 3339 in UTC with milliseconds: what JSON's `ts` is.
+pub fn timestamp(at: SystemTime) -> String {
+    let at = OffsetDateTime::from(at);
+    format!(
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        at.year(),
+        u8::from(at.month()),
+        at.day(),
+        at.hour(),
+        at.minute(),
+        at.second(),
+        at.millisecond()
+    )
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::{
         signal::Signals,
         site::SiteReport,
         stream::Logs,
+        stuck::StuckReport,
         unkillable::Unkillable,
     },
     event::DeadCgroups,
@@ -128,6 +129,8 @@ pub struct Snapshot {
     pub daemons: Option<Arc<Daemons>>,
     /// Tasks that cannot die, where daemons are looked at.
     pub unkillable: Arc<[Arc<Unkillable>]>,
+    /// Stuck tasks, and how long tasks sleep uninterruptibly; `None` where nobody asked, or without the probe.
+    pub stuck: Option<Arc<StuckReport>>,
     /// What is wrong now, worst first.
     pub findings: Vec<Arc<Finding>>,
 }

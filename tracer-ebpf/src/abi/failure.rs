@@ -39,4 +39,6 @@ failures! {
     ArrivalsFull: "connections for which the map of listening ports had no room";
     LivesFull: "ended processes for which the map of times of life had no room";
     StackLost: "kernel stacks of charges that could not be kept";
+    BlockedFull: "tasks in uninterruptible sleep for which the map had no room";
+    DurationsFull: "sleeps for whose duration the map had no room";
 }

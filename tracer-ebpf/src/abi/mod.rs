@@ -1,5 +1,6 @@
 //! Layouts and lists shared by both sides, a module per subject.
 
+pub mod blocked;
 pub mod call;
 pub mod counter;
 pub mod dead;

@@ -4,7 +4,9 @@
 //! User space finds each by name and hands all of them over as one read-only array (`OFFSETS`), which the
 //! verifier treats as constants. A spelling is one of
 //! - `struct.field[.field...]`: a byte offset, from BTF (anonymous members are searched through);
+//! - `bit struct.field[.field...]`: the place of a bit field, counted in bits, from BTF;
 //! - `enum NAME.ENUMERATOR`: its value, from BTF;
+//! - `args EVENT`: how many arguments a tracepoint passes, from BTF;
 //! - `arg EVENT.STRUCT`: the place among a tracepoint's arguments of the first pointer to that structure, from BTF;
 //! - `tp GROUP/EVENT.field`: a byte offset in the classic tracepoint's record, from tracefs `format`.
 //!
@@ -143,6 +145,19 @@ symbols! {
     SyscallArg0: "pt_regs.di";
     SyscallArg1: "pt_regs.si";
     SyscallArg2: "pt_regs.dx";
+    // A task that goes to sleep or runs again.
+    TaskState: "task_struct.__state" | "task_struct.state";
+    // Up to 5.13 (2f064a59a11f).
+    TaskStateLong: "task_struct.state";
+    TaskFlags: "task_struct.flags";
+    TaskInIowait: "bit task_struct.in_iowait";
+    TaskLastArrival: "task_struct.sched_info.last_arrival";
+    // 5.18 passes the state (fa2c3254d7cf).
+    SwitchArgs: "args sched_switch";
+    // 6.16 (3cf67d61ff98), with `DETECT_HUNG_TASK_BLOCKER`.
+    TaskBlocker: "task_struct.blocker";
+    MutexOwner: "mutex.owner";
+    RwsemOwner: "rw_semaphore.owner";
     // A bit of it says that the task makes a 32-bit system call.
     TaskThreadStatus: "task_struct.thread_info.status";
     // Of a helper: 5.17 (e6f2dd0f8067). Fetching atomics, which BTF does not show, came before it (5.12).
@@ -174,6 +189,8 @@ symbols! {
     TpSockAddress: "tp sock/inet_sock_set_state.skaddr";
     TpSockOld: "tp sock/inet_sock_set_state.oldstate";
     TpSockNew: "tp sock/inet_sock_set_state.newstate";
+    TpSwitchState: "tp sched/sched_switch.prev_state";
+    TpSwitchNext: "tp sched/sched_switch.next_pid";
     TpLruvecId: "tp memcg/mod_memcg_lruvec_state.id";
     TpLruvecItem: "tp memcg/mod_memcg_lruvec_state.item";
     TpLruvecVal: "tp memcg/mod_memcg_lruvec_state.val";

@@ -1,6 +1,7 @@
 //! One file per probe.
 
 mod arrivals;
+mod blocked;
 mod cgroup_life;
 mod charge;
 mod charge_site;

@@ -89,6 +89,8 @@ pub struct Entry {
     vanished: bool,
     pub log: Option<Log>,
     pub flight: Option<Arc<Flight>>,
+    /// Tasks blocked now, and those of them that are stuck; `None` without the probe.
+    pub blocked: Option<(u64, u64)>,
     /// What of it cannot be reclaimed, where it has a limit.
     hard: History,
     /// The last row, good for as long as nothing moves.
@@ -122,6 +124,7 @@ impl Entry {
             vanished: false,
             log: None,
             flight: None,
+            blocked: None,
             hard: History::default(),
             row: None,
             at_rest: false,
@@ -276,8 +279,8 @@ impl Entry {
             log: self.log.filter(|_| with.served.logs),
             tasks: Tasks {
                 total: share[Kind::Tasks as usize],
-                blocked: None,
-                stuck: None,
+                blocked: self.blocked.map(|(blocked, _)| blocked),
+                stuck: self.blocked.map(|(_, stuck)| stuck),
                 execs_per_s: per_second(count.execs, before.execs, with.served.tasks),
                 exits_per_s: per_second(count.exits, before.exits, with.served.tasks),
             },

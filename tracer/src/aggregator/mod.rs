@@ -16,6 +16,7 @@ pub mod row;
 pub mod signal;
 pub mod site;
 pub mod stream;
+pub mod stuck;
 pub mod unkillable;
 pub mod work;
 
@@ -145,6 +146,16 @@ impl Aggregator {
             if entry.flight != flight {
                 entry.flight = flight;
                 entry.at_rest = false;
+                self.awake.insert(*id);
+            }
+        }
+    }
+
+    /// Tasks of the rows that are blocked now, and how many of them for long; the others have none.
+    pub fn blocked(&mut self, rows: &HashMap<u64, (u64, u64)>) {
+        for (id, entry) in &mut self.entries {
+            let now = rows.get(id).copied().unwrap_or_default();
+            if entry.blocked.replace(now) != Some(now) {
                 self.awake.insert(*id);
             }
         }

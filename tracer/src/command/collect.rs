@@ -61,6 +61,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         signals: false,
         daemons: None,
         work: false,
+        stuck: None,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }
@@ -283,6 +284,7 @@ mod tests {
             signals: None,
             daemons: None,
             unkillable: Arc::new([]),
+            stuck: None,
         };
         sender.send_replace(Some(Arc::new(snapshot)));
         let mut taken = 0;

@@ -43,6 +43,7 @@ pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
         signals: true,
         daemons: Some(watched),
         dirty: DirtyWish::Names,
+        stuck: Some(pipeline::STUCK),
         ..shared
     };
     let last = collect::run(collected, facts, |snapshots, _| {

@@ -8,6 +8,7 @@ mod doctor;
 mod generate;
 mod lines;
 mod oom;
+mod stuck;
 mod syscalls;
 mod top;
 
@@ -69,6 +70,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Lines(options) => lines::run(*options),
         Command::Dirty(options) => dirty::run(*options),
         Command::Oom(options) => oom::run(*options),
+        Command::Stuck(options) => stuck::run(*options),
         Command::Cgroups(options) => cgroups::run(*options),
         Command::Syscalls(options) => syscalls::run(*options),
         Command::Doctor(options) => doctor::run(&options),

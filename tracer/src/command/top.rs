@@ -45,6 +45,7 @@ pub fn run(options: Top) -> Result<(), Failure> {
     let sites = options.sites.or_else(|| named.then_some(SITES));
     let collected = pipeline::Options {
         charges: options.charges,
+        stuck: Some(pipeline::STUCK),
         sites: sites.map(|time| SiteWish { chosen: Chosen::Pattern(shown.filter.clone()), time }),
         signals: true,
         work: true,

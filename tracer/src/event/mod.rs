@@ -1,6 +1,7 @@
 //! BYTES. Every source of data turns what it reads into an [`Event`]; nothing downstream can tell which source
 //! it was. Sources: the ring buffer and counters of the probes, cgroupfs, /proc.
 
+pub mod blocked;
 pub mod bpf_costs;
 pub mod calls;
 pub mod cgroupfs;
@@ -20,6 +21,7 @@ pub mod sites;
 pub mod streams;
 pub mod survey;
 pub mod sweep;
+pub mod task;
 pub mod unix_sockets;
 pub mod work;
 

@@ -31,6 +31,7 @@ fn found(unkillable: &[Arc<Unkillable>], daemons: Option<&Daemons>) -> Vec<Arc<F
         kills: &[],
         dead: None,
         calls: None,
+        stuck: None,
         unkillable,
         daemons,
     })

@@ -121,6 +121,7 @@ pub fn tick_of(watch: &mut Watch, second: u64, logs: Option<&Logs>, rows: &[Arc<
         calls: None,
         unkillable: &[],
         daemons: None,
+        stuck: None,
     })
 }
 

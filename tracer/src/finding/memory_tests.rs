@@ -80,6 +80,7 @@ fn seen<'a>(at: Duration, rows: &'a [Arc<Row>], host: &'a HostMemory, logs: Opti
         calls: None,
         unkillable: &[],
         daemons: None,
+        stuck: None,
     }
 }
 
@@ -296,6 +297,7 @@ mod dirty {
             calls: None,
             unkillable: &[],
             daemons: None,
+            stuck: None,
         })
     }
 

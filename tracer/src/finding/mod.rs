@@ -51,6 +51,7 @@ use crate::{
         oom::Kill,
         row::Row,
         stream::{Logs, Process},
+        stuck::StuckReport,
         unkillable::Unkillable,
     },
     event::HostMemory,
@@ -190,6 +191,8 @@ pub struct Seen<'a> {
     pub unkillable: &'a [Arc<Unkillable>],
     /// `None` where nobody asks.
     pub daemons: Option<&'a Daemons>,
+    /// Likewise.
+    pub stuck: Option<&'a StuckReport>,
 }
 
 impl Watch {
@@ -211,7 +214,8 @@ impl Watch {
 
     /// Findings that are open now, worst first.
     pub fn tick(&mut self, seen: &Seen<'_>) -> Vec<Arc<Finding>> {
-        let Seen { at, rows, host, held, logs, dirty, kills, dead, unkillable, daemons, calls } = *seen;
+        let Seen { at, rows, host, held, logs, dirty, kills, dead, unkillable, daemons, calls, stuck: _ } =
+            *seen;
         self.courses.note(at, rows, host);
         let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
         let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);

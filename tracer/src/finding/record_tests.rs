@@ -70,6 +70,7 @@ fn tick(
         calls: None,
         unkillable: &[],
         daemons: None,
+        stuck: None,
     })
 }
 

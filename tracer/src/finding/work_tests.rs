@@ -86,6 +86,7 @@ fn last(seconds: u64, limit: Option<u64>, at: impl Fn(u64) -> Second) -> Vec<Arc
             logs: None,
             dirty: &dirty,
             unkillable: &[],
+            stuck: None,
             daemons: None,
             kills: &[],
             dead: None,

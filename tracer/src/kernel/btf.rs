@@ -21,12 +21,19 @@ impl KernelBtf {
         Ok(KernelBtf(mapped))
     }
 
-    /// `struct.field[.field...]` as a byte offset, `enum NAME.ENUMERATOR` as a value, `arg EVENT.STRUCT` as a place.
+    /// `struct.field[.field...]` as a byte offset, `enum NAME.ENUMERATOR` as a value, `arg EVENT.STRUCT` as a place;
+    /// `bit` and `args` as `abi/offsets.rs` says.
     pub fn number(&self, spelling: &str) -> Option<u32> {
         match spelling.strip_prefix("enum ") {
             Some(path) => {
                 let (name, enumerator) = path.split_once('.')?;
                 self.enumerator(name, enumerator)
+            }
+            None if spelling.starts_with("args ") => self.tracepoint_args(spelling.strip_prefix("args ")?),
+            None if spelling.starts_with("bit ") => {
+                let (name, field) = spelling.strip_prefix("bit ")?.split_once('.')?;
+                let found = self.0.resolve_types_by_name(name).ok()?;
+                found.into_iter().find_map(|root| self.bit(root, field, 0))
             }
             None if spelling.starts_with("arg ") => {
                 let (event, structure) = spelling.strip_prefix("arg ")?.split_once('.')?;
@@ -121,6 +128,22 @@ impl KernelBtf {
             }
         }
         None
+    }
+
+    /// The place of a bit field, through anonymous members.
+    fn bit(&self, within: Type, field: &str, depth: usize) -> Option<u32> {
+        let (Type::Struct(body) | Type::Union(body)) = self.plain(within)? else { return None };
+        if depth > DEPTH {
+            return None;
+        }
+        body.members.iter().find_map(|member| match self.0.resolve_name(member).unwrap_or_default() {
+            name if name == field => Some(member.bit_offset()),
+            name if name.is_empty() => {
+                let inner = self.bit(self.0.resolve_chained_type(member).ok()?, field, depth + 1)?;
+                Some(member.bit_offset() + inner)
+            }
+            _ => None,
+        })
     }
 
     /// The type behind typedefs and qualifiers.

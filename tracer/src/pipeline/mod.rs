@@ -16,6 +16,7 @@ mod probes;
 mod rows;
 mod signals;
 mod sites;
+mod stuck;
 mod unkillable;
 mod work;
 
@@ -31,7 +32,7 @@ use tracer_ebpf::abi::failure::Failure;
 use self::{
     calls::CallCounter, daemons::DaemonWatch, dead::Undertaker, dirty::DirtyPages, logs::LogLines,
     oom::OomWatch, own::Meter, probes::Probes, rows::Rows, signals::SignalWatch, sites::Sampler,
-    unkillable::UnkillableWatch, work::Work,
+    stuck::StuckWatch, unkillable::UnkillableWatch, work::Work,
 };
 pub use self::{
     calls::Callers,
@@ -75,6 +76,8 @@ pub struct Options {
     pub daemons: Option<Vec<Wanted>>,
     /// Work in flight is wanted: connections, children.
     pub work: bool,
+    /// Tasks in uninterruptible sleep are wanted, and those that are for so long one by one.
+    pub stuck: Option<Duration>,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -113,6 +116,9 @@ pub enum DirtyWish {
     Written,
 }
 
+/// A task is stuck that sleeps uninterruptibly for so long.
+pub const STUCK: Duration = Duration::from_secs(5);
+
 /// A newborn cgroup is read, and files that have become dirty are asked for, this often.
 const NEWBORN_BEAT: Duration = Duration::from_millis(50);
 /// Cgroups that no event told of are looked for this often, each directory of them; with every tick where no probe tells
@@ -148,6 +154,7 @@ pub struct Pipeline {
     sites: Sampler,
     calls: CallCounter,
     work: Work,
+    stuck: Option<StuckWatch>,
     dead: Undertaker,
     watch: finding::Watch,
     meter: Meter,
@@ -188,8 +195,10 @@ impl Pipeline {
         let daemons = options.daemons.clone().map(DaemonWatch::new);
         let dead = Undertaker::new(options.dead, &facts);
         let work = Work::new(options.work);
+        let stuck = options.stuck.map(|threshold| StuckWatch::new(threshold, &facts.cgroup));
         Ok(Pipeline {
             dead,
+            stuck,
             options,
             facts,
             probes,
@@ -344,10 +353,14 @@ impl Pipeline {
             self.rows.rename(now);
             self.rows.forget_departed(now);
             self.probes.retain(|id| self.rows.knows(id));
+            if let Some(stuck) = &mut self.stuck {
+                stuck.retain(|id| self.rows.knows(id));
+            }
         }
         let logs = self.logs.tick(&mut self.probes, &mut self.rows, overflowed, at, now).map(Arc::new);
         let flights = self.work.tick(&mut self.probes, &self.rows, at, last);
         self.rows.aggregator.in_flight(flights);
+        let stuck = self.stuck.as_mut().and_then(|stuck| stuck.tick(&mut self.probes, &mut self.rows, now));
         let tick = self.rows.aggregator.tick(at);
         self.work.choose(&tick.rows);
         let dirty = self.dirty.tick(&tick.rows, &mut self.probes, &self.rows, at);
@@ -362,8 +375,12 @@ impl Pipeline {
         }
         let calls = self.calls.report();
         let signals = self.signals.tick(&mut self.probes, &self.rows, at);
+        let mut stuck = stuck;
+        if let (Some(stuck), Some(signals)) = (&mut stuck, &signals) {
+            Arc::make_mut(stuck).signalled(signals);
+        }
         let unkillable = match self.daemons {
-            Some(_) => self.unkillable.tick(&self.rows, signals.as_deref(), at, now),
+            Some(_) => self.unkillable.tick(&self.rows, signals.as_deref(), stuck.as_deref(), at, now),
             None => Arc::from([]),
         };
         let mut suspects = suspects(signals.as_deref());
@@ -385,6 +402,7 @@ impl Pipeline {
             calls: calls.as_deref(),
             unkillable: &unkillable,
             daemons: daemons.as_deref(),
+            stuck: stuck.as_deref(),
         });
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
@@ -407,6 +425,7 @@ impl Pipeline {
             signals,
             daemons,
             unkillable,
+            stuck,
             findings,
         })
     }

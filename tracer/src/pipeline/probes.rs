@@ -16,6 +16,7 @@ use crate::{
     aggregator::{Served, dirty, row::How},
     event::{
         Event,
+        blocked::BlockedMaps,
         bpf_costs::BpfCosts,
         counters::Counters,
         dead::{Walked, Walker},
@@ -48,6 +49,8 @@ pub struct Probes {
     walker: Option<Walker>,
     /// Streams of log lines.
     pub streams: Option<Streams>,
+    /// Tasks in uninterruptible sleep.
+    pub blocked: Option<BlockedMaps>,
     /// What became dirty and was written.
     pub dirty: Option<DirtyMaps>,
     /// Who signalled whom.
@@ -92,6 +95,7 @@ impl Probes {
                 registry::OF_LOG_LINES => options.logs == LogWish::Off,
                 registry::OF_SIGNALS => !options.signals,
                 registry::OF_WORK => !options.work,
+                _ if registry::OF_BLOCKED.contains(&name) => options.stuck.is_none(),
                 _ => options.dirty == DirtyWish::Off && registry::OF_DIRTY_PAGES.contains(&name),
             };
             unwanted && !options.force.iter().any(|force| force.probe == Some(name))
@@ -104,6 +108,9 @@ impl Probes {
         }
         if !is_unasked(registry::OF_SIGNALS) {
             sizes = sizes.with_signals();
+        }
+        if registry::OF_BLOCKED.iter().any(|name| !is_unasked(name)) {
+            sizes = sizes.with_blocked();
         }
         if options.dead {
             sizes = sizes.with_dead();
@@ -118,6 +125,7 @@ impl Probes {
             reclaims: None,
             walker: None,
             streams: None,
+            blocked: None,
             dirty: None,
             signals: None,
             work: None,
@@ -174,6 +182,10 @@ impl Probes {
                 if !is_unasked(registry::OF_WORK) {
                     let work = WorkMaps::take(&mut loader.ebpf);
                     probes.work = Some(work.context("cannot open the maps of work in flight")?);
+                }
+                if probes.serves("blocked") || probes.serves("blocked_before") {
+                    let maps = BlockedMaps::take(&mut loader.ebpf);
+                    probes.blocked = Some(maps.context("cannot open the maps of blocked tasks")?);
                 }
                 let maps = DirtyMaps::take(&mut loader.ebpf);
                 probes.dirty = Some(maps.context("cannot open the maps of dirty pages")?);
@@ -275,6 +287,21 @@ impl Probes {
         Some(walked)
     }
 
+    /// Whether tasks that go to sleep are told by a probe.
+    pub fn tells_of_blocked(&self) -> bool {
+        self.serves("blocked")
+    }
+
+    /// Puts tasks that are blocked and not known yet beside those that are, and finds out who has the locks.
+    pub fn find_blocked(&mut self) {
+        if self.serves("blocked_before")
+            && let Some(loader) = &mut self.loader
+        {
+            // Without it those of before are not known, which is told by what is not there.
+            let _ = loader.iterate("blocked_iter");
+        }
+    }
+
     /// Whether new cgroups are told by a probe.
     pub fn tell_of_cgroups(&self) -> bool {
         self.serves("cgroup_life")
@@ -339,6 +366,9 @@ impl Probes {
         }
         if let Some(counters) = &mut self.counters {
             counters.retain(&known);
+        }
+        if let Some(blocked) = &mut self.blocked {
+            blocked.retain(&known);
         }
         if let Some(dirty) = &mut self.dirty {
             dirty.retain(known);

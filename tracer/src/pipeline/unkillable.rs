@@ -11,6 +11,7 @@ use crate::{
     aggregator::{
         row::How,
         signal::Signals,
+        stuck::StuckReport,
         unkillable::{State, Unkillable},
     },
     event::pending,
@@ -39,6 +40,7 @@ impl UnkillableWatch {
         &mut self,
         rows: &Rows,
         signals: Option<&Signals>,
+        known: Option<&StuckReport>,
         at: Duration,
         now: Instant,
     ) -> Arc<[Arc<Unkillable>]> {
@@ -65,18 +67,21 @@ impl UnkillableWatch {
                 node.and_then(|(id, _)| rows.row_of(id))
             });
             let signalled = signals.map(|signals| signals.of(task.pid));
+            // Where the probe of sleeps tells more of it.
+            let known = known.and_then(|known| known.tasks.iter().find(|known| known.tid == task.tid));
+            let stack = known.map(|known| known.stack.clone()).filter(|stack| !stack.is_empty());
             Some(Arc::new(Unkillable {
                 container: rows.aggregator.shared(row?)?,
                 pid: task.pid,
                 tid: task.tid,
                 comm: task.comm.into(),
                 state: task.state,
-                blocked_s: still.as_secs_f64(),
-                blocked_s_how: Some(How::AtLeast),
+                blocked_s: known.map_or(still.as_secs_f64(), |known| known.blocked_s),
+                blocked_s_how: known.map_or(Some(How::AtLeast), |known| known.blocked_s_how),
                 wchan: task.wchan,
-                stack: task.stack,
-                syscall: None,
-                waits_on: None,
+                stack: stack.unwrap_or(task.stack),
+                syscall: known.and_then(|known| known.syscall.clone()),
+                waits_on: known.map(|known| known.waits_on.clone()),
                 sigkill_pending: true,
                 kill_attempts: signalled.map(|one| one.map_or(0, |one| one.kills)),
                 killers: signalled.flatten().map(|one| one.killers.clone()).unwrap_or_default(),

@@ -25,6 +25,8 @@ pub struct Sizes {
     pub calls: CallRoom,
     /// Listening ports, and times of life of processes.
     pub work: [u32; 2],
+    /// Tasks that can be in uninterruptible sleep at once.
+    pub blocked: u32,
 }
 
 /// Room for system calls.
@@ -54,6 +56,7 @@ impl Sizes {
             dead: [1, 1024],
             calls: NO_CALLS,
             work: [1; 2],
+            blocked: 1,
         }
     }
 
@@ -71,6 +74,7 @@ impl Sizes {
             dead: [1; 2],
             calls: NO_CALLS,
             work: [1; 2],
+            blocked: 1,
         }
     }
 
@@ -97,6 +101,12 @@ impl Sizes {
     /// With dead cgroups one by one: each takes 184 bytes.
     pub fn with_dead(mut self) -> Sizes {
         self.dead[0] = 8192;
+        self
+    }
+
+    /// With tasks in uninterruptible sleep.
+    pub fn with_blocked(mut self) -> Sizes {
+        self.blocked = BLOCKED;
         self
     }
 
@@ -127,7 +137,7 @@ impl Sizes {
     }
 
     /// Entries of each map, by its name in `tracer-ebpf/src/maps.rs`; the others are as large as they say there.
-    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 22] {
+    pub(super) fn of_maps(&self, facts: &Facts) -> [(&'static str, u32); 25] {
         let with = |wanted: u32, entries: u32| if wanted > 1 { entries } else { 1 };
         let calls = self.calls.blocks > 1;
         // Each CPU has a stretch of its own.
@@ -152,6 +162,9 @@ impl Sizes {
             ("SEEN", if facts.preemptible { with(self.streams, TASKS) } else { 1 }),
             ("LOG_FLIGHT", with(self.streams, FLIGHTS)),
             ("SIGNALS", self.signals),
+            ("BLOCKED", self.blocked),
+            ("BLOCKED_TIMES", with(self.blocked, self.cgroups)),
+            ("DURATIONS", with(self.blocked, DURATIONS)),
             ("DIRTY_FILES", self.dirty),
             ("DIRTY_BEYOND", with(self.dirty, BEYOND)),
             ("DIRTY_CGROUPS", with(self.dirty, self.cgroups)),
@@ -175,6 +188,11 @@ const SIGNALS: u32 = 2048;
 
 /// Tasks that can be in a write or read at once, where entry and return are paired.
 const FLIGHTS: u32 = 16384;
+
+/// Tasks in uninterruptible sleep at once; a host on which so many are is beyond help.
+const BLOCKED: u32 = 16384;
+/// Octaves of durations of all memory cgroups; one that has a disk to wait for has about six.
+const DURATIONS: u32 = 8192;
 
 /// Tasks told apart by the copies of a program.
 const TASKS: u32 = 1 << 16;

@@ -202,6 +202,7 @@ pub fn markdown() -> String {
                 Cost::Page => "page (on demand)",
                 Cost::Folio => "folio dirtied or written",
                 Cost::Call => "write",
+                Cost::Switch => "switch",
             };
             let needs: Vec<String> =
                 alternative.needs.iter().map(|symbol| format!("`{}`", symbol.spellings()[0])).collect();

@@ -361,6 +361,7 @@ pub fn snapshot() -> Snapshot {
         signals: None,
         daemons: None,
         unkillable: Arc::new([]),
+        stuck: None,
         findings: Vec::new(),
         probes: Arc::new([
             String::from("charge: fentry:try_charge_memcg"),

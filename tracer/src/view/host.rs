@@ -1,9 +1,6 @@
 //! The host's sums in words, for the views that people read.
 
-use std::time::SystemTime;
-
-use time::OffsetDateTime;
-
+pub use crate::quantity::timestamp;
 use crate::{
     aggregator::row::How,
     metric::Unit,
@@ -92,24 +89,9 @@ fn size_signed(bytes: Option<i64>) -> String {
     bytes.map_or_else(|| String::from("-"), |bytes| unit::bytes(bytes as f64))
 }
 
-/// RFC 3339 in UTC with milliseconds: what JSON's `ts` is.
-pub fn timestamp(at: SystemTime) -> String {
-    let at = OffsetDateTime::from(at);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-        at.year(),
-        u8::from(at.month()),
-        at.day(),
-        at.hour(),
-        at.minute(),
-        at.second(),
-        at.millisecond()
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
 

@@ -12,7 +12,7 @@
 //! - `cgroups` tells of removed memory cgroups that the kernel keeps.
 //! - `dirty` tells who makes page cache dirty: table, JSON.
 //! - `lines` tells of log lines: table, histogram, flow, JSON.
-//! - `oom` tells of OOM kills.
+//! - `oom` tells of OOM kills; `stuck` of tasks in uninterruptible sleep.
 //! - `json` is one object an interval, for scripts; `table` plain rows for a pipe; `tui` the full screen.
 
 pub mod cgroups;
@@ -29,6 +29,7 @@ pub mod oom;
 pub mod select;
 pub mod severity;
 pub mod site;
+pub mod stuck;
 pub mod syscalls;
 pub mod table;
 pub mod text;

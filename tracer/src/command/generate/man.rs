@@ -94,6 +94,7 @@ fn own(command: &str) -> Vec<Section> {
         "lines" => lines(),
         "dirty" => dirty(),
         "cgroups" => cgroups(),
+        "stuck" => stuck(),
         "syscalls" => syscalls(),
         "diagnose" => diagnose(),
         "doctor" => vec![Section {
@@ -325,6 +326,34 @@ fn cgroups() -> Vec<Section> {
                 (
                     "sudo memtrace cgroups --json -d 60 -i 10 | jq '.makers'",
                     "Which living cgroups the dead are made in, for a script.",
+                ),
+            ],
+        },
+    ]
+}
+
+fn stuck() -> Vec<Section> {
+    vec![
+        Section {
+            title: "OUTPUT",
+            text: &[
+                "Each task that has slept uninterruptibly (D) for the threshold, the longest first: since when, on what, in which \
+                 system call, its kernel stack. ~ marks a time of a task that slept before memtrace came, taken from when it last \
+                 had a processor; >= one of which only a lower bound is known. A task that waits for a FUSE server is in S until \
+                 a fatal signal comes.",
+                "Then for each container its sleeps that ended: how many, how long in all, and for a device.",
+            ],
+            entries: vec![],
+        },
+        units(),
+        Section {
+            title: "EXAMPLES",
+            text: &[],
+            entries: vec![
+                ("sudo memtrace stuck -d 2", "What is stuck now."),
+                (
+                    "sudo memtrace stuck --threshold 1 --json | jq '.tasks[].waits_on'",
+                    "On what, for a script.",
                 ),
             ],
         },

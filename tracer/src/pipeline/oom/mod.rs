@@ -184,7 +184,7 @@ fn read(path: &str) -> Option<String> {
 }
 
 /// Of `/proc/PID/cgroup`, whose lines are `NUMBER:CONTROLLERS:PATH`.
-fn memory_path(text: &str, v2: bool) -> Option<String> {
+pub fn memory_path(text: &str, v2: bool) -> Option<String> {
     text.lines().find_map(|line| {
         let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
         let wanted =

@@ -4,6 +4,7 @@
 //! Alternatives stand in the order in which they are tried: by the cost of the whole, batch hooks before
 //! per-page hooks; for like with like tp_btf, raw_tp, fentry, classic tracepoint, kprobe.
 
+mod blocked;
 mod call;
 mod charge;
 mod dead;
@@ -93,6 +94,8 @@ pub enum Cost {
     Folio,
     /// With each write to a pipe or terminal and each read from one, or with each system call.
     Call,
+    /// With each change of the running task.
+    Switch,
 }
 
 /// One way of serving a probe: all its links attach, or none.
@@ -203,6 +206,9 @@ pub const OF_WORK: &str = work::ARRIVALS.name;
 /// The probe of write-back, whose numbers have a command of their own.
 pub const WRITTEN: &str = dirty::WRITEBACK_DONE.name;
 
+/// Probes of uninterruptible sleep, likewise.
+pub const OF_BLOCKED: [&str; 2] = [blocked::BLOCKED.name, blocked::BLOCKED_BEFORE.name];
+
 /// All probes, in the order in which they are attached: lifecycle first, so that no cgroup is missed between.
 pub const PROBES: &[Probe] = &[
     life::CGROUP_LIFE,
@@ -219,6 +225,8 @@ pub const PROBES: &[Probe] = &[
     dead::DEAD_CGROUPS,
     call::SYSCALL,
     work::ARRIVALS,
+    blocked::BLOCKED,
+    blocked::BLOCKED_BEFORE,
 ];
 
 /// The probe of that name.

@@ -1,0 +1,213 @@
+//! Tasks in uninterruptible sleep, made for real: by a file system that is frozen, by the freezer, by vfork. The truth is
+//! what this test did and when.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+
+use crate::driver::{
+    cgroup::{Cgroup, Made},
+    guard,
+    loops::Loop,
+    memtrace::{self, Memtrace},
+    output, wait_for,
+};
+
+/// Frozen; thawed with the value.
+struct Frozen<'a>(&'a Path);
+
+impl<'a> Frozen<'a> {
+    fn new(mount: &'a Path) -> Frozen<'a> {
+        guard::at_end(&format!("fsfreeze -u {} 2>/dev/null", mount.display()));
+        let done = output::of(Command::new("fsfreeze").arg("-f").arg(mount));
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        Frozen(mount)
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let _ = output::of(Command::new("fsfreeze").arg("-u").arg(self.0));
+    }
+}
+
+/// A process in a cgroup that does what the script says; ends with the value, as soon as it can.
+struct Hung(Child);
+
+impl Hung {
+    fn start(cgroup: &Cgroup, script: &str) -> Hung {
+        let script = format!("echo $$ > {}/cgroup.procs; {script}", cgroup.dir().display());
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null());
+        Hung(command.spawn().expect("there is a shell"))
+    }
+
+    /// Opened before, so that only the write waits.
+    fn writer(cgroup: &Cgroup, file: &Path) -> Hung {
+        let hung = Hung::start(
+            cgroup,
+            &format!("exec dd if=/dev/zero bs=1k count=1 conv=notrunc of={} 2>/dev/null", file.display()),
+        );
+        wait_for("the writer to be blocked", || (hung.state() == Some('D')).then_some(()));
+        hung
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    fn state(&self) -> Option<char> {
+        state(self.pid())
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn state(tid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+fn watch(words: &[&str]) -> Memtrace {
+    let words = [&["stuck", "--json", "-i", "0.5", "--threshold", "1"], words].concat();
+    Memtrace::spawn_as("stuck", &mut memtrace::command(&words))
+}
+
+fn task(interval: &Value, pid: u32) -> Option<&Value> {
+    interval["tasks"].as_array().expect("tasks are a list").iter().find(|task| task["pid"] == pid)
+}
+
+fn known(interval: &Value) -> bool {
+    interval["tasks"]
+        .as_array()
+        .is_some_and(|tasks| tasks.iter().all(|task| !task["sigkill_pending"].is_null()))
+}
+
+/// One hung before memtrace, one after it, whichever way the probe is attached.
+#[test]
+fn writers_of_a_frozen_file_system_are_named() {
+    let disk = match Loop::mount("ext4", 16) {
+        Ok(disk) => disk,
+        Err(why) => return println!("  not run: {why}"),
+    };
+    for kind in ["tp_btf", "raw_tp", "tracepoint"] {
+        let top = Made::top("stuck");
+        let cgroup = top.child("hung");
+        let files = ["before", "after"].map(|name| disk.mount.join(name));
+        for file in &files {
+            fs::write(file, "x").expect("it is not frozen yet");
+        }
+        let frozen = Frozen::new(&disk.mount);
+        let begun = Instant::now();
+        let before = Hung::writer(&cgroup, &files[0]);
+        let blocked = Instant::now();
+        thread::sleep(Duration::from_millis(2500));
+        let mut memtrace = watch(&["--attach", &format!("blocked={kind}")]);
+        memtrace.next();
+        let started = Instant::now();
+        let after = Hung::writer(&cgroup, &files[1]);
+        let seen = Instant::now();
+        let told = memtrace.until("both to be told", |interval| {
+            task(&interval.0, before.pid()).is_some()
+                && task(&interval.0, after.pid()).is_some()
+                && known(&interval.0)
+        });
+        let now = Instant::now();
+        let told = &told.last().expect("it was waited for").0;
+        for pid in [before.pid(), after.pid()] {
+            let task = task(told, pid).expect("it was waited for");
+            println!(
+                "  {kind}: {} {} {:?} {}",
+                task["comm"], task["blocked_s"], task["blocked_s_how"], task["waits_on"]
+            );
+            assert_eq!((&task["comm"], &task["state"]), (&"dd".into(), &"D".into()));
+            assert_eq!(task["container"]["cgroup"]["path"], cgroup.path);
+            let phrase = task["waits_on"].as_str().expect("a phrase");
+            assert!(
+                phrase.contains("frozen file system") && phrase.contains("ext4"),
+                "{phrase}: {}",
+                task["stack"]
+            );
+            assert!(phrase.contains(&disk.mount.display().to_string()), "{phrase}");
+            assert!(
+                task["syscall"].as_str().is_some_and(|call| call.starts_with("write(1 ")),
+                "{}",
+                task["syscall"]
+            );
+            assert_eq!(task["sigkill_pending"], false);
+        }
+        let (old, new) = (task(told, before.pid()).unwrap(), task(told, after.pid()).unwrap());
+        let time = |task: &Value| task["blocked_s"].as_f64().expect("a time");
+        assert!(new["blocked_s_how"].is_null());
+        let (least, most) = (now - seen, now - started);
+        assert!(
+            time(new) <= most.as_secs_f64() + 0.1 && time(new) + 1.0 >= least.as_secs_f64(),
+            "{new}: {least:?} to {most:?}"
+        );
+        assert_eq!(old["blocked_s_how"], "inferred");
+        // No more than it has been, since it last ran shortly before; no less than when memtrace came.
+        assert!(time(old) <= (now - begun).as_secs_f64() + 0.1, "{old}");
+        assert!(time(old) + 1.0 >= (now - blocked).as_secs_f64(), "{old}");
+        for task in told["tasks"].as_array().unwrap() {
+            let tid = task["tid"].as_u64().expect("a number") as u32;
+            assert_ne!(state(tid), Some('I'), "an idle kernel thread is told: {task}");
+        }
+
+        // A signal does not end it, and is seen to be pending.
+        let _ = output::of(Command::new("kill").args(["-KILL", &after.pid().to_string()]));
+        memtrace.until("the signal to be told", |interval| {
+            task(&interval.0, after.pid()).is_some_and(|task| task["sigkill_pending"] == true)
+        });
+        let thawing = Instant::now();
+        drop(frozen);
+        let gone = memtrace.until("both to go", |interval| {
+            task(&interval.0, before.pid()).is_none() && task(&interval.0, after.pid()).is_none()
+        });
+        let row = |interval: &Value| {
+            let rows = interval["blocked_time"].as_array().expect("the probe serves");
+            rows.iter().find(|row| row["container"]["cgroup"]["path"] == cgroup.path).cloned()
+        };
+        let row = gone.last().and_then(|interval| row(&interval.0)).expect("its sleep ended");
+        let max = row["max_s"].as_f64().expect("a time");
+        let (least, most) =
+            ((thawing - seen).as_secs_f64(), (thawing.elapsed() + (thawing - started)).as_secs_f64());
+        println!("  {kind}: {row}, true {least:.3} to {most:.3}");
+        assert!(max >= least * 0.99 && max <= most * 1.01, "longest {max}, true {least} to {most}");
+        assert!(row["total_s"].as_f64().is_some_and(|total| total >= max), "{row}");
+        memtrace.stop();
+    }
+}
+
+/// A parent of vfork is in order, and so is a cgroup that somebody froze.
+#[test]
+fn what_is_in_order_is_told_apart() {
+    let top = Made::top("stuck-order");
+    let cgroup = top.child("order");
+    let script = "exec python3 -c 'import ctypes,time\nif ctypes.CDLL(None).vfork() == 0:\n time.sleep(60)'";
+    if !output::of(Command::new("sh").args(["-c", "command -v python3"])).status.success() {
+        return println!("  not run: there is no python3");
+    }
+    let parent = Hung::start(&cgroup, script);
+    wait_for("the parent to be blocked", || (parent.state() == Some('D')).then_some(()));
+    let mut memtrace = watch(&[]);
+    let told = memtrace.until("the parent to be told", |interval| {
+        task(&interval.0, parent.pid()).is_some() && known(&interval.0)
+    });
+    let told = task(&told.last().unwrap().0, parent.pid()).unwrap().clone();
+    println!("  {} {}", told["wait"], told["waits_on"]);
+    // Its child first, or the parent would wait for that.
+    let _ = output::of(Command::new("pkill").args(["-KILL", "-P", &parent.pid().to_string()]));
+    assert_eq!((&told["wait"], &told["in_io"]), (&"vfork".into(), &false.into()), "{told}");
+    memtrace.stop();
+}

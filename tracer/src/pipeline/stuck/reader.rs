@@ -1,0 +1,174 @@
+//! Reads `/proc` of stuck tasks on a thread of its own: a task in the middle of an exec holds whoever reads its stack. Such
+//! a thread is left behind, and another goes on with the others.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::event::task::{self, Task};
+
+/// The answers of a tick are waited for so long in all; one takes some 50 us. Others come with the next tick.
+const ANSWER: Duration = Duration::from_millis(50);
+/// Who answers nothing for so long is held.
+const HELD: Duration = Duration::from_secs(2);
+/// Threads that may be left behind.
+const LEFT: usize = 4;
+/// A look for those that sleep interruptibly may take so long; it goes on with the next.
+const SWEEP: Duration = Duration::from_millis(100);
+/// Where a FUSE request waits for its answer (fs/fuse/dev.c).
+const FUSE_WAIT: &str = "request_wait_answer";
+
+enum Job {
+    Look(u32),
+    /// From this task on.
+    Sweep(u32),
+}
+
+enum Answer {
+    /// `None`: it is gone.
+    Looked(u32, Option<Box<Task>>),
+    /// Those found, and where to go on.
+    Swept(Vec<u32>, u32),
+}
+
+/// The thread, and what it told.
+pub struct Reader {
+    worker: Option<(mpsc::Sender<Job>, mpsc::Receiver<Answer>)>,
+    /// What it was asked and has not told yet.
+    asked: HashMap<u32, Instant>,
+    left: usize,
+    /// Not asked about again.
+    avoided: HashSet<u32>,
+    sweeping: bool,
+    next: u32,
+    pub told: HashMap<u32, Box<Task>>,
+    /// Sleep interruptibly in a request to a FUSE server, by the sweeps since the last beginning.
+    pub waiting: HashSet<u32>,
+}
+
+impl Reader {
+    pub fn new() -> Reader {
+        Reader {
+            worker: None,
+            asked: HashMap::new(),
+            left: 0,
+            avoided: HashSet::new(),
+            sweeping: false,
+            next: 0,
+            told: HashMap::new(),
+            waiting: HashSet::new(),
+        }
+    }
+
+    /// Asks about these, forgets all others, and waits a little for the answers.
+    pub fn look(&mut self, tids: &[u32], sweep: bool) {
+        let wanted: HashSet<u32> = tids.iter().copied().collect();
+        self.told.retain(|tid, _| wanted.contains(tid));
+        self.avoided.retain(|tid| wanted.contains(tid));
+        let now = Instant::now();
+        if self.asked.values().any(|since| now.duration_since(*since) > HELD) && self.left < LEFT {
+            // The oldest is what holds it.
+            if let Some(held) = self.asked.iter().min_by_key(|(_, since)| **since).map(|(tid, _)| *tid) {
+                self.avoided.insert(held);
+            }
+            self.worker = None;
+            self.asked.clear();
+            self.sweeping = false;
+            self.left += 1;
+        }
+        if self.worker.is_none() {
+            if tids.is_empty() && !sweep {
+                return;
+            }
+            self.worker = start();
+        }
+        let Some((jobs, _)) = &self.worker else { return };
+        let new: Vec<u32> = tids
+            .iter()
+            .copied()
+            .filter(|tid| !self.asked.contains_key(tid) && !self.avoided.contains(tid))
+            .collect();
+        for tid in new {
+            if jobs.send(Job::Look(tid)).is_ok() {
+                self.asked.insert(tid, now);
+            }
+        }
+        if sweep && !self.sweeping {
+            self.sweeping = jobs.send(Job::Sweep(self.next)).is_ok();
+        }
+        self.gather(now + ANSWER);
+    }
+
+    /// The first sweep is waited for.
+    pub fn gather(&mut self, until: Instant) {
+        let Some((_, answers)) = &self.worker else { return };
+        while !self.asked.is_empty() || self.sweeping {
+            match answers.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(Answer::Looked(tid, task)) => {
+                    self.asked.remove(&tid);
+                    match task {
+                        Some(task) => self.told.insert(tid, task),
+                        None => self.told.remove(&tid),
+                    };
+                }
+                Ok(Answer::Swept(found, next)) => {
+                    self.sweeping = false;
+                    let (from, to) = (self.next, if next == 0 { u32::MAX } else { next });
+                    self.waiting.retain(|tid| !(from..to).contains(tid));
+                    self.waiting.extend(found);
+                    self.next = next;
+                }
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+fn start() -> Option<(mpsc::Sender<Job>, mpsc::Receiver<Answer>)> {
+    let (jobs, asked) = mpsc::channel();
+    let (told, answers) = mpsc::channel();
+    let work = move || {
+        for job in asked {
+            let answer = match job {
+                Job::Look(tid) => Answer::Looked(tid, task::task(tid).map(Box::new)),
+                Job::Sweep(from) => {
+                    let (found, next) = sweep(from);
+                    Answer::Swept(found, next)
+                }
+            };
+            if told.send(answer).is_err() {
+                break;
+            }
+        }
+    };
+    thread::Builder::new().name("stuck".to_owned()).spawn(work).ok()?;
+    Some((jobs, answers))
+}
+
+/// Tasks from a number on that wait for a FUSE server, and where to go on; 0: at the beginning.
+fn sweep(from: u32) -> (Vec<u32>, u32) {
+    let start = Instant::now();
+    let numbers = |dir: &str| -> Vec<u32> {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut found: Vec<u32> =
+            entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        found.sort_unstable();
+        found
+    };
+    let mut found = Vec::new();
+    for pid in numbers("/proc").into_iter().filter(|pid| *pid >= from) {
+        if start.elapsed() > SWEEP {
+            return (found, pid);
+        }
+        for tid in numbers(&format!("/proc/{pid}/task")) {
+            if task::waits_in(tid, FUSE_WAIT) {
+                found.push(tid);
+            }
+        }
+    }
+    (found, 0)
+}
