@@ -40,7 +40,7 @@ impl KnownCalls {
     pub(crate) fn run(self) -> Result<()> {
         let calls = move |count: u64| {
             (0..count).for_each(|_| {
-                getppid();
+                let _ = getppid();
             })
         };
         calls(self.getppid);
