@@ -100,7 +100,8 @@ fn count(key: SignalKey, cgroup: u64) -> i32 {
         (*new).cgroup = cgroup;
         (*new).first = bpf_ktime_get_boot_ns();
         chain(new);
-        let _ = SIGNALS.insert(key, &*new, NOT_THERE);
+        let new: &SignalCount = &*new;
+        let _ = SIGNALS.insert(key, new, NOT_THERE);
     }
     match SIGNALS.get_ptr_mut(key) {
         // SAFETY: as above.
