@@ -91,7 +91,7 @@ fn size_signed(bytes: Option<i64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::*;
 
