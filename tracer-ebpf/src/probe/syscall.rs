@@ -12,7 +12,7 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
 use tracer_ebpf::abi::{
-    call::{Block, Entry, Key, SLOTS, STARTS, Start, Table, WAYS, bucket, code, target_place},
+    call::{Block, Entry, Key, STARTS, Start, Table, WAYS, bucket, code, target_place},
     failure::Failure,
     offsets::Symbol,
     setting::Call,
@@ -181,12 +181,11 @@ fn times(cpu: u32, entry: *mut Entry, took: u64, seed: u32) -> Option<*mut u64> 
     let [_, blocks] = call_room();
     let (group, slot) = bucket(took);
     let (mut group, mut slot) = (u64::from(group), u64::from(slot));
-    // SAFETY: no instruction. Hides what the compiler knows of both: it would leave out the masks, without which the
-    // verifier of 5.10 does not see that they are bounded.
-    unsafe { core::arch::asm!("/* {0} {1} */", inout(reg) group, inout(reg) slot) }
-    let group = group as usize & 63;
+    // Masks by hand: the compiler leaves out what it knows to change nothing, and the verifier of 5.10 does not know it.
+    // SAFETY: two instructions on registers.
+    unsafe { core::arch::asm!("{0} &= 63", "{1} &= 31", inout(reg) group, inout(reg) slot) }
     // SAFETY: a valid map value of this CPU's; the index is masked.
-    let known = unsafe { &raw mut (*entry).blocks[group] };
+    let known = unsafe { (&raw mut (*entry).blocks).cast::<u16>().add(group as usize) };
     // SAFETY: likewise.
     let number = u32::from(unsafe { *known });
     let block = if number != 0 {
@@ -196,7 +195,7 @@ fn times(cpu: u32, entry: *mut Entry, took: u64, seed: u32) -> Option<*mut u64> 
         unsafe { free(cpu, blocks, (seed + group as u32 * 77_777).wrapping_mul(0x9e37_79b1) >> 12, known)? }
     };
     // SAFETY: likewise.
-    Some(unsafe { &raw mut (*block).counts[slot as usize & (SLOTS - 1)] })
+    Some(unsafe { (&raw mut (*block).counts).cast::<u64>().add(slot as usize) })
 }
 
 /// Blocks looked at for a free one.

@@ -13,7 +13,7 @@ use super::Bed;
 use crate::command::{command, find, output};
 
 /// What the programs of these probes are called.
-const NAMES: [&str; 5] = ["log_e", "lw_", "lr_", "dirty_", "wb_"];
+const NAMES: [&str; 6] = ["log_e", "lw_", "lr_", "dirty_", "wb_", "call_e"];
 /// The kernel lets go of a program a moment after its last user has ended.
 const SETTLE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(600);
