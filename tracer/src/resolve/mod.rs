@@ -9,6 +9,7 @@ pub mod metadata;
 pub mod stack;
 pub mod stream;
 pub mod tree;
+pub mod wait;
 
 use serde::Serialize;
 
