@@ -320,6 +320,7 @@ const RULES: &[(Cause, &[&str])] = &[
         ],
     ),
     (Cause::SwapIn, &["do_swap_page", "swap_read*", "swapin_*"]),
+    (Cause::Told("signal to go on"), &["do_signal_stop", "ptrace_stop", "do_jobctl_trap"]),
     (Cause::Told("core dump of its process"), &["coredump_*", "do_coredump", "vfs_coredump"]),
     (Cause::Told("end of the processes of its PID namespace"), &["zap_pid_ns_processes"]),
     (
