@@ -3,6 +3,7 @@
 
 mod call;
 mod cause;
+mod function;
 mod mount;
 mod parse;
 mod phrase;
