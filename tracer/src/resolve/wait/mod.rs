@@ -3,6 +3,7 @@
 
 mod call;
 mod cause;
+mod function;
 mod mount;
 mod parse;
 mod phrase;
@@ -69,8 +70,8 @@ impl Wait {
             wchan: wchan.as_deref(),
             file: found.file.as_deref().filter(|_| is_about),
             mount_id: found.mount_id.filter(|_| is_about),
-            mounts: found.mounts.as_ref(),
-            host: found.host.as_ref(),
+            mounts: found.mounts.as_deref(),
+            host: found.host.as_deref(),
             blocker,
             frozen_cgroup: found.frozen_cgroup,
         };

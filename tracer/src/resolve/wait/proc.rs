@@ -7,12 +7,9 @@
 use std::{
     fs::File,
     io::Read as _,
-    sync::{
-        Mutex, PoisonError,
-        mpsc::{self, Receiver},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{call, mount::Mounts, parse};
@@ -23,9 +20,6 @@ const MOUNTINFO: u64 = 4 << 20;
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Threads that did not come back; with so many of them only what is safe is read.
 const LEFT_BEHIND: usize = 8;
-
-/// Tasks whose reader has not come back.
-static READERS: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// A text file of /proc, at most so long.
 pub fn text(path: &str, most: u64) -> Option<String> {
@@ -40,115 +34,95 @@ pub fn safe(pid: u32, tid: u32, name: &str) -> Option<String> {
 }
 
 /// What may wait; as far as it came in time.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Doubtful {
     pub stack: Vec<String>,
     pub call: Option<parse::Call>,
     /// The file behind the call's first argument.
     pub file: Option<String>,
     pub mount_id: Option<u64>,
-    pub mounts: Option<Mounts>,
-    pub host: Option<Mounts>,
+    pub mounts: Option<Arc<Mounts>>,
+    pub host: Option<Arc<Mounts>>,
     /// Its cgroup is frozen, or becomes it.
     pub frozen_cgroup: bool,
 }
 
-enum Piece {
-    Stack(Vec<String>),
-    Call(parse::Call),
-    File(String),
-    Mount(u64),
-    Mounts(Mounts),
-    Host(Mounts),
-    FrozenCgroup,
+/// Filled while it is read.
+type Shared = Arc<Mutex<Doubtful>>;
+
+/// Readers that have not come back, each with its task and what it has found until now.
+static READERS: Mutex<Vec<(u32, Shared)>> = Mutex::new(Vec::new());
+
+fn locked<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Takes itself off the list when its reads have come back.
+/// A reader on the list; takes itself off it when its reads have come back.
 struct Listed(u32);
-
-impl Listed {
-    fn new(tid: u32) -> Option<Listed> {
-        let mut readers = READERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if readers.len() >= LEFT_BEHIND || readers.contains(&tid) {
-            return None;
-        }
-        readers.push(tid);
-        Some(Listed(tid))
-    }
-}
 
 impl Drop for Listed {
     fn drop(&mut self) {
-        READERS.lock().unwrap_or_else(PoisonError::into_inner).retain(|tid| *tid != self.0);
+        locked(&READERS).retain(|(tid, _)| *tid != self.0);
     }
+}
+
+/// A place on the list, or what the one that has it found.
+fn listed(tid: u32) -> Result<(Listed, Shared), Doubtful> {
+    let mut readers = locked(&READERS);
+    if let Some((_, found)) = readers.iter().find(|(other, _)| *other == tid) {
+        return Err(locked(found).clone());
+    }
+    if readers.len() >= LEFT_BEHIND {
+        return Err(Doubtful::default());
+    }
+    let found = Shared::default();
+    readers.push((tid, Arc::clone(&found)));
+    Ok((Listed(tid), found))
 }
 
 /// `uninterruptible`: a cgroup that is being frozen may be why it sleeps.
 pub fn doubtful(pid: u32, tid: u32, uninterruptible: bool) -> Doubtful {
-    let Some(listed) = Listed::new(tid) else { return Doubtful::default() };
-    let (send, receive) = mpsc::channel();
-    let read = move || {
-        read(pid, tid, uninterruptible, &|piece| {
-            let _ = send.send(piece);
-        });
-        drop((listed, send));
+    let (listed, found) = match listed(tid) {
+        Ok(new) => new,
+        Err(before) => return before,
     };
-    match thread::Builder::new().name(String::from("wait")).spawn(read) {
-        Ok(_) => gathered(&receive),
-        Err(_) => Doubtful::default(),
+    let (ended, end) = mpsc::channel::<()>();
+    let filled = Arc::clone(&found);
+    let read = move || {
+        read(pid, tid, uninterruptible, &filled);
+        drop((listed, ended));
+    };
+    if thread::Builder::new().name(String::from("wait")).spawn(read).is_ok() {
+        // Nothing is sent: the channel is closed at the end.
+        let _ = end.recv_timeout(PATIENCE);
     }
+    locked(&found).clone()
 }
 
-fn gathered(receive: &Receiver<Piece>) -> Doubtful {
-    let until = Instant::now() + PATIENCE;
-    let mut found = Doubtful::default();
-    // Ends when the reader has, or when it takes too long.
-    while let Ok(piece) = receive.recv_timeout(until.saturating_duration_since(Instant::now())) {
-        match piece {
-            Piece::Stack(frames) => found.stack = frames,
-            Piece::Call(call) => found.call = Some(call),
-            Piece::File(file) => found.file = Some(file),
-            Piece::Mount(id) => found.mount_id = Some(id),
-            Piece::Mounts(mounts) => found.mounts = Some(mounts),
-            Piece::Host(mounts) => found.host = Some(mounts),
-            Piece::FrozenCgroup => found.frozen_cgroup = true,
-        }
-    }
-    found
-}
-
-/// In the order of what tells most.
-fn read(pid: u32, tid: u32, uninterruptible: bool, tell: &dyn Fn(Piece)) {
-    if let Some(text) = safe(pid, tid, "stack") {
-        tell(Piece::Stack(parse::stack(&text)));
-    }
+/// In the order of what tells most. Nothing is locked while it reads.
+fn read(pid: u32, tid: u32, uninterruptible: bool, found: &Shared) {
+    let stack = safe(pid, tid, "stack").map(|text| parse::stack(&text));
+    locked(found).stack = stack.unwrap_or_default();
     let call = safe(pid, tid, "syscall").and_then(|text| parse::call(&text));
-    if let Some(call) = call {
-        tell(Piece::Call(call));
-    }
+    locked(found).call = call;
     let descriptor = call.and_then(|call| call::descriptor(&call::name(&call), &call));
     if let Some(number) = descriptor {
         // The thread's own: it may share its files with nobody.
         let link = std::fs::read_link(format!("/proc/{pid}/task/{tid}/fd/{number}"));
-        if let Ok(path) = link {
-            tell(Piece::File(path.to_string_lossy().into_owned()));
-        }
+        locked(found).file = link.ok().map(|path| path.to_string_lossy().into_owned());
         let info = text(&format!("/proc/{pid}/task/{tid}/fdinfo/{number}"), TEXT);
-        if let Some(id) = info.and_then(|info| parse::mount_id(&info)) {
-            tell(Piece::Mount(id));
-        }
+        locked(found).mount_id = info.and_then(|info| parse::mount_id(&info));
     }
-    if uninterruptible && frozen_cgroup(pid) {
-        tell(Piece::FrozenCgroup);
-    }
+    let frozen = uninterruptible && frozen_cgroup(pid);
+    locked(found).frozen_cgroup = frozen;
     if let Some(mounts) = text(&format!("/proc/{pid}/mountinfo"), MOUNTINFO) {
         let has_overlay = mounts.contains(" - overlay ");
-        tell(Piece::Mounts(Mounts::parse(&mounts)));
+        let mounts = Arc::new(Mounts::parse(&mounts));
+        locked(found).mounts = Some(mounts);
         let host =
             || text("/proc/1/mountinfo", MOUNTINFO).or_else(|| text("/proc/self/mountinfo", MOUNTINFO));
-        if let Some(host) = has_overlay.then(host).flatten() {
-            tell(Piece::Host(Mounts::parse(&host)));
-        }
+        let host = has_overlay.then(host).flatten().map(|host| Arc::new(Mounts::parse(&host)));
+        locked(found).host = host;
     }
 }
 
@@ -178,10 +152,11 @@ mod tests {
 
     #[test]
     fn one_that_has_not_come_back_is_not_asked_again() {
-        let first = Listed::new(u32::MAX);
-        assert!(first.is_some());
-        assert!(Listed::new(u32::MAX).is_none());
+        let (first, found) = listed(u32::MAX).expect("there is a place");
+        locked(&found).stack.push(String::from("f"));
+        let again = listed(u32::MAX).map(drop).expect_err("its place is taken");
+        assert_eq!(again.stack, ["f"], "what is known until now");
         drop(first);
-        assert!(Listed::new(u32::MAX).is_some());
+        assert!(listed(u32::MAX).is_ok(), "it came back");
     }
 }
