@@ -105,11 +105,7 @@ pub fn task(tid: u32) -> Option<Task> {
         let info = read(&format!("/proc/{tid}/fdinfo/{descriptor}")).unwrap_or_default();
         let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim);
         let mount = id.and_then(|id| mounts.lines().find(|line| line.split(' ').next() == Some(id)));
-        Some(File {
-            descriptor,
-            path: path.to_string_lossy().into_owned(),
-            mount: mount.and_then(|line| mount_of(line)),
-        })
+        Some(File { descriptor, path: path.to_string_lossy().into_owned(), mount: mount.and_then(mount_of) })
     });
     let of_server = |mount: &Mount| mount.kind.starts_with("fuse") || mount.kind.starts_with("nfs");
     Some(Task {
