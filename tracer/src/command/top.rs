@@ -47,7 +47,6 @@ pub fn run(options: Top) -> Result<(), Failure> {
         charges: options.charges,
         stuck: Some(pipeline::STUCK),
         sites: sites.map(|time| SiteWish { chosen: Chosen::Pattern(shown.filter.clone()), time }),
-        signals: true,
         work: true,
         ..collect::options(&options.watch, LogWish::Counts)
     };

@@ -97,6 +97,14 @@ impl Pile {
         }
     }
 
+    /// With those that nobody has accepted yet: a server that is throttled leaves them in its queue.
+    fn waiting(self) -> fn(&Moment) -> Option<f64> {
+        match self {
+            Pile::Connections => |moment| moment.backlog.or(moment.connections),
+            Pile::Children => self.number(),
+        }
+    }
+
     fn fits(self, course: &Course) -> bool {
         let number = self.number();
         let each = course.change(|moment| moment.anon).zip(course.change(number));
@@ -108,7 +116,7 @@ impl Pile {
             // Children are started without a connection, too; that they grow says it.
             _ => true,
         };
-        holds && more_come && course.piles_up(number) && course.goes_with_memory(number)
+        holds && more_come && course.piles_up(self.waiting()) && course.goes_with_memory(number)
     }
 }
 
