@@ -161,7 +161,8 @@ fn an_exporter_that_is_asked_faster_than_it_answers() {
     let child = &evidence["slow_child"];
     assert_eq!(child["comm"], "du", "{evidence}");
     let running = child["running"].as_f64().expect("they are counted");
-    assert!((in_flight - 3.0..=in_flight).contains(&running), "{running} at work for {in_flight}");
+    // Throttled, it starts them some time after it has accepted.
+    assert!((in_flight * 0.7..=in_flight).contains(&running), "{running} at work for {in_flight}");
     let [p50, max] = ["p50_s", "max_s"].map(|key| child[key].as_f64().expect("it is known"));
     assert!(p50 > 0.0 && max >= p50 && max < ended, "{child}");
     let calls: Vec<&str> = evidence["top_syscalls"]
