@@ -3,7 +3,7 @@
 
 use std::{fs, io::Read as _};
 
-use super::procfs;
+use super::{procfs, task};
 
 /// SIGKILL in the masks of `/proc/PID/status`.
 const KILL: u64 = 1 << (9 - 1);
@@ -47,7 +47,6 @@ fn task(pid: u32, tid: u32) -> Option<Pending> {
     }
     let wchan = read(&format!("{dir}/wchan")).filter(|name| !name.is_empty() && name != "0");
     let stack = read(&format!("{dir}/stack")).unwrap_or_default();
-    let frames = stack.lines().filter_map(|line| line.split_whitespace().nth(1)?.split('+').next());
     Some(Pending {
         pid,
         tid,
@@ -55,7 +54,7 @@ fn task(pid: u32, tid: u32) -> Option<Pending> {
         state,
         switches,
         wchan,
-        stack: frames.take(FRAMES).map(str::to_owned).collect(),
+        stack: task::stack(&stack).into_iter().take(FRAMES).collect(),
     })
 }
 

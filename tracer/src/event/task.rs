@@ -132,7 +132,7 @@ fn call(line: &str) -> Option<Call> {
 }
 
 /// `[<0>] function+0x1/0x2 [module]`.
-fn stack(text: &str) -> Vec<String> {
+pub(super) fn stack(text: &str) -> Vec<String> {
     let function = |line: &str| Some(line.split_whitespace().nth(1)?.split('+').next()?.to_owned());
     text.lines().filter_map(function).take(FRAMES).collect()
 }

@@ -1,7 +1,7 @@
 //! Tasks that cannot die: who is to be looked at, whose they are, and who keeps trying.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -59,13 +59,9 @@ impl UnkillableWatch {
         });
         seen.truncate(TOLD);
         let stuck = self.state.tick(at, seen);
-        let mut of_path: HashMap<String, Option<u64>> = HashMap::new();
         let told = stuck.into_iter().filter_map(|(task, still)| {
             let path = memory_cgroup(task.pid)?;
-            let row = *of_path.entry(path).or_insert_with_key(|path| {
-                let node = rows.tree.nodes().find(|(_, node)| node.path == *path);
-                node.and_then(|(id, _)| rows.row_of(id))
-            });
+            let row = rows.tree.at(&path).and_then(|id| rows.row_of(id));
             let signalled = signals.map(|signals| signals.of(task.pid));
             // Where the probe of sleeps tells more of it.
             let known = known.and_then(|known| known.tasks.iter().find(|known| known.tid == task.tid));
