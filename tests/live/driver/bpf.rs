@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -11,50 +12,19 @@ use aya::{
     maps::{MapType, loaded_maps},
     programs::{loaded_links, loaded_programs},
 };
-use tracer::probe::registry::PROBES;
+use object::{File, Object as _, ObjectSection as _, ObjectSymbol as _};
+use tracer::probe::{attach::OBJECT, registry::PROBES};
 
 use super::{patience, wait_for};
 
-/// Our maps, by the names in `tracer-ebpf/src/maps.rs`; the kernel keeps 15 characters.
-pub const MAPS: &[&str] = &[
-    "EVENTS",
-    "CGROUPS",
-    "FAILURES",
-    "IN_FLIGHT",
-    "SITE_TARGETS",
-    "SITES",
-    "STACKS",
-    "MEMORY_SUBSYS",
-    "DIRTY_FILES",
-    "DIRTY_NEW",
-    "DIRTY_BEYOND",
-    "DIRTY_CGROUPS",
-    "OOM_LIMITS",
-    "RECLAIMS",
-    "RECLAIMING",
-    "SIGNALS",
-    "SIGNAL_NEW",
-    "DEAD_WALK",
-    "DEAD",
-    "DEAD_SUMS",
-    "STREAMS",
-    "STREAM_MODES",
-    "LENGTHS",
-    "NO_LENGTHS",
-    "LOG_EPOCH",
-    "LOG_READERS",
-    "LOG_SOCKETS",
-    "SCANS",
-    "SEEN",
-    "LOG_FLIGHT",
-    "GO_ON_FEXIT",
-    "GO_ON_SOCKET",
-    "GO_ON_BTF",
-    "GO_ON_RAW",
-    "GO_ON_TP",
-    "GO_ON_KPROBE",
-    "AYA_LOGS",
-];
+/// Our maps, as the kernel names them, by the object's table of symbols.
+pub static MAPS: LazyLock<BTreeSet<&'static str>> = LazyLock::new(|| {
+    let object = File::parse(OBJECT).expect("the object is ELF");
+    let maps = object.section_by_name("maps").expect("the object has maps").index();
+    let symbols = object.symbols().filter(|symbol| symbol.section_index() == Some(maps));
+    symbols.filter_map(|symbol| symbol.name().ok()).filter(|name| !name.is_empty()).map(short).collect()
+});
+
 /// Waits until nothing is left, and gives what is left all the same: the kernel frees a program some time after its last
 /// holder is gone. What a living process holds (another memtrace on
 /// this machine) is its own affair.

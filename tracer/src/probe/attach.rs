@@ -27,7 +27,7 @@ use super::{
 use crate::kernel::{Facts, tracefs};
 
 /// The kernel programs, built by `build.rs`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memtrace-ebpf"));
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memtrace-ebpf"));
 
 /// Lines of a verifier log that are worth printing: it may be hundreds of thousands long.
 const LOG_TAIL: usize = 6;
