@@ -131,7 +131,10 @@ fn a_hundred_rounds_leave_nothing() {
     let mut loader = Loader::load(&facts, Sizes::new(0, &facts), 0).expect("the object can be loaded");
     for (map, _) in loader.ebpf.maps() {
         // Sections of the object, such as `.rodata`, are maps as well, which bear the object's name.
-        assert!(map.starts_with('.') || MAPS.contains(short(map)), "the look at the kernel misses the map {map}");
+        assert!(
+            map.starts_with('.') || MAPS.contains(short(map)),
+            "the look at the kernel misses the map {map}"
+        );
     }
     let ways: Vec<Vec<_>> = planned
         .iter()

@@ -104,13 +104,20 @@ impl Scene {
         let call = &self.calls["nanosleep"];
         assert_eq!(call["count"].as_u64(), Some(slept.len() as u64));
         let truth = |share: f64| slept[(share * slept.len() as f64).ceil() as usize - 1];
-        for (key, truth) in [("p50_us", truth(0.5)), ("p99_us", truth(0.99)), ("max_us", truth(1.0))] {
+        // Emulated, the way into the kernel and out again is long.
+        let within = if in_vm() { 0.1 } else { 0.02 };
+        for (key, truth) in [("p50_us", truth(0.5)), ("p99_us", truth(0.99))] {
             let told = call[key].as_f64().expect("it is known");
             println!("  {key}: told {told:.1}, true {truth:.1}");
-            // Emulated, the way into the kernel and out again is long.
-            let within = if in_vm() { 0.1 } else { 0.02 };
             assert!((told / truth - 1.0).abs() < within, "{key}: told {told}, true {truth}");
         }
+        // The longest is the one in which something else ran, inside the call or before the clock was read.
+        let (told, longest) = (call["max_us"].as_f64().expect("it is known"), truth(1.0));
+        println!("  max_us: told {told:.1}, true {longest:.1}");
+        assert!(
+            told < longest * (1.0 + within) && told > truth(0.99) * (1.0 - within),
+            "told {told}, true {longest}"
+        );
         let (told, truth) = (call["total_s"].as_f64().expect("it is known"), slept.iter().sum::<f64>() / 1e6);
         assert!(told <= truth && told > truth * 0.9, "total: told {told}, true {truth}");
     }
@@ -166,11 +173,35 @@ fn counts_and_errors_are_those_of_strace() {
 #[test]
 fn counts_and_errors_are_those_of_perf_trace() {
     const NAME: &str = "counts_and_errors_are_those_of_perf_trace";
+    let told = named(Scene::play(&[]).counts());
+    let mut expected = Counts::new();
+    // On a busy machine perf loses some, and says so in its stderr only.
+    for _ in 0..TRIES {
+        expected = match of_perf() {
+            Ok(counts) => named(counts),
+            Err(why) => return skip(NAME, &why),
+        };
+        if expected == told {
+            return;
+        }
+    }
+    assert_eq!(told, expected);
+}
+
+const TRIES: usize = 5;
+
+/// perf has the program started by itself, and counts a child's return from the call by which it was made, too.
+fn named(counts: Counts) -> Counts {
+    let other = |name: &str| name == "execve" || name.starts_with("clone");
+    without_unsteady(counts).into_iter().filter(|(name, _)| !other(name)).collect()
+}
+
+fn of_perf() -> Result<Counts, String> {
     let table = scratch::dir("perf").join("table");
     let mut perf = Command::new("perf");
-    perf.args(["trace", "-s", "-o"]).arg(&table).arg("--").arg(workload::binary()).args(WORDS);
+    perf.args(["trace", "-s", "-m", "4096", "-o"]).arg(&table).arg("--").arg(workload::binary()).args(WORDS);
     let traced = match perf.stdin(Stdio::null()).output() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return skip(NAME, "perf is not installed"),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err("perf is not installed".into()),
         traced => traced.expect("perf can be started"),
     };
     let text = fs::read_to_string(&table).unwrap_or_default();
@@ -178,21 +209,15 @@ fn counts_and_errors_are_those_of_perf_trace() {
     let rows = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let rows =
         rows.filter(|row| row.len() == 8 && row[1].parse::<u64>().is_ok() && row[2].parse::<u64>().is_ok());
-    let mut expected = Counts::new();
+    let mut counts = Counts::new();
     for row in rows {
-        let entry = expected.entry(row[0].to_owned()).or_default();
+        let entry = counts.entry(row[0].to_owned()).or_default();
         entry.0 += row[1].parse::<u64>().expect("a number");
         entry.1 += row[2].parse::<u64>().expect("a number");
     }
-    if !expected.contains_key("getppid") {
+    if !counts.contains_key("getppid") {
         let why = String::from_utf8_lossy(&traced.stderr).lines().next().unwrap_or("no word").to_owned();
-        return skip(NAME, &format!("this perf cannot trace here: {why}"));
+        return Err(format!("this perf cannot trace here: {why}"));
     }
-    let told = Scene::play(&[]).counts();
-    // perf has the program started by itself, and counts a child's return from the call by which it was made, too.
-    let named = |counts: Counts| -> Counts {
-        let other = |name: &str| name == "execve" || name.starts_with("clone");
-        without_unsteady(counts).into_iter().filter(|(name, _)| !other(name)).collect()
-    };
-    assert_eq!(named(told), named(expected));
+    Ok(counts)
 }

@@ -17,7 +17,6 @@ use crate::{
         site::SiteReport,
         stream::Logs,
         stuck::StuckReport,
-        unkillable::Unkillable,
     },
     event::DeadCgroups,
     finding::Finding,
@@ -127,8 +126,6 @@ pub struct Snapshot {
     pub signals: Option<Arc<Signals>>,
     /// Daemons and shims of containers; `None` where nobody asked.
     pub daemons: Option<Arc<Daemons>>,
-    /// Tasks that cannot die, where daemons are looked at.
-    pub unkillable: Arc<[Arc<Unkillable>]>,
     /// Stuck tasks, and how long tasks sleep uninterruptibly; `None` where nobody asked, or without the probe.
     pub stuck: Option<Arc<StuckReport>>,
     /// What is wrong now, worst first.

@@ -17,7 +17,6 @@ pub mod signal;
 pub mod site;
 pub mod stream;
 pub mod stuck;
-pub mod unkillable;
 pub mod work;
 
 use std::{

@@ -283,7 +283,6 @@ mod tests {
             dead: None,
             signals: None,
             daemons: None,
-            unkillable: Arc::new([]),
             stuck: None,
         };
         sender.send_replace(Some(Arc::new(snapshot)));

@@ -13,7 +13,6 @@ pub mod dirty;
 pub mod kmsg;
 mod mapped;
 pub mod oom;
-pub mod pending;
 pub mod procfs;
 pub mod reclaims;
 pub mod signals;
@@ -21,7 +20,6 @@ pub mod sites;
 pub mod streams;
 pub mod survey;
 pub mod sweep;
-pub mod task;
 pub mod unix_sockets;
 pub mod work;
 

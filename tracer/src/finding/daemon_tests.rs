@@ -1,6 +1,10 @@
 //! Tasks that cannot die and daemons that keep what they open: what must be found, and what must not.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     Finding, Kind, Seen, Severity, Watch,
@@ -11,16 +15,17 @@ use crate::{
         daemon::{Client, Daemon, Daemons, Role},
         dirty::row::Dirty,
         signal::Killer,
-        unkillable::Unkillable,
+        stuck::{StuckReport, StuckTask},
     },
     event::{HostMemory, descriptors::Descriptors},
-    resolve::Container,
+    resolve::{Container, wait},
 };
 
 const ROW: u64 = 4711;
 
-fn found(unkillable: &[Arc<Unkillable>], daemons: Option<&Daemons>) -> Vec<Arc<Finding>> {
+fn found(unkillable: &[Arc<StuckTask>], daemons: Option<&Daemons>) -> Vec<Arc<Finding>> {
     let (host, dirty) = (HostMemory::default(), Dirty::default());
+    let stuck = StuckReport { tasks: unkillable.to_vec(), ..StuckReport::default() };
     Watch::default().tick(&Seen {
         at: Duration::from_secs(10),
         rows: &[],
@@ -31,8 +36,7 @@ fn found(unkillable: &[Arc<Unkillable>], daemons: Option<&Daemons>) -> Vec<Arc<F
         kills: &[],
         dead: None,
         calls: None,
-        stuck: None,
-        unkillable,
+        stuck: Some(&stuck),
         daemons,
     })
 }
@@ -41,8 +45,8 @@ fn killer(pid: u32, comm: &str, count: u64, via: &[&str]) -> Killer {
     Killer { pid, comm: comm.into(), count, via: via.iter().copied().map(Arc::from).collect() }
 }
 
-fn task(tid: u32, killers: &[Killer]) -> Unkillable {
-    Unkillable {
+fn task(tid: u32, killers: &[Killer]) -> StuckTask {
+    StuckTask {
         container: Arc::new(container("shop", "db-0", "db")),
         pid: 500,
         tid,
@@ -50,11 +54,15 @@ fn task(tid: u32, killers: &[Killer]) -> Unkillable {
         state: 'D',
         blocked_s: 12.0,
         blocked_s_how: None,
+        since: SystemTime::UNIX_EPOCH,
         wchan: Some("percpu_rwsem_wait".into()),
         stack: Vec::new(),
         syscall: None,
-        waits_on: Some("the frozen file system /data".into()),
-        sigkill_pending: true,
+        waits_on: Some("frozen file system ext4 at /data (/dev/loop0)".into()),
+        wait: wait::Kind::FrozenFileSystem,
+        in_io: None,
+        owner: None,
+        sigkill_pending: Some(true),
         kill_attempts: Some(killers.iter().map(|killer| killer.count).sum()),
         killers: killers.to_vec(),
     }
@@ -127,9 +135,13 @@ fn one_finding_a_container_with_the_daemon_that_suffers() {
     assert_eq!(number(finding, "clients")[0], serde_json::json!({"pid": 77, "comm": "docker", "open": 20}));
     assert_eq!(number(finding, "tasks")[1]["tid"], 501);
     assert_eq!(finding.also, [Kind::DaemonLeak], "one story is told once");
-    for word in
-        ["shop/db-0/db", "frozen file system /data", "SIGKILL pending", "harbour[812]", "20 descriptors"]
-    {
+    for word in [
+        "shop/db-0/db",
+        "frozen file system ext4 at /data",
+        "SIGKILL pending",
+        "harbour[812]",
+        "20 descriptors",
+    ] {
         assert!(finding.summary.contains(word), "{word}: {}", finding.summary);
     }
 }
@@ -155,7 +167,7 @@ fn the_daemon_is_told_by_cause() {
 
 #[test]
 fn what_is_not_known_is_null() {
-    let task = Unkillable { kill_attempts: None, waits_on: None, wchan: None, ..task(500, &[]) };
+    let task = StuckTask { kill_attempts: None, waits_on: None, wchan: None, ..task(500, &[]) };
     let told = found(&[Arc::new(task)], None);
     let [finding] = told.as_slice() else { panic!("{told:?}") };
     for key in ["kill_attempts", "daemon_fds", "daemon_fd_growth", "daemon_threads", "clients"] {
@@ -166,9 +178,15 @@ fn what_is_not_known_is_null() {
 }
 
 #[test]
-fn a_task_that_sleeps_without_sigkill_is_nobody_s_trouble_here() {
-    let task = Unkillable { sigkill_pending: false, ..task(500, &[]) };
-    assert_eq!(found(&[Arc::new(task)], None), []);
+fn a_task_that_sleeps_without_sigkill_may_yet_wake() {
+    let task = StuckTask { sigkill_pending: Some(false), ..task(500, &[]) };
+    let told = found(&[Arc::new(task.clone())], None);
+    let [finding] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!((finding.kind, finding.severity), (Kind::BlockedIo, Severity::Warning));
+    assert_eq!(number(finding, "waits_on"), "frozen file system ext4 at /data (/dev/loop0)");
+    for wait in [wait::Kind::Vfork, wait::Kind::FrozenCgroup] {
+        assert_eq!(found(&[Arc::new(StuckTask { wait, ..task.clone() })], None), []);
+    }
 }
 
 #[test]

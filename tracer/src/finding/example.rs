@@ -119,7 +119,6 @@ pub fn tick_of(watch: &mut Watch, second: u64, logs: Option<&Logs>, rows: &[Arc<
         kills: &[],
         dead: None,
         calls: None,
-        unkillable: &[],
         daemons: None,
         stuck: None,
     })

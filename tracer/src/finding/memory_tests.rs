@@ -78,7 +78,6 @@ fn seen<'a>(at: Duration, rows: &'a [Arc<Row>], host: &'a HostMemory, logs: Opti
         kills: &[],
         dead: None,
         calls: None,
-        unkillable: &[],
         daemons: None,
         stuck: None,
     }
@@ -295,7 +294,6 @@ mod dirty {
             kills: &[],
             dead: None,
             calls: None,
-            unkillable: &[],
             daemons: None,
             stuck: None,
         })

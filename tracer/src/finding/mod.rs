@@ -6,6 +6,7 @@
 //!
 //! Time is an argument; nothing here reads a clock or a file.
 
+mod blocked_io;
 mod cpu_backlog;
 mod daemon_leak;
 mod dead_cgroups;
@@ -52,7 +53,6 @@ use crate::{
         row::Row,
         stream::{Logs, Process},
         stuck::StuckReport,
-        unkillable::Unkillable,
     },
     event::HostMemory,
     resolve::{Container, label},
@@ -69,6 +69,7 @@ pub enum Kind {
     DirtyPagePressure,
     RequestPileup,
     CpuThrottledBacklog,
+    BlockedIo,
     OomKill,
     MemoryGrowth,
     DeadCgroups,
@@ -86,6 +87,7 @@ impl Kind {
             Kind::DirtyPagePressure => "dirty-page-pressure",
             Kind::RequestPileup => "request-pileup",
             Kind::CpuThrottledBacklog => "cpu-throttled-backlog",
+            Kind::BlockedIo => "blocked-io",
             Kind::OomKill => "oom-kill",
             Kind::MemoryGrowth => "memory-growth",
             Kind::DeadCgroups => "dead-cgroups",
@@ -170,6 +172,7 @@ pub struct Watch {
     courses: Courses,
     dirty: dirty_pressure::Worst,
     work: work::Courses,
+    sleeps: blocked_io::Sleeps,
 }
 
 /// What is looked at in a tick. `at` is the time since the run began, as for the aggregator.
@@ -187,8 +190,6 @@ pub struct Seen<'a> {
     pub dead: Option<&'a DeadReport>,
     /// Of the rows that `callers` named; `None` before.
     pub calls: Option<&'a CallReport>,
-    /// Tasks that cannot die.
-    pub unkillable: &'a [Arc<Unkillable>],
     /// `None` where nobody asks.
     pub daemons: Option<&'a Daemons>,
     /// Likewise.
@@ -214,8 +215,7 @@ impl Watch {
 
     /// Findings that are open now, worst first.
     pub fn tick(&mut self, seen: &Seen<'_>) -> Vec<Arc<Finding>> {
-        let Seen { at, rows, host, held, logs, dirty, kills, dead, unkillable, daemons, calls, stuck: _ } =
-            *seen;
+        let Seen { at, rows, host, held, logs, dirty, kills, dead, daemons, calls, stuck } = *seen;
         self.courses.note(at, rows, host);
         let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
         let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);
@@ -233,7 +233,9 @@ impl Watch {
             found.extend(unterminated_line::check(&look, logs, &mut self.past));
             found.extend(log_flood::check(&look, logs, &self.past));
         }
-        let mut stuck = unkillable_task::check(unkillable, daemons);
+        found.extend(stuck.iter().flat_map(|stuck| blocked_io::check(&look, stuck, &mut self.sleeps)));
+        let blocked = stuck.map_or(&[][..], |stuck| &stuck.tasks);
+        let mut stuck = unkillable_task::check(blocked, daemons);
         if let Some(daemons) = daemons {
             found.extend(daemon_leak::check(&look, daemons, &mut stuck));
         }
@@ -289,6 +291,8 @@ fn causes(cause: &Finding, effect: &Finding) -> bool {
         Kind::MemoryGrowth if cause.kind != Kind::MemoryGrowth => {
             same() && effect.grown.is_some_and(|own| grown.bytes_per_s >= own.bytes_per_s / 2.0)
         }
+        // Who writes more than the disk takes waits for it.
+        Kind::BlockedIo => cause.kind == Kind::DirtyPagePressure && same(),
         Kind::NodeExhaustion => grown.bytes_per_s >= effect.weight as f64 / 2.0,
         _ => false,
     }

@@ -68,7 +68,6 @@ fn tick(
         kills,
         dead,
         calls: None,
-        unkillable: &[],
         daemons: None,
         stuck: None,
     })

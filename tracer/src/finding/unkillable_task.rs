@@ -13,7 +13,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Finding, Kind, Severity,
+    Finding, Severity,
     evidence::{Evidence, Value},
     named,
 };
@@ -21,10 +21,10 @@ use crate::{
     aggregator::{
         daemon::{Daemon, Daemons},
         stream::Process,
-        unkillable::Unkillable,
+        stuck::StuckTask,
     },
     quantity::{bytes, seconds},
-    resolve::{Container, label::label},
+    resolve::{Container, label::label, wait::Kind},
 };
 
 /// Tasks that are told one by one.
@@ -42,9 +42,9 @@ struct Shim<'a> {
     kill_attempts: Option<u64>,
 }
 
-pub(super) fn check(stuck: &[Arc<Unkillable>], daemons: Option<&Daemons>) -> Vec<Finding> {
-    let mut by_row: BTreeMap<u64, Vec<&Unkillable>> = BTreeMap::new();
-    for task in stuck.iter().filter(|task| task.sigkill_pending) {
+pub(super) fn check(stuck: &[Arc<StuckTask>], daemons: Option<&Daemons>) -> Vec<Finding> {
+    let mut by_row: BTreeMap<u64, Vec<&StuckTask>> = BTreeMap::new();
+    for task in stuck.iter().filter(|task| task.is_unkillable()) {
         by_row.entry(task.container.cgroup.id).or_default().push(task);
     }
     let mut found = Vec::new();
@@ -60,20 +60,20 @@ pub(super) fn check(stuck: &[Arc<Unkillable>], daemons: Option<&Daemons>) -> Vec
 }
 
 /// Who of several is at the end of the chain: who sends most of the signals, then who grows most.
-fn rank(daemon: &Daemon, tasks: &[&Unkillable]) -> (u64, i64, i64, usize, u32) {
+fn rank(daemon: &Daemon, tasks: &[&StuckTask]) -> (u64, i64, i64, usize, u32) {
     let growth = daemon.fd_growth.unwrap_or(0).max(0) + daemon.threads_growth.unwrap_or(0).max(0);
     let memory = daemon.anon_growth.unwrap_or(0).max(0);
     (sent_by(daemon.process.pid, tasks), growth, memory, daemon.serves.len(), daemon.process.pid)
 }
 
 /// SIGKILLs by a process itself or by what it started, to the processes of these tasks.
-fn sent_by(pid: u32, tasks: &[&Unkillable]) -> u64 {
+fn sent_by(pid: u32, tasks: &[&StuckTask]) -> u64 {
     let killers = of_processes(tasks).flat_map(|task| &task.killers);
     killers.filter(|killer| killer.pid == pid).map(|killer| killer.count).sum()
 }
 
 /// One task of each process: signals are counted by process.
-fn of_processes<'a>(tasks: &'a [&Unkillable]) -> impl Iterator<Item = &'a Unkillable> {
+fn of_processes<'a>(tasks: &'a [&StuckTask]) -> impl Iterator<Item = &'a StuckTask> {
     let mut seen = HashSet::new();
     tasks.iter().copied().filter(move |task| seen.insert(task.pid))
 }
@@ -82,15 +82,15 @@ struct Case<'a> {
     container: &'a Arc<Container>,
     daemon: Option<&'a Daemon>,
     shims: Vec<&'a Daemon>,
-    tasks: &'a [&'a Unkillable],
+    tasks: &'a [&'a StuckTask],
 }
 
 impl Case<'_> {
     fn finding(&self) -> Finding {
         let daemon = self.daemon;
         Finding {
-            id: format!("{}:{}", Kind::UnkillableTask.as_str(), self.container.id),
-            kind: Kind::UnkillableTask,
+            id: format!("{}:{}", super::Kind::UnkillableTask.as_str(), self.container.id),
+            kind: super::Kind::UnkillableTask,
             severity: Severity::Critical,
             container: Some(Arc::clone(self.container)),
             daemon: daemon.map(|daemon| daemon.process.clone()),
@@ -111,7 +111,7 @@ impl Case<'_> {
     }
 
     fn evidence(&self) -> Evidence {
-        let tasks: Vec<&Unkillable> = self.tasks.iter().copied().take(TOLD).collect();
+        let tasks: Vec<&StuckTask> = self.tasks.iter().copied().take(TOLD).collect();
         let attempts = |pid| self.attempts().map(|_| sent_by(pid, self.tasks));
         let shims: Vec<Shim<'_>> = self
             .shims
@@ -183,14 +183,8 @@ impl Case<'_> {
 
     fn advice(&self) -> Vec<String> {
         let first = self.tasks[0];
-        let on = first.waits_on.clone().unwrap_or_else(|| match &first.wchan {
-            Some(wchan) => format!("what the task waits for in {wchan}"),
-            None => "what the task waits for".to_owned(),
-        });
         let mut advice = vec![
-            format!(
-                "Repair {on}: the storage, the server that has to answer, the frozen file system. Nothing else ends the task."
-            ),
+            format!("Nothing that is sent ends the task, only what it waits for. {}", repair(first)),
             format!("$ cat /proc/{}/task/{}/stack", first.pid, first.tid),
         ];
         match self.daemon {
@@ -231,11 +225,34 @@ impl Case<'_> {
 }
 
 /// Where it sleeps.
-fn place(task: &Unkillable) -> String {
-    match (&task.waits_on, &task.wchan, task.stack.first()) {
-        (Some(on), ..) => format!("waits for {on}"),
-        (None, Some(function), _) | (None, None, Some(function)) => format!("is blocked in {function}"),
-        (None, None, None) => "is blocked".to_owned(),
+fn place(task: &StuckTask) -> String {
+    match &task.waits_on {
+        Some(on) => format!("waits on {on}"),
+        None => "is blocked".to_owned(),
+    }
+}
+
+/// What ends the wait.
+pub(super) fn repair(task: &StuckTask) -> String {
+    let held = task.owner.as_ref().map(|owner| format!(", which {}[{}] has", owner.comm, owner.tid));
+    match task.wait {
+        Kind::FrozenFileSystem => {
+            "Thaw the file system (fsfreeze --unfreeze on its mount point), and look for who froze \
+                                   it: a backup or snapshot that died half-way."
+                .to_owned()
+        }
+        Kind::Server => {
+            "Get the server to answer again. If it never will: a FUSE mount is given up by writing 1 to \
+                         /sys/fs/fuse/connections/NUMBER/abort, an NFS mount by umount -f."
+                .to_owned()
+        }
+        Kind::FrozenCgroup => "Thaw its cgroup: unpause the container, or end whatever froze it.".to_owned(),
+        Kind::Device | Kind::Throttled => {
+            "Look at the disk below it: dmesg for errors, iostat -x 1 for how busy it is.".to_owned()
+        }
+        Kind::Lock => format!("Look at what keeps the lock{}.", held.unwrap_or_default()),
+        Kind::Memory => "Free memory where its limit is reached, or raise that limit.".to_owned(),
+        Kind::Vfork | Kind::Other => "Its kernel stack tells what that is.".to_owned(),
     }
 }
 

@@ -85,7 +85,6 @@ fn last(seconds: u64, limit: Option<u64>, at: impl Fn(u64) -> Second) -> Vec<Arc
             held: None,
             logs: None,
             dirty: &dirty,
-            unkillable: &[],
             stuck: None,
             daemons: None,
             kills: &[],

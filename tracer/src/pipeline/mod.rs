@@ -17,7 +17,6 @@ mod rows;
 mod signals;
 mod sites;
 mod stuck;
-mod unkillable;
 mod work;
 
 use std::{
@@ -32,7 +31,7 @@ use tracer_ebpf::abi::failure::Failure;
 use self::{
     calls::CallCounter, daemons::DaemonWatch, dead::Undertaker, dirty::DirtyPages, logs::LogLines,
     oom::OomWatch, own::Meter, probes::Probes, rows::Rows, signals::SignalWatch, sites::Sampler,
-    stuck::StuckWatch, unkillable::UnkillableWatch, work::Work,
+    stuck::StuckWatch, work::Work,
 };
 pub use self::{
     calls::Callers,
@@ -150,7 +149,6 @@ pub struct Pipeline {
     oom: OomWatch,
     signals: SignalWatch,
     daemons: Option<DaemonWatch>,
-    unkillable: UnkillableWatch,
     sites: Sampler,
     calls: CallCounter,
     work: Work,
@@ -208,7 +206,6 @@ impl Pipeline {
             oom,
             signals: SignalWatch::default(),
             daemons,
-            unkillable: UnkillableWatch::default(),
             sites,
             calls,
             work,
@@ -379,12 +376,9 @@ impl Pipeline {
         if let (Some(stuck), Some(signals)) = (&mut stuck, &signals) {
             Arc::make_mut(stuck).signalled(signals);
         }
-        let unkillable = match self.daemons {
-            Some(_) => self.unkillable.tick(&self.rows, signals.as_deref(), stuck.as_deref(), at, now),
-            None => Arc::from([]),
-        };
         let mut suspects = suspects(signals.as_deref());
-        suspects.extend(unkillable.iter().map(|task| task.container.cgroup.id));
+        let unkillable = stuck.iter().flat_map(|stuck| &stuck.tasks).filter(|task| task.is_unkillable());
+        suspects.extend(unkillable.map(|task| task.container.cgroup.id));
         let daemons =
             self.daemons.as_mut().map(|daemons| daemons.tick(&self.rows, logs.as_deref(), suspects, at, now));
         let kills = self.oom.kills();
@@ -400,7 +394,6 @@ impl Pipeline {
             kills: &kills,
             dead: dead.as_deref(),
             calls: calls.as_deref(),
-            unkillable: &unkillable,
             daemons: daemons.as_deref(),
             stuck: stuck.as_deref(),
         });
@@ -424,7 +417,6 @@ impl Pipeline {
             dead,
             signals,
             daemons,
-            unkillable,
             stuck,
             findings,
         })

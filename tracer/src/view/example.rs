@@ -360,7 +360,6 @@ pub fn snapshot() -> Snapshot {
         dead: None,
         signals: None,
         daemons: None,
-        unkillable: Arc::new([]),
         stuck: None,
         findings: Vec::new(),
         probes: Arc::new([

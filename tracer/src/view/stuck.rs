@@ -141,7 +141,11 @@ pub fn table(snapshot: &Snapshot, report: &StuckReport, shown: &Shown<'_>, chars
 /// What a task waits for, in lines.
 pub fn lines(task: &StuckTask) -> Vec<String> {
     let thread = if task.tid == task.pid { String::new() } else { format!(" thread {}", task.tid) };
-    let mut lines = vec![format!("{}[{}]{thread} waits for {}", task.comm, task.pid, task.waits_on)];
+    let on = match &task.waits_on {
+        Some(on) => format!("waits on {on}"),
+        None => String::from("is blocked"),
+    };
+    let mut lines = vec![format!("{}[{}]{thread} {on}", task.comm, task.pid)];
     if let Some(call) = &task.syscall {
         lines.push(format!("in {call}"));
     }

@@ -1,8 +1,5 @@
 //! Tasks in uninterruptible sleep: how long each row's were, and what a stuck one waits for, in one phrase.
 
-mod call;
-mod phrase;
-
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
@@ -12,15 +9,15 @@ use std::{
 use serde::{Serialize, Serializer};
 use tracer_ebpf::abi::blocked::{BlockedCount, Durations, upper};
 
-pub use self::{
-    call::syscall,
-    phrase::{Wait, waits_on},
-};
 use super::{
     row::How,
     signal::{Killer, Signals},
 };
-use crate::{event::blocked::Moved, quantity::timestamp, resolve::Container};
+use crate::{
+    event::blocked::Moved,
+    quantity::timestamp,
+    resolve::{Container, wait::Kind},
+};
 
 /// Everything about stuck tasks in one tick.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,9 +60,10 @@ pub struct StuckTask {
     pub wchan: Option<Arc<str>>,
     pub stack: Vec<String>,
     pub syscall: Option<String>,
-    pub waits_on: String,
+    /// In one phrase; `None`: not known.
+    pub waits_on: Option<String>,
     /// What kind of wait that is.
-    pub wait: Wait,
+    pub wait: Kind,
     /// For a device, as the kernel counts that.
     pub in_io: Option<bool>,
     /// Who has the lock.
@@ -74,6 +72,13 @@ pub struct StuckTask {
     /// SIGKILLs since attach; `None` without the probe.
     pub kill_attempts: Option<u64>,
     pub killers: Vec<Killer>,
+}
+
+impl StuckTask {
+    /// SIGKILL is pending, and it sleeps where that is not looked at.
+    pub fn is_unkillable(&self) -> bool {
+        self.state == 'D' && self.sigkill_pending == Some(true)
+    }
 }
 
 /// A task that has a lock.

@@ -143,6 +143,15 @@ fn diagnose() -> Vec<Section> {
                     "More requests come than end, and each holds memory until then: which children they wait for.",
                 ),
                 ("cpu-throttled-backlog", "A CPU quota makes work wait, and there is ever more of it."),
+                (
+                    "unkillable-task",
+                    "A task has SIGKILL pending and sleeps where no signal is looked at; who tries again.",
+                ),
+                (
+                    "daemon-leak",
+                    "A daemon that serves containers opens descriptors or threads and closes none.",
+                ),
+                ("blocked-io", "Tasks sleep uninterruptibly for long: what they wait on."),
                 ("log-flood", "A container logs so much that the disk of the log files is soon full."),
             ],
         },

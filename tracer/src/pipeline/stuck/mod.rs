@@ -2,12 +2,13 @@
 //! longer than the threshold, and about nobody else.
 //!
 //! A task that waits for a FUSE server sleeps interruptibly until a fatal signal comes, so no probe of uninterruptible
-//! sleep sees it: such are looked for when memtrace starts and every ten seconds.
+//! sleep sees it: such are looked for in `/proc` when memtrace starts and every ten seconds, and with them those blocked since
+//! before attach where no iterator tells of them.
 
 mod reader;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -19,11 +20,13 @@ use super::{oom, probes::Probes, rows::Rows};
 use crate::{
     aggregator::{
         row::How,
-        stuck::{BlockedTimes, Owner, StuckReport, StuckTask, syscall, waits_on},
+        stuck::{BlockedTimes, Owner, StuckReport, StuckTask},
     },
-    event::task::{self, Task},
     kernel::cgroup::Layout,
-    resolve::Container,
+    resolve::{
+        Container,
+        wait::{self, Blocker, Hint, Told},
+    },
 };
 
 /// Stuck tasks that are told, the longest first.
@@ -43,8 +46,16 @@ pub struct StuckWatch {
     reader: Reader,
     swept: Option<Instant>,
     owners: Option<Instant>,
-    /// Sleepers that only a look found: since when they were there, by `CLOCK_MONOTONIC`.
-    found: HashMap<u32, u64>,
+    /// Sleepers that only a look found.
+    found: HashMap<u32, Found>,
+}
+
+struct Found {
+    /// When it was found asleep, by `CLOCK_MONOTONIC`.
+    since: u64,
+    state: char,
+    /// How often it had left a processor by then; `None`: not known yet.
+    switches: Option<u64>,
 }
 
 /// One that is blocked now, whoever told of it.
@@ -73,8 +84,9 @@ impl StuckWatch {
     pub fn tick(&mut self, probes: &mut Probes, rows: &mut Rows, now: Instant) -> Option<Arc<StuckReport>> {
         probes.blocked.as_ref()?;
         let served = probes.tells_of_blocked();
-        let sweep = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP);
-        if sweep {
+        let due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP);
+        let sweep = due || self.reader.is_amid();
+        if due {
             // What was blocked before attach, or whose beginning was lost.
             probes.find_blocked();
         }
@@ -93,8 +105,9 @@ impl StuckWatch {
         for row in candidates.iter().filter_map(|candidate| candidate.row) {
             blocked.entry(row).or_default().0 += 1;
         }
+        let known: HashSet<u32> = candidates.iter().map(|candidate| candidate.tid).collect();
         let mut long: Vec<Candidate> = candidates.into_iter().filter(is_long).collect();
-        long.extend(self.sleepers(clock, &long));
+        long.extend(self.sleepers(clock, &known));
         long.sort_by_key(|candidate| candidate.since);
         long.truncate(TOLD);
         let tids: Vec<u32> =
@@ -104,9 +117,11 @@ impl StuckWatch {
             if self.swept.is_none() {
                 self.reader.gather(Instant::now() + FIRST);
             }
+        }
+        if due {
             self.swept = Some(now);
         }
-        self.note_sleepers(clock);
+        self.note_sleepers(clock, &known);
         let mut tasks = Vec::new();
         for candidate in &long {
             if let Some(task) = self.tell(candidate, clock, probes, rows) {
@@ -141,30 +156,33 @@ impl StuckWatch {
 
     fn candidates(&self, probes: &Probes, rows: &Rows) -> Vec<Candidate> {
         let tasks = probes.blocked.as_ref().map(|maps| maps.tasks()).unwrap_or_default();
-        let of = |(tid, blocked): (u32, Blocked)| Candidate {
-            tid,
+        let of = |(tid, blocked): (u32, Blocked)| {
             // One that waits for a server did so before the signal, too.
-            since: self.found.get(&tid).map_or(blocked.since, |since| blocked.since.min(*since)),
-            how: match blocked.flags {
-                _ if self.found.contains_key(&tid) => Some(How::AtLeast),
-                flags if flags & FOUND != 0 => Some(How::AtLeast),
-                flags if flags & BEFORE != 0 => Some(How::Inferred),
-                _ => None,
-            },
-            row: rows.row_of(blocked.cgroup),
-            kernel: Some(blocked),
+            let found = self.found.get(&tid).map(|found| found.since).filter(|since| *since < blocked.since);
+            Candidate {
+                tid,
+                since: found.unwrap_or(blocked.since),
+                how: match blocked.flags {
+                    _ if found.is_some() => Some(How::AtLeast),
+                    flags if flags & FOUND != 0 => Some(How::AtLeast),
+                    flags if flags & BEFORE != 0 => Some(How::Inferred),
+                    _ => None,
+                },
+                row: rows.row_of(blocked.cgroup),
+                kernel: Some(blocked),
+            }
         };
         tasks.into_iter().map(of).collect()
     }
 
-    /// Those that only a look found, for longer than the threshold by now, or with a fatal signal that does not end them.
-    fn sleepers(&self, clock: u64, others: &[Candidate]) -> Vec<Candidate> {
+    /// Those that only a look found, for longer than the threshold by now.
+    fn sleepers(&self, clock: u64, known: &HashSet<u32>) -> Vec<Candidate> {
         let threshold = self.threshold.as_nanos() as u64;
-        let new = self.found.iter().filter(|(tid, _)| !others.iter().any(|other| other.tid == **tid));
-        let long = new.filter(|(_, since)| clock.saturating_sub(**since) >= threshold);
-        let of = |(tid, since): (&u32, &u64)| Candidate {
+        let new = self.found.iter().filter(|(tid, _)| !known.contains(tid));
+        let long = new.filter(|(_, found)| clock.saturating_sub(found.since) >= threshold);
+        let of = |(tid, found): (&u32, &Found)| Candidate {
             tid: *tid,
-            since: *since,
+            since: found.since,
             how: Some(How::AtLeast),
             row: None,
             kernel: None,
@@ -172,21 +190,30 @@ impl StuckWatch {
         long.map(of).collect()
     }
 
-    fn note_sleepers(&mut self, clock: u64) {
-        for tid in &self.reader.waiting {
-            self.found.entry(*tid).or_insert(clock);
+    /// Takes in what was found, and forgets those that have moved meanwhile: they sleep again, for another time.
+    fn note_sleepers(&mut self, clock: u64, known: &HashSet<u32>) {
+        for (tid, state) in std::mem::take(&mut self.reader.asleep) {
+            // What the kernel tells of is known better.
+            if state != 'D' || !known.contains(&tid) {
+                self.found.entry(tid).or_insert(Found { since: clock, state, switches: None });
+            }
         }
         let told = &self.reader.told;
-        // What a look said of it decides, once there is one.
-        self.found.retain(|tid, _| {
-            told.get(tid).map_or_else(|| task::state(*tid).is_some(), |task| waits_for_server(task))
+        self.found.retain(|tid, found| {
+            let Some(told) = told.get(tid) else { return wait::state(*tid).is_some() };
+            let dies = found.state == 'S' && told.sigkill_pending() == Some(true) && told.waits_for_fuse();
+            let still = found.switches.is_none() || found.switches == told.switches;
+            if dies || !still {
+                (found.state, found.switches) = (told.state, told.switches);
+                found.since = if dies { found.since } else { clock };
+            }
+            found.switches = told.switches;
+            told.state == 'D' || told.waits_for_fuse()
         });
-        let found = &self.found;
-        self.reader.waiting.retain(|tid| found.contains_key(tid));
     }
 
     fn tell(&self, candidate: &Candidate, clock: u64, probes: &mut Probes, rows: &Rows) -> Option<StuckTask> {
-        let state = task::state(candidate.tid);
+        let state = wait::state(candidate.tid);
         let sleeps = |state: char| state == 'D' || state == 'S' && candidate.kernel.is_none();
         if !state.is_some_and(sleeps) {
             // The kernel's entry is of a task that woke while it was put in, or is gone.
@@ -198,14 +225,20 @@ impl StuckWatch {
             return None;
         }
         let flags = candidate.kernel.map_or(0, |kernel| kernel.flags);
-        let nothing = Task::default();
+        let nothing = Told::default();
         let told = self.reader.told.get(&candidate.tid);
         let task = told.map_or(&nothing, |task| task);
         let owner = candidate
             .kernel
             .filter(|kernel| kernel.owner != 0)
-            .and_then(|kernel| Some(Owner { tid: kernel.owner, comm: task::comm(kernel.owner)? }));
-        let (wait, phrase) = waits_on(task, owner.as_ref(), flags & FROZEN != 0, flags & IN_IO != 0);
+            .and_then(|kernel| Some(Owner { tid: kernel.owner, comm: wait::comm(kernel.owner)? }));
+        let held = owner.clone().map(|owner| (owner.tid, owner.tid, owner.comm));
+        let hint = Hint {
+            blocker: held.map(|owner| Blocker { kind: "lock", owner: Some(owner) }),
+            frozen: flags & FROZEN != 0,
+            io: flags & IN_IO != 0,
+        };
+        let (wait, phrase) = task.waits_on(&hint);
         let row = candidate.row.or_else(|| {
             let path = oom::memory_path(&task.cgroups, self.v2)?;
             rows.tree.at(&path).and_then(|id| rows.row_of(id))
@@ -215,7 +248,7 @@ impl StuckWatch {
         let pid = candidate.kernel.map_or(task.pid, |kernel| kernel.tgid);
         let comm = match told {
             Some(task) => task.comm.clone(),
-            None => task::comm(pid).unwrap_or_default(),
+            None => wait::comm(pid).unwrap_or_default(),
         };
         Some(StuckTask {
             container,
@@ -228,20 +261,16 @@ impl StuckWatch {
             since: SystemTime::now().checked_sub(blocked).unwrap_or(SystemTime::UNIX_EPOCH),
             wchan: task.wchan.as_deref().map(Arc::from),
             stack: task.stack.clone(),
-            syscall: syscall(task),
+            syscall: task.syscall(),
             waits_on: phrase,
             wait,
             in_io: candidate.kernel.map(|kernel| kernel.flags & IN_IO != 0),
             owner,
-            sigkill_pending: told.map(|task| task.sigkill_pending),
+            sigkill_pending: task.sigkill_pending(),
             kill_attempts: None,
             killers: Vec::new(),
         })
     }
-}
-
-fn waits_for_server(task: &Task) -> bool {
-    task.stack.iter().chain(&task.wchan).any(|name| name == "request_wait_answer")
 }
 
 /// The clock of `bpf_ktime_get_ns`.

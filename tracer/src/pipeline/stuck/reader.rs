@@ -4,12 +4,12 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    sync::mpsc,
+    sync::{Arc, mpsc},
     thread,
     time::{Duration, Instant},
 };
 
-use crate::event::task::{self, Task};
+use crate::resolve::wait::{self, Told};
 
 /// The answers of a tick are waited for so long in all; one takes some 50 us. Others come with the next tick.
 const ANSWER: Duration = Duration::from_millis(50);
@@ -19,20 +19,19 @@ const HELD: Duration = Duration::from_secs(2);
 const LEFT: usize = 4;
 /// A look for those that sleep interruptibly may take so long; it goes on with the next.
 const SWEEP: Duration = Duration::from_millis(100);
-/// Where a FUSE request waits for its answer (fs/fuse/dev.c).
-const FUSE_WAIT: &str = "request_wait_answer";
 
 enum Job {
-    Look(u32),
+    /// What was told before saves reads of one that has not moved.
+    Look(u32, Option<Arc<Told>>),
     /// From this task on.
     Sweep(u32),
 }
 
 enum Answer {
     /// `None`: it is gone.
-    Looked(u32, Option<Box<Task>>),
+    Looked(u32, Option<Arc<Told>>),
     /// Those found, and where to go on.
-    Swept(Vec<u32>, u32),
+    Swept(Vec<(u32, char)>, u32),
 }
 
 /// The thread, and what it told.
@@ -45,9 +44,9 @@ pub struct Reader {
     avoided: HashSet<u32>,
     sweeping: bool,
     next: u32,
-    pub told: HashMap<u32, Box<Task>>,
-    /// Sleep interruptibly in a request to a FUSE server, by the sweeps since the last beginning.
-    pub waiting: HashSet<u32>,
+    pub told: HashMap<u32, Arc<Told>>,
+    /// Found by sweeps: in state `D`, or `S` in a request to a FUSE server. Whoever takes it in empties it.
+    pub asleep: Vec<(u32, char)>,
 }
 
 impl Reader {
@@ -60,7 +59,7 @@ impl Reader {
             sweeping: false,
             next: 0,
             told: HashMap::new(),
-            waiting: HashSet::new(),
+            asleep: Vec::new(),
         }
     }
 
@@ -70,6 +69,8 @@ impl Reader {
         self.told.retain(|tid, _| wanted.contains(tid));
         self.avoided.retain(|tid| wanted.contains(tid));
         let now = Instant::now();
+        // A tick may have come late: what has been answered meanwhile holds nobody.
+        self.gather(now);
         if self.asked.values().any(|since| now.duration_since(*since) > HELD) && self.left < LEFT {
             // The oldest is what holds it.
             if let Some(held) = self.asked.iter().min_by_key(|(_, since)| **since).map(|(tid, _)| *tid) {
@@ -93,7 +94,7 @@ impl Reader {
             .filter(|tid| !self.asked.contains_key(tid) && !self.avoided.contains(tid))
             .collect();
         for tid in new {
-            if jobs.send(Job::Look(tid)).is_ok() {
+            if jobs.send(Job::Look(tid, self.told.get(&tid).cloned())).is_ok() {
                 self.asked.insert(tid, now);
             }
         }
@@ -101,6 +102,11 @@ impl Reader {
             self.sweeping = jobs.send(Job::Sweep(self.next)).is_ok();
         }
         self.gather(now + ANSWER);
+    }
+
+    /// A sweep has more to look at.
+    pub fn is_amid(&self) -> bool {
+        self.next != 0
     }
 
     /// The first sweep is waited for.
@@ -117,9 +123,7 @@ impl Reader {
                 }
                 Ok(Answer::Swept(found, next)) => {
                     self.sweeping = false;
-                    let (from, to) = (self.next, if next == 0 { u32::MAX } else { next });
-                    self.waiting.retain(|tid| !(from..to).contains(tid));
-                    self.waiting.extend(found);
+                    self.asleep.extend(found);
                     self.next = next;
                 }
                 Err(_) => break,
@@ -134,7 +138,9 @@ fn start() -> Option<(mpsc::Sender<Job>, mpsc::Receiver<Answer>)> {
     let work = move || {
         for job in asked {
             let answer = match job {
-                Job::Look(tid) => Answer::Looked(tid, task::task(tid).map(Box::new)),
+                Job::Look(tid, before) => {
+                    Answer::Looked(tid, wait::look(tid, before.as_deref()).map(Arc::new))
+                }
                 Job::Sweep(from) => {
                     let (found, next) = sweep(from);
                     Answer::Swept(found, next)
@@ -149,8 +155,8 @@ fn start() -> Option<(mpsc::Sender<Job>, mpsc::Receiver<Answer>)> {
     Some((jobs, answers))
 }
 
-/// Tasks from a number on that wait for a FUSE server, and where to go on; 0: at the beginning.
-fn sweep(from: u32) -> (Vec<u32>, u32) {
+/// Tasks from a number on that are blocked or wait for a FUSE server, and where to go on; 0: at the beginning.
+fn sweep(from: u32) -> (Vec<(u32, char)>, u32) {
     let start = Instant::now();
     let numbers = |dir: &str| -> Vec<u32> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
@@ -165,9 +171,12 @@ fn sweep(from: u32) -> (Vec<u32>, u32) {
             return (found, pid);
         }
         for tid in numbers(&format!("/proc/{pid}/task")) {
-            if task::waits_in(tid, FUSE_WAIT) {
-                found.push(tid);
-            }
+            let asleep = match wait::state(tid) {
+                Some('D') => Some('D'),
+                Some('S') => wait::fuse_waits(tid).then_some('S'),
+                _ => None,
+            };
+            found.extend(asleep.map(|state| (tid, state)));
         }
     }
     (found, 0)

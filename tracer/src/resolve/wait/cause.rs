@@ -4,6 +4,8 @@
 //! The kernel leaves functions of its scheduler, locks among them, out of a stack (`in_sched_functions`,
 //! kernel/sched/core.c): who waits for a lock is then shown by the function that takes it, standing innermost.
 
+use serde::Serialize;
+
 use super::function::{FAMILIES, FREEZING, PAGE, PAGE_OF, PERCPU, RULES, SERVERS, SLEEPING};
 
 /// What it is.
@@ -26,7 +28,51 @@ pub enum Cause {
     /// A lock, by the name people know.
     Lock(&'static str),
     /// Said by these words alone.
-    Told(&'static str),
+    Told(Kind, &'static str),
+}
+
+/// What kind of wait, for people who count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A file system that somebody froze.
+    FrozenFileSystem,
+    /// One that has to answer: FUSE, NFS.
+    Server,
+    /// A block device, or a journal on it.
+    Device,
+    /// It wrote more than the disk takes.
+    Throttled,
+    Lock,
+    Memory,
+    /// The child of a vfork, which is in order.
+    Vfork,
+    /// Its cgroup, by the freezer.
+    FrozenCgroup,
+    Other,
+}
+
+impl Kind {
+    /// Somebody wants it so: no trouble.
+    pub fn is_intended(self) -> bool {
+        matches!(self, Kind::Vfork | Kind::FrozenCgroup)
+    }
+}
+
+impl Cause {
+    pub fn kind(self) -> Kind {
+        match self {
+            Cause::Vfork => Kind::Vfork,
+            Cause::FrozenCgroup => Kind::FrozenCgroup,
+            Cause::FrozenFile => Kind::FrozenFileSystem,
+            Cause::Server(_) => Kind::Server,
+            Cause::Block | Cause::Page | Cause::Journal | Cause::Writeback | Cause::SwapIn => Kind::Device,
+            Cause::PageLock | Cause::Lock(_) => Kind::Lock,
+            Cause::Throttled => Kind::Throttled,
+            Cause::Reclaim => Kind::Memory,
+            Cause::Told(kind, _) => kind,
+        }
+    }
 }
 
 /// The fault of a user's page: what stands around it is about something else.
@@ -117,7 +163,7 @@ impl<'a> Stack<'a> {
             name if is_of(name, PAGE) => return Some(self.of_page()),
             // Its caller tells which file system; the RPC alone only that it is a server.
             name if name.starts_with("rpc_") || name.starts_with("__rpc_") => {
-                return self.server().or(Some(Cause::Told("RPC server")));
+                return self.server().or(Some(Cause::Told(Kind::Server, "RPC server")));
             }
             _ => {}
         }

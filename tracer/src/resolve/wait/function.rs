@@ -2,7 +2,7 @@
 //!
 //! Names of 5.10 to 7.2.
 
-use super::cause::Cause;
+use super::cause::{Cause, Kind};
 
 /// Of the scheduler and of waiting: they say that a task sleeps, not on what. Shown on some kernels, left out by others.
 pub const SLEEPING: &[&str] = &[
@@ -191,7 +191,7 @@ pub const RULES: &[(Cause, &[&str])] = &[
         ],
     ),
     (
-        Cause::Told("out of memory in its memory cgroup"),
+        Cause::Told(Kind::Memory, "out of memory in its memory cgroup"),
         &["mem_cgroup_oom_synchronize", "mem_cgroup_out_of_memory"],
     ),
     (
@@ -297,11 +297,11 @@ pub const RULES: &[(Cause, &[&str])] = &[
         ],
     ),
     (Cause::SwapIn, &["do_swap_page", "swap_read*", "swapin_*"]),
-    (Cause::Told("signal to go on"), &["do_signal_stop", "ptrace_stop", "do_jobctl_trap"]),
-    (Cause::Told("core dump of its process"), &["coredump_*", "do_coredump", "vfs_coredump"]),
-    (Cause::Told("end of the processes of its PID namespace"), &["zap_pid_ns_processes"]),
+    (Cause::Told(Kind::Other, "signal to go on"), &["do_signal_stop", "ptrace_stop", "do_jobctl_trap"]),
+    (Cause::Told(Kind::Other, "core dump of its process"), &["coredump_*", "do_coredump", "vfs_coredump"]),
+    (Cause::Told(Kind::Other, "end of the processes of its PID namespace"), &["zap_pid_ns_processes"]),
     (
-        Cause::Told("RCU grace period"),
+        Cause::Told(Kind::Other, "RCU grace period"),
         &[
             "synchronize_rcu*",
             "synchronize_srcu*",
@@ -312,7 +312,7 @@ pub const RULES: &[(Cause, &[&str])] = &[
         ],
     ),
     (
-        Cause::Told("kernel worker"),
+        Cause::Told(Kind::Other, "kernel worker"),
         &[
             "__flush_work*",
             "flush_work",
@@ -323,10 +323,10 @@ pub const RULES: &[(Cause, &[&str])] = &[
         ],
     ),
     (
-        Cause::Told("eviction of an inode"),
+        Cause::Told(Kind::Other, "eviction of an inode"),
         &["__wait_on_freeing_inode", "find_inode*", "iget_locked", "iget5_locked*"],
     ),
-    (Cause::Told("directory lookup by another task"), &["d_alloc_parallel", "d_wait_lookup"]),
+    (Cause::Told(Kind::Other, "directory lookup by another task"), &["d_alloc_parallel", "d_wait_lookup"]),
     (Cause::Lock("file position lock (mutex)"), &["fdget_pos", "__fdget_pos", "__f_unlock_pos"]),
     (Cause::Lock("rename lock (mutex)"), &["lock_rename*"]),
     (

@@ -13,13 +13,33 @@ pub fn state(stat: &str) -> Option<char> {
     stat.get(stat.rfind(')')? + 1..)?.trim_start().chars().next().filter(char::is_ascii_alphabetic)
 }
 
-/// Whether SIGKILL waits for a task or its group, of `/proc/PID/task/TID/status`.
-pub fn sigkill_pending(status: &str) -> Option<bool> {
-    let mask = |key: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-        u64::from_str_radix(line.trim(), 16).ok()
-    };
-    Some((mask("SigPnd:")? | mask("ShdPnd:")?) & SIGKILL != 0)
+/// `/proc/TID/status`, as far as it is about a sleep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The group leader's number.
+    pub pid: u32,
+    pub state: char,
+    /// How often it left a processor, whether it wanted to or not.
+    pub switches: Option<u64>,
+    /// SIGKILL waits for the task or its group.
+    pub sigkill_pending: Option<bool>,
+}
+
+impl Status {
+    pub fn parse(status: &str) -> Option<Status> {
+        let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+        let mask = |key: &str| u64::from_str_radix(field(key)?, 16).ok();
+        let count = |key: &str| field(key)?.parse::<u64>().ok();
+        let own = count("voluntary_ctxt_switches:");
+        Some(Status {
+            pid: field("Tgid:")?.parse().ok()?,
+            state: field("State:")?.chars().next()?,
+            switches: own.zip(count("nonvoluntary_ctxt_switches:")).map(|(own, forced)| own + forced),
+            sigkill_pending: mask("SigPnd:")
+                .zip(mask("ShdPnd:"))
+                .map(|(own, group)| (own | group) & SIGKILL != 0),
+        })
+    }
 }
 
 /// The names of `/proc/PID/task/TID/stack`, the innermost first: `[<0>] percpu_rwsem_wait+0x15f/0x1d0 [module]`.
@@ -84,11 +104,22 @@ mod tests {
 
     #[test]
     fn a_signal_waits_for_the_task_or_for_its_group() {
-        let status = |task, group| format!("Name:\tx\nSigPnd:\t{task:016x}\nShdPnd:\t{group:016x}\n");
-        assert_eq!(sigkill_pending(&status(0x100, 0)), Some(true));
-        assert_eq!(sigkill_pending(&status(0, 0x4100)), Some(true));
-        assert_eq!(sigkill_pending(&status(0x4000, 0x80)), Some(false));
-        assert_eq!(sigkill_pending("Name:\tx\n"), None);
+        let status = |task, group| {
+            let text = format!(
+                "Name:\tx\nState:\tD (disk sleep)\nTgid:\t12\nSigPnd:\t{task:016x}\nShdPnd:\t{group:016x}\n\
+                 voluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n"
+            );
+            Status::parse(&text).expect("it is whole")
+        };
+        assert_eq!(
+            status(0x100, 0),
+            Status { pid: 12, state: 'D', switches: Some(42), sigkill_pending: Some(true) }
+        );
+        assert_eq!(status(0, 0x4100).sigkill_pending, Some(true));
+        assert_eq!(status(0x4000, 0x80).sigkill_pending, Some(false));
+        let bare = Status::parse("State:\tS (sleeping)\nTgid:\t1\n").expect("it tells who it is");
+        assert_eq!((bare.switches, bare.sigkill_pending), (None, None));
+        assert_eq!(Status::parse("Name:\tx\n"), None);
     }
 
     #[test]
@@ -122,7 +153,7 @@ mod tests {
         #[test]
         fn any_text_is_no_panic(text in "\\PC{0,200}") {
             state(&text);
-            sigkill_pending(&text);
+            Status::parse(&text);
             stack(&text);
             call(&text);
             mount_id(&text);

@@ -2,7 +2,7 @@
 
 use super::{
     Blocker,
-    cause::{self, Cause, Stack},
+    cause::{self, Cause, Kind, Stack},
     mount::{Mount, Mounts},
     parse::bounded,
 };
@@ -24,6 +24,8 @@ pub struct Known<'a> {
     pub blocker: Option<&'a Blocker>,
     /// Its cgroup is frozen, or becomes it.
     pub frozen_cgroup: bool,
+    /// It sleeps as one that waits for a device.
+    pub io: bool,
 }
 
 /// The file system that is waited for.
@@ -43,8 +45,25 @@ impl Place<'_> {
 }
 
 impl<'a> Known<'a> {
-    pub fn cause(&self) -> Option<Cause> {
-        Stack::new(self.stack).cause()
+    fn cause(&self) -> Option<Cause> {
+        match Stack::new(self.stack).cause() {
+            None if self.io && !self.frozen_cgroup => Some(Cause::Block),
+            cause => cause,
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        match self.cause() {
+            _ if self.blocker.is_some() => Kind::Lock,
+            None if self.frozen_cgroup => Kind::FrozenCgroup,
+            None => Kind::Other,
+            Some(Cause::Page) => match self.place().map(|place| place.mount) {
+                Some(mount) if mount.is_fuse() || mount.is_kind("nfs") => Kind::Server,
+                Some(mount) if mount.kind == "tmpfs" => Kind::Lock,
+                _ => Kind::Device,
+            },
+            Some(cause) => cause.kind(),
+        }
     }
 
     /// Where it sleeps.
@@ -107,7 +126,7 @@ impl<'a> Known<'a> {
                 Some(place) => format!("{lock}, {}", place.title()),
                 None => lock.to_owned(),
             },
-            Cause::Told(words) => words.to_owned(),
+            Cause::Told(_, words) => words.to_owned(),
         }
     }
 

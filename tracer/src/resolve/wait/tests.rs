@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use super::{Blocker, Wait, call, mount::Mounts, parse, phrase::Known};
+use super::{Blocker, call, look, mount::Mounts, parse, phrase::Known, state};
 
 /// `## name`, then `call`, `file`, `mount`, `blocker`, `cgroup`, frames, and what it must say after `=>`. Frames are separated by
 /// blanks; `mounts` are the lines of mountinfo, up to the first case.
@@ -32,6 +32,7 @@ fn check(path: &Path, wrong: &mut Vec<String>) -> usize {
             host: Some(&mounts),
             blocker: blocker.as_ref(),
             frozen_cgroup: field("cgroup ") == Some("frozen"),
+            io: false,
         };
         let says = field("=>").filter(|words| !words.is_empty());
         let found = known.phrase();
@@ -58,16 +59,7 @@ fn every_recorded_wait_says_what_it_waits_on() {
 }
 
 #[test]
-fn a_thread_of_ours_is_looked_at() {
-    let wait = Wait::look(std::process::id(), std::process::id(), None).expect("we live");
-    assert!(matches!(wait.state, 'S' | 'R' | 'D'), "{wait:?}");
-    assert_eq!(wait.sigkill_pending, Some(false));
-    assert!(!wait.frozen && !wait.stopped && !wait.vfork, "{wait:?}");
-    assert_eq!(Wait::look(u32::MAX, u32::MAX, None), None);
-}
-
-#[test]
-fn a_stopped_child_is_told_from_a_blocked_one() {
+fn a_stopped_child_is_told() {
     let mut child = std::process::Command::new("sleep").arg("100").spawn().expect("it can be run");
     let pid = child.id();
     let signal = |signal| {
@@ -77,16 +69,23 @@ fn a_stopped_child_is_told_from_a_blocked_one() {
     signal(libc::SIGSTOP);
     let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
     let stopped = loop {
-        let wait = Wait::look(pid, pid, None).expect("it lives");
-        if wait.stopped || std::time::Instant::now() > until {
-            break wait;
+        let told = look(pid, None).expect("it lives");
+        if told.state == 'T' || std::time::Instant::now() > until {
+            break told;
         }
         std::thread::yield_now();
     };
+    let again = look(pid, Some(&stopped));
     signal(libc::SIGKILL);
     child.wait().expect("it ends");
-    assert!(stopped.stopped, "{stopped:?}");
-    assert_eq!(Wait::look(pid, pid, None), None, "it is gone");
+    assert_eq!(
+        (stopped.state, stopped.pid, stopped.sigkill_pending()),
+        ('T', pid, Some(false)),
+        "{stopped:?}"
+    );
+    assert_eq!(again.as_ref(), Some(&stopped), "it has not moved");
+    assert_eq!(look(pid, None), None, "it is gone");
+    assert_eq!(state(u32::MAX), None);
 }
 
 #[test]
