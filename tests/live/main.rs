@@ -37,4 +37,5 @@ mod stuck;
 mod syscalls;
 mod truth;
 mod unkillable;
+mod unstoppable;
 mod zz_global_oom;

@@ -202,6 +202,11 @@ impl Docker {
         self.client.ask(words)
     }
 
+    /// Its client, for commands that are not waited for.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Its data root.
     pub fn data(&self) -> PathBuf {
         self.client.dir.join("data")

@@ -1,8 +1,16 @@
-//! A file system on which tasks hang for as long as the test wants.
+//! File systems on which tasks hang for as long as the test wants: one that is frozen, and one whose server does not answer.
 
-use std::{path::Path, process::Command};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
-use super::{guard, image::ran, loops::Loop, output};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::{daemon::Daemon, guard, image::ran, loops::Loop, output, scratch, wait_for};
 
 /// An ext4 on a loop device. Thawed with the value, and by the guard.
 pub struct Frozen {
@@ -35,5 +43,82 @@ impl Frozen {
 impl Drop for Frozen {
     fn drop(&mut self) {
         self.thaw();
+    }
+}
+
+/// A file that a server of FUSE exports, which ends with the value.
+///
+/// The server takes requests and is slow to no end with them: one that it has not taken yet is withdrawn by a signal. Who is to
+/// hang in a request reads with `O_DIRECT`: the page cache's own reads are waited for as for a page, which a signal ends.
+pub struct Silent {
+    pub file: PathBuf,
+    control: PathBuf,
+    server: Daemon,
+}
+
+/// Of the file.
+const SILENT: u64 = 1 << 30;
+/// What is read in a second at first: some ten blocks, so that one who reads them goes on for hours.
+const PACE: u64 = 40_960;
+
+impl Silent {
+    pub fn new() -> Silent {
+        let dir = scratch::dir("silent");
+        let (file, export, control) = (dir.join("file"), dir.join("export"), dir.join("control"));
+        // Sparse: more than is ever read.
+        let made = fs::File::create(&file).and_then(|file| file.set_len(SILENT));
+        made.and_then(|()| fs::write(&export, "")).expect("the disk can be written");
+        let mut server = Command::new("qemu-storage-daemon");
+        server
+            .arg("--chardev")
+            .arg(format!("socket,id=control,path={},server=on,wait=off", control.display()))
+            .args(["--monitor", "control", "--object", "iothread,id=own"])
+            .args(["--object", &format!("throttle-group,id=pace,x-bps-read={PACE}"), "--blockdev"])
+            .arg(format!("driver=file,node-name=file,filename={}", file.display()))
+            .args(["--blockdev", "driver=throttle,node-name=slow,throttle-group=pace,file=file", "--export"])
+            .arg(format!("type=fuse,id=silent,node-name=slow,iothread=own,mountpoint={}", export.display()));
+        let mut server = Daemon::start(server, &dir, "qemu-storage-daemon");
+        wait_for("the export to be there", || {
+            server.lives();
+            let mounts = fs::read_to_string("/proc/mounts").expect("it is there");
+            mounts.contains(&format!(" {} ", export.display())).then_some(())
+        });
+        Silent { file: export, control, server }
+    }
+
+    /// So many bytes a second are read.
+    fn pace(&self, bytes_per_s: u64) -> std::io::Result<()> {
+        let mut stream = UnixStream::connect(&self.control)?;
+        let limits = format!(
+            r#"{{"execute":"qom-set","arguments":{{"path":"/objects/pace","property":"limits","value":{{"bps-read":{bytes_per_s}}}}}}}"#
+        );
+        let mut answers = BufReader::new(stream.try_clone()?).lines();
+        // It greets first.
+        answers.next().transpose()?;
+        for command in [r#"{"execute":"qmp_capabilities"}"#, &limits] {
+            writeln!(stream, "{command}")?;
+            let answer = answers.next().transpose()?.unwrap_or_default();
+            assert!(answer.contains("return"), "{command}: {answer}");
+        }
+        Ok(())
+    }
+
+    /// From now on whoever reads the file sleeps.
+    pub fn stop(&self) {
+        self.pace(1).expect("the server takes commands");
+    }
+
+    /// It ends, and whoever waits for it gets an error: a request that is held back once stays so whatever the pace.
+    pub fn end(&self) {
+        let pid = Pid::from_raw(self.server.pid() as i32).expect("it has a number");
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+impl Drop for Silent {
+    fn drop(&mut self) {
+        self.end();
+        // Whoever still has it open keeps it from the server, which then ends at last.
+        let _ = output::of(Command::new("umount").arg("-l").arg(&self.file));
     }
 }

@@ -176,10 +176,12 @@ impl Case<'_> {
         }
     }
 
-    /// Those of which the time that is spent now is most.
+    /// Of the kind that took most of the time since it is watched: what was there long before is not what piles up.
     fn slow_child(&self) -> Option<&Child> {
+        let span = self.course.span().as_secs_f64();
+        let taken = |child: &Child| child.alive_s.min(span * child.running as f64);
         let children = self.flight.children.iter().filter(|child| child.running > 0);
-        children.max_by(|a, b| a.alive_s.total_cmp(&b.alive_s))
+        children.max_by(|a, b| taken(a).total_cmp(&taken(b)))
     }
 
     /// In which most time goes, but for those whose purpose is to wait; `None`: not counted.

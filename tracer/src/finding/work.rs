@@ -67,7 +67,7 @@ pub(super) struct Course {
 type Of = fn(&Moment) -> Option<f64>;
 
 impl Course {
-    fn span(&self) -> Duration {
+    pub fn span(&self) -> Duration {
         self.moments
             .back()
             .zip(self.moments.front())

@@ -212,11 +212,19 @@ fn server(family: &str, place: Option<&Place<'_>>) -> String {
     };
     match place.map(|place| place.mount) {
         Some(mount) if family == "fuse" && mount.is_fuse() => {
-            format!("{name} server of {} ({}) does not answer", bounded(&mount.point), bounded(&mount.kind))
+            format!(
+                "{name} server of {} ({}), which does not answer",
+                bounded(&mount.point),
+                bounded(&mount.kind)
+            )
         }
         Some(mount) if mount.is_kind(family) => {
-            format!("{name} server {} at {} does not answer", bounded(&mount.source), bounded(&mount.point))
+            format!(
+                "{name} server {} at {}, which does not answer",
+                bounded(&mount.source),
+                bounded(&mount.point)
+            )
         }
-        _ => format!("{name} server does not answer"),
+        _ => format!("{name} server, which does not answer"),
     }
 }
