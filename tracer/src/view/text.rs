@@ -93,6 +93,20 @@ pub fn fit(text: &str, columns: usize, charset: Charset) -> String {
     if width(&cut) <= columns { cut } else { take(ellipsis.chars(), columns) }
 }
 
+/// The same of a phrase: it is its end that is cut.
+pub fn head(text: &str, columns: usize, charset: Charset) -> String {
+    let text = clean(text, charset);
+    if width(&text) <= columns {
+        return text.into_owned();
+    }
+    let ellipsis = charset.ellipsis();
+    let Some(room) = columns.checked_sub(width(ellipsis)) else {
+        return String::new();
+    };
+    let cut = format!("{}{ellipsis}", take(text.chars(), room).trim_end());
+    if width(&cut) <= columns { cut } else { take(ellipsis.chars(), columns) }
+}
+
 /// As many characters as fit.
 fn take(chars: impl Iterator<Item = char>, columns: usize) -> String {
     let mut used = 0;
@@ -171,6 +185,8 @@ mod tests {
         assert_eq!(fit("abcdef", 1, Charset::Unicode), "…");
         assert_eq!(fit("abcdef", 0, Charset::Unicode), "");
         assert_eq!(fit("abcdef", 5, Charset::Ascii), "a..ef");
+        assert_eq!(head("block I/O on /dev/sda", 12, Charset::Unicode), "block I/O o…");
+        assert_eq!(head("block I/O on /dev/sda", 12, Charset::Ascii), "block I/O..");
         assert_eq!(right("7", 3, Charset::Unicode), "  7");
         assert_eq!(left("漢", 3, Charset::Unicode), "漢 ");
     }
@@ -200,6 +216,8 @@ mod tests {
             let charset = if ascii { Charset::Ascii } else { Charset::Unicode };
             prop_assert!(width(&fit(&text, columns, charset)) <= columns);
             prop_assert!(!fit(&text, columns, charset).chars().any(is_hostile));
+            prop_assert!(width(&head(&text, columns, charset)) <= columns);
+            prop_assert!(!head(&text, columns, charset).chars().any(is_hostile));
             prop_assert_eq!(width(&left(&text, columns, charset)), columns);
             prop_assert!(wrap(&text, columns, charset).iter().all(|line| width(line) <= columns));
             prop_assert_eq!(width(&right(&text, columns, charset)), columns);
