@@ -3,6 +3,7 @@
 mod calls;
 mod dirty;
 mod logs;
+mod stuck;
 
 use std::{
     sync::Arc,
@@ -13,6 +14,7 @@ pub use self::{
     calls::calls,
     dirty::dirty,
     logs::{logs, process, stream},
+    stuck::stuck,
 };
 use crate::{
     aggregator::{

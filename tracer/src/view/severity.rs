@@ -4,6 +4,7 @@ use crate::{
     aggregator::{
         row::Row,
         stream::{Reader, Stream},
+        stuck::StuckTask,
     },
     view::{composition, host, unit},
 };
@@ -30,6 +31,12 @@ pub const STREAM_RULES: &[(&str, &str)] = &[
         "its open line is over 1 MiB and grows, and its reader's anonymous memory grew by half of that or more",
     ),
     ("!", "its open line is over 1 MiB and grows, and its reader does not write it on, as far as is known"),
+];
+
+/// The same of stuck tasks.
+pub const TASK_RULES: &[(&str, &str)] = &[
+    ("!!", "SIGKILL is pending, and it is in D: nothing ends it but what it waits on"),
+    ("!", "blocked for longer than 5 s; no mark: by its own vfork, or by the freezer of its cgroup"),
 ];
 
 /// A line is long from here on: no program prints that much without a newline to be read as a line.
@@ -116,6 +123,18 @@ pub fn stream(stream: &Stream, reader: Option<&Reader>) -> Option<Severity> {
         },
         None => Severity { level: Level::Warning, why: format!("{size} without a newline, and growing") },
     })
+}
+
+/// The first rule for stuck tasks that holds.
+pub fn task(task: &StuckTask) -> Option<Severity> {
+    let (level, why) = match task.wait.is_intended() {
+        _ if task.is_unkillable() => {
+            (Level::Critical, "SIGKILL is pending, and it sleeps on: nothing ends it but what it waits on")
+        }
+        false => (Level::Warning, "blocked for too long"),
+        true => return None,
+    };
+    Some(Severity { level, why: why.to_owned() })
 }
 
 #[cfg(test)]

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use ratatui::{Terminal, backend::TestBackend};
 
 use super::*;
-use crate::view::{
-    example,
-    select::Filter,
-    text::Charset,
-    tui::{Options, state::Action},
+use crate::{
+    aggregator::stuck::StuckReport,
+    view::{
+        example,
+        select::Filter,
+        text::Charset,
+        tui::{Options, state::Action},
+    },
 };
 
 /// As the run does it: fit, then draw.
@@ -125,6 +128,70 @@ fn golden_calls() {
     assert!(ascii.is_ascii(), "{ascii}");
 }
 
+/// On the tab of stuck tasks, as `top` has them: signals are not counted.
+fn state_of_stuck() -> State {
+    let mut report = example::stuck();
+    for task in report.tasks.iter_mut().skip(1) {
+        Arc::make_mut(task).kill_attempts = None;
+    }
+    let mut state = State::new(Options::default());
+    state.update(Arc::new(Snapshot { stuck: Some(Arc::new(report)), ..example::snapshot() }));
+    state.apply(Action::Show(Tab::Stuck));
+    state
+}
+
+#[test]
+fn golden_stuck() {
+    let mut state = state_of_stuck();
+    example::golden("tui_stuck_80x24", &drawn(&mut state, &theme(), 80, 24));
+    example::golden("tui_stuck_200x50", &drawn(&mut state, &theme(), 200, 50));
+    state.apply(Action::Open);
+    example::golden("tui_stuck_detail", &drawn(&mut state, &theme(), 100, 40));
+    example::golden("tui_stuck_detail_80x24", &drawn(&mut state, &theme(), 80, 24));
+    // It goes on: what was last seen of it stays.
+    state.update(Arc::new(example::snapshot()));
+    assert!(drawn(&mut state, &theme(), 100, 40).contains("NO LONGER STUCK"));
+    let mut state = state_of_stuck();
+    state.apply(Action::Down);
+    let ascii = drawn(&mut state, &Theme::new(Charset::Ascii, false), 100, 24);
+    assert!(ascii.is_ascii(), "{ascii}");
+    example::golden("tui_stuck_ascii", &ascii);
+}
+
+#[test]
+fn without_a_stuck_task_the_tab_tells_who_slept() {
+    let mut state = State::new(Options::default());
+    let report = StuckReport { tasks: Vec::new(), ..example::stuck() };
+    state.update(Arc::new(Snapshot { stuck: Some(Arc::new(report)), ..example::snapshot() }));
+    state.apply(Action::Show(Tab::Stuck));
+    example::golden("tui_stuck_none_80x24", &drawn(&mut state, &theme(), 80, 24));
+    example::golden("tui_stuck_none_200x50", &drawn(&mut state, &theme(), 200, 50));
+    state.apply(Action::Open);
+    assert_eq!(state.pane, Pane::Table, "nothing to open");
+    let report = StuckReport { served: false, threshold_s: 5.0, ..StuckReport::default() };
+    state.update(Arc::new(Snapshot { stuck: Some(Arc::new(report)), ..example::snapshot() }));
+    let text = drawn(&mut state, &theme(), 80, 24);
+    assert!(text.contains("no task is blocked for more than 5 s") && text.contains("not counted"), "{text}");
+    state.update(Arc::new(example::snapshot()));
+    assert!(drawn(&mut state, &theme(), 80, 24).contains("stuck tasks cannot be told:"));
+}
+
+#[test]
+fn stuck_tasks_are_filtered_by_container() {
+    let mut state = state_of_stuck();
+    state.apply(Action::Filter);
+    for c in "importer".chars() {
+        state.apply(Action::Type(c));
+    }
+    state.apply(Action::Open);
+    let text = drawn(&mut state, &theme(), 100, 24);
+    assert!(text.contains("3 of 5 tasks") && !text.contains("vfork"), "{text}");
+    state.apply(Action::Filter);
+    state.apply(Action::Type('?'));
+    let text = drawn(&mut state, &theme(), 100, 24);
+    assert!(text.contains("no task passes the filter"), "{text}");
+}
+
 fn theme() -> Theme {
     Theme::new(Charset::Unicode, true)
 }
@@ -164,7 +231,7 @@ fn golden_detail_and_help() {
     assert!(ascii.is_ascii(), "{ascii}");
     example::golden("tui_detail_ascii", &ascii);
     state.apply(Action::Help);
-    example::golden("tui_help", &drawn(&mut state, &theme(), 100, 110));
+    example::golden("tui_help", &drawn(&mut state, &theme(), 100, 122));
 }
 
 #[test]
@@ -199,8 +266,8 @@ fn without_the_probe_the_tab_says_why() {
 /// Whatever the width: a line of the pane that is longer than the screen would be cut without a sign.
 #[test]
 fn no_line_of_a_pane_is_wider_than_the_screen() {
-    for mut state in [state(), state_of_logs()] {
-        for _ in 0..state.rows.len().max(state.streams.len()) {
+    for mut state in [state(), state_of_logs(), state_of_stuck()] {
+        for _ in 0..state.rows.len().max(state.streams.len()).max(state.tasks.len()) {
             state.apply(Action::Open);
             let snapshot = state.shown().unwrap();
             for width in 40..220 {
@@ -230,7 +297,7 @@ fn a_pane_tells_that_there_is_more() {
 }
 
 /// One state for each pane, the table with rows scrolled away.
-fn panes() -> [State; 7] {
+fn panes() -> [State; 9] {
     let mut table = state();
     table.apply(Action::End);
     let mut typing = state();
@@ -246,7 +313,9 @@ fn panes() -> [State; 7] {
     streams.apply(Action::End);
     let mut stream = state_of_logs();
     stream.apply(Action::Open);
-    [table, typing, detail, help, streams, stream, state_of_calls()]
+    let mut task = state_of_stuck();
+    task.apply(Action::Open);
+    [table, typing, detail, help, streams, stream, state_of_calls(), state_of_stuck(), task]
 }
 
 fn draw_all(sizes: impl Iterator<Item = (u16, u16)>) {
@@ -273,15 +342,16 @@ fn nothing_hostile_reaches_the_screen() {
     let text = drawn(&mut state(), &theme(), 200, 50);
     assert!(!text.chars().any(|c| c != '\n' && text::is_hostile(c)));
     assert!(text.contains(r"\x1b[31mweb\u{202e}gpj.exe"));
-    let mut state = state_of_logs();
-    for _ in 0..2 {
-        for place in 0..state.streams.len() {
-            let text = drawn(&mut state, &theme(), 200, 50);
-            assert!(!text.chars().any(|c| c != '\n' && text::is_hostile(c)), "{place}: {text}");
-            state.apply(Action::Down);
+    for mut state in [state_of_logs(), state_of_stuck()] {
+        for _ in 0..2 {
+            for place in 0..state.streams.len().max(state.tasks.len()) {
+                let text = drawn(&mut state, &theme(), 200, 50);
+                assert!(!text.chars().any(|c| c != '\n' && text::is_hostile(c)), "{place}: {text}");
+                state.apply(Action::Down);
+            }
+            state.apply(Action::Home);
+            state.apply(Action::Open);
         }
-        state.apply(Action::Home);
-        state.apply(Action::Open);
     }
     let text = drawn(&mut state_of_logs(), &theme(), 200, 50);
     assert!(text.contains(r"\x1b]0;owned\x07[31]"), "{text}");

@@ -192,6 +192,11 @@ fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Li
             let all = format!("{} rows, calls", snapshot.rows.len());
             (state.rows.len(), all, order.key.word(), order.reverse)
         }
+        Tab::Stuck => {
+            let all = snapshot.stuck.as_ref().map_or(0, |report| report.tasks.len());
+            let order = state.task_order;
+            (state.tasks.len(), format!("{all} tasks"), order.word, order.reverse)
+        }
     };
     let reversed = if reverse { ", reversed" } else { "" };
     spans.push(Span::raw(format!("{shown} of {of} by {order}{reversed}")));

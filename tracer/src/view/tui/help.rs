@@ -7,7 +7,7 @@ use crate::view::{
     text::{self, Charset},
     tui::{
         input,
-        tab::{calls, logs, memory::column},
+        tab::{calls, logs, memory::column, stuck},
         theme::Theme,
     },
 };
@@ -65,6 +65,7 @@ pub fn lines(theme: &Theme, width: usize) -> Vec<Line<'static>> {
     section("Keys", owned(input::HELP));
     section("Marks before a row, worst first", owned(severity::RULES));
     section("Marks before a stream, worst first", owned(severity::STREAM_RULES));
+    section("Marks before a stuck task, worst first", owned(severity::TASK_RULES));
     section("The screen", screen(theme).into_iter().map(|(head, what)| (head.to_owned(), what)).collect());
     section(
         "Columns of rows, as many as fit",
@@ -81,6 +82,14 @@ pub fn lines(theme: &Theme, width: usize) -> Vec<Line<'static>> {
         calls::columns()
             .iter()
             .map(|metric| (metric.title.to_owned(), metric.help.replace('`', "")))
+            .collect(),
+    );
+    section(
+        "Columns of stuck tasks, as many as fit",
+        stuck::COLUMNS
+            .iter()
+            .map(|column| (column.title.to_owned(), column.help.replace('`', "")))
+            .chain([(String::from("SLEEPS"), String::from(stuck::SLEEPS))])
             .collect(),
     );
     lines

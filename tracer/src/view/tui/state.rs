@@ -1,25 +1,23 @@
 //! What the reader chose and sees: rows, cursor, order, filter, pane. Pure: snapshots and actions in, no
 //! terminal, no clock, no drawing.
 
+mod entries;
+
 use std::sync::Arc;
 
 use crate::{
-    aggregator::{row::Row, stream::Stream},
+    aggregator::{row::Row, stream::Stream, stuck::StuckTask},
     snapshot::{Loss, Snapshot},
     view::{
         demand::{CHARGES, Demand, SITES},
         lines,
-        select::{self, Filter, Key, Order},
-        severity::{self, Level},
-        syscalls,
+        select::{Filter, Order},
+        severity::Level,
         tui::{
             Options,
             history::History,
-            list::{Entry, List},
-            tab::{
-                Tab, calls, logs,
-                memory::{self, column},
-            },
+            list::List,
+            tab::{Tab, calls, memory, stuck},
             trail::Trails,
         },
     },
@@ -77,6 +75,7 @@ pub struct State {
     pub order: Order,
     pub stream_order: lines::select::Order,
     pub call_order: calls::Order,
+    pub task_order: stuck::Order,
     /// The row whose system calls were asked for.
     counted: Option<u64>,
     /// Typed into the screen, on top of the command line's.
@@ -97,10 +96,13 @@ pub struct State {
     /// What passes the filters, in order; only those of the tab are up to date.
     pub rows: List<Row>,
     pub streams: List<Stream>,
+    pub tasks: List<StuckTask>,
     /// Of the detail: the row as last seen, also after it is gone.
     pub detail: Option<Arc<Row>>,
     /// The same of the tab of log lines.
     pub stream: Option<Arc<Stream>>,
+    /// The same of the tab of stuck tasks.
+    pub task: Option<Arc<StuckTask>>,
     pub scroll: usize,
     room: Room,
 }
@@ -131,19 +133,6 @@ impl State {
 
     pub fn is_typing(&self) -> bool {
         self.before_typing.is_some()
-    }
-
-    /// Whether the row or stream of the detail is no longer in the picture.
-    pub fn detail_is_gone(&self) -> bool {
-        let Some(shown) = self.shown.as_deref() else { return false };
-        match self.tab {
-            Tab::Memory | Tab::Calls => {
-                self.detail.as_ref().is_some_and(|row| again(&shown.rows, row).is_none())
-            }
-            Tab::Logs => self.stream.as_ref().is_some_and(|stream| {
-                shown.logs.as_ref().is_none_or(|logs| again(&logs.streams, stream).is_none())
-            }),
-        }
     }
 
     /// How each row went until the picture shown.
@@ -184,21 +173,6 @@ impl State {
         self.levels = levels.collect();
     }
 
-    /// How many rows or streams are of a level, whatever the filter shows.
-    pub fn alarms(&self, level: Level) -> usize {
-        let logs =
-            self.shown.as_ref().and_then(|shown| shown.logs.as_deref()).filter(|_| self.tab == Tab::Logs);
-        match logs {
-            None if self.tab == Tab::Logs => 0,
-            None => self.levels.iter().filter(|found| **found == Some(level)).count(),
-            Some(logs) => {
-                let severity = |stream: &Stream| severity::stream(stream, lines::reader(logs, stream));
-                let found = logs.streams.iter().filter_map(|stream| severity(stream));
-                found.filter(|severity| severity.level == level).count()
-            }
-        }
-    }
-
     /// What the screen has room for, before each draw.
     pub fn fit(&mut self, room: Room) {
         self.room = room;
@@ -207,6 +181,7 @@ impl State {
         }
         self.rows.fit(room.page);
         self.streams.fit(room.page);
+        self.tasks.fit(room.page);
     }
 
     pub fn apply(&mut self, action: Action) {
@@ -239,14 +214,7 @@ impl State {
             Action::Open => self.open(),
             Action::SortNext => self.sort(1),
             Action::SortPrevious => self.sort(-1),
-            Action::Reverse => {
-                match self.tab {
-                    Tab::Memory => self.order.reverse = !self.order.reverse,
-                    Tab::Logs => self.stream_order.reverse = !self.stream_order.reverse,
-                    Tab::Calls => self.call_order.reverse = !self.call_order.reverse,
-                }
-                self.arrange();
-            }
+            Action::Reverse => self.reverse(),
             Action::NextTab => self.show(self.tab.next()),
             Action::Show(tab) => self.show(tab),
             Action::Filter => {
@@ -294,32 +262,6 @@ impl State {
         }
     }
 
-    fn open(&mut self) {
-        if self.before_typing.take().is_some() {
-            return;
-        }
-        if self.pane != Pane::Table {
-            self.pane = Pane::Table;
-            return;
-        }
-        let opened = match self.tab {
-            Tab::Memory => {
-                self.detail = self.rows.open();
-                self.detail.is_some()
-            }
-            Tab::Logs => {
-                self.stream = self.streams.open();
-                self.stream.is_some()
-            }
-            // Everything known of them is in the table.
-            Tab::Calls => false,
-        };
-        if opened {
-            self.pane = Pane::Detail;
-            self.scroll = 0;
-        }
-    }
-
     fn show(&mut self, tab: Tab) {
         self.tab = tab;
         self.pane = Pane::Table;
@@ -347,101 +289,10 @@ impl State {
         self.room.page.saturating_sub(1).max(1) as isize
     }
 
-    fn go(&mut self, by: isize) {
-        match (self.pane, self.tab) {
-            (Pane::Table, Tab::Memory) => self.rows.go(by),
-            (Pane::Table, Tab::Logs) => self.streams.go(by),
-            (Pane::Table, Tab::Calls) if by.abs() == 1 => {
-                self.rows.go(by);
-                self.scroll = 0;
-            }
-            (Pane::Table, Tab::Calls) => {
-                let all = self.shown.as_ref().map_or(0, |shown| calls::count(self, shown));
-                let last = (all + calls::HEAD).saturating_sub(self.room.page + 1);
-                self.scroll = self.scroll.saturating_add_signed(by).min(last);
-            }
-            (Pane::Detail | Pane::Help, _) => {
-                let last = self.room.lines.saturating_sub(self.room.page);
-                self.scroll = self.scroll.saturating_add_signed(by).min(last);
-            }
-        }
-    }
-
-    fn home(&mut self) {
-        match (self.pane, self.tab) {
-            (Pane::Table, Tab::Memory) => self.rows.home(),
-            (Pane::Table, Tab::Logs) => self.streams.home(),
-            (Pane::Table, Tab::Calls) | (Pane::Detail | Pane::Help, _) => self.scroll = 0,
-        }
-    }
-
-    fn sort(&mut self, by: isize) {
-        match self.tab {
-            Tab::Memory => {
-                if let Some(key) = Key::find(turned(column::SORTED, self.order.key.word(), by)) {
-                    self.order = Order { key, reverse: false };
-                }
-            }
-            Tab::Logs => {
-                let word = turned(logs::SORTED, self.stream_order.key.word(), by);
-                if let Some(key) = lines::select::Key::find(word) {
-                    self.stream_order = lines::select::Order { key, reverse: false };
-                }
-            }
-            Tab::Calls => {
-                let word = turned(calls::SORTED, self.call_order.key.word(), by);
-                if let Some(key) = syscalls::Key::find(word) {
-                    self.call_order = calls::Order { key, reverse: false };
-                }
-            }
-        }
-        self.arrange();
-    }
-
     fn filter(&mut self, text: String) {
         self.typed = Filter::typed(&text);
         self.arrange();
     }
-
-    /// Chooses and sorts the tab's entries anew.
-    fn arrange(&mut self) {
-        let Some(shown) = &self.shown else {
-            return;
-        };
-        let (filters, limit) = ([&self.options.filter, &self.typed], self.options.limit);
-        match self.tab {
-            Tab::Memory | Tab::Calls => {
-                let rows = select::select(shown, &filters, self.order, limit);
-                self.rows.set(rows.into_iter().map(Arc::clone).collect());
-            }
-            Tab::Logs => {
-                let streams = shown.logs.as_deref().map_or_else(Vec::new, |logs| {
-                    let streams = lines::select::select(logs, &filters, self.stream_order, limit);
-                    streams.into_iter().map(Arc::clone).collect()
-                });
-                self.streams.set(streams);
-            }
-        }
-        // From the whole picture: a filter does not close the detail.
-        if let Some(row) = self.detail.as_ref().and_then(|row| again(&shown.rows, row)) {
-            self.detail = Some(row);
-        }
-        let streams = shown.logs.as_ref().map_or(&[][..], |logs| &logs.streams);
-        if let Some(stream) = self.stream.as_ref().and_then(|stream| again(streams, stream)) {
-            self.stream = Some(stream);
-        }
-    }
-}
-
-/// The same entry in another picture.
-fn again<T: Entry>(entries: &[Arc<T>], entry: &T) -> Option<Arc<T>> {
-    entries.iter().find(|other| other.id() == entry.id()).cloned()
-}
-
-/// The word so many places on; the first where it was none of them, as one that the command line chose.
-fn turned(words: &'static [&'static str], word: &str, by: isize) -> &'static str {
-    let now = words.iter().position(|known| *known == word);
-    words[now.map_or(0, |now| (now as isize + by).rem_euclid(words.len() as isize) as usize)]
 }
 
 /// The rows that are not the same as before: those at rest are.

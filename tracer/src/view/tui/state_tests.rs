@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::view::{example, label};
+use crate::view::{
+    example, label,
+    tui::tab::{logs, memory::column},
+};
 
 fn state() -> State {
     let mut state = State::new(Options::default());
@@ -214,5 +217,24 @@ fn calls_are_counted_of_the_row_that_is_shown_and_of_no_other() {
     state.apply(Action::Down);
     assert_eq!(demands.try_recv(), Ok(Demand::Calls(Some(id(&state, 2)))));
     state.apply(Action::NextTab);
-    assert_eq!((state.tab, demands.try_recv()), (Tab::Memory, Ok(Demand::Calls(None))));
+    assert_eq!((state.tab, demands.try_recv()), (Tab::Stuck, Ok(Demand::Calls(None))));
+}
+
+#[test]
+fn stuck_tasks_are_sorted_and_followed() {
+    let mut state = state();
+    state.update(Arc::new(Snapshot { stuck: Some(Arc::new(example::stuck())), ..example::snapshot() }));
+    state.apply(Action::Show(Tab::Stuck));
+    let tids = |state: &State| state.tasks.iter().map(|task| task.tid).collect::<Vec<_>>();
+    assert_eq!(tids(&state), [4711, 2_104_711, 4731, 17102, 88], "longest first");
+    state.apply(Action::Down);
+    state.apply(Action::Reverse);
+    assert_eq!((state.tasks[state.tasks.cursor].tid, state.tasks.cursor), (2_104_711, 3));
+    state.apply(Action::SortPrevious);
+    assert_eq!(tids(&state), [2_104_711, 17102, 4731, 4711, 88], "by number, the greatest first");
+    state.apply(Action::Open);
+    assert!(!state.detail_is_gone());
+    state.update(Arc::new(example::snapshot()));
+    assert!(state.detail_is_gone() && state.task.is_some());
+    assert_eq!(state.alarms(Level::Critical), 0);
 }
