@@ -3,6 +3,7 @@
 mod calls;
 mod dirty;
 mod logs;
+pub mod stuck;
 
 use std::{
     sync::Arc,

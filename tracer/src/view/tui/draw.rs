@@ -17,7 +17,7 @@ use crate::{
             header, help,
             page::Page,
             state::{Pane, Room, State},
-            tab::{Tab, calls, logs, memory},
+            tab::{Tab, calls, logs, memory, stuck},
             theme::Theme,
         },
         unit,
@@ -52,6 +52,7 @@ impl Screen {
             Pane::Detail => match state.tab {
                 Tab::Memory | Tab::Calls => memory_detail(state, snapshot, Page { theme, width }),
                 Tab::Logs => logs_detail(state, snapshot, Page { theme, width }),
+                Tab::Stuck => stuck_detail(state, snapshot, Page { theme, width }),
             },
         };
         Screen { area, header, body, pane }
@@ -78,6 +79,12 @@ fn logs_detail(state: &State, snapshot: &Snapshot, page: Page<'_>) -> Option<Vec
     let stream = state.stream.as_ref()?;
     let gone = state.detail_is_gone();
     Some(logs::detail::lines(&logs::detail::Subject { stream, gone, snapshot, page }))
+}
+
+fn stuck_detail(state: &State, snapshot: &Snapshot, page: Page<'_>) -> Option<Vec<Line<'static>>> {
+    let task = state.task.as_ref()?;
+    let gone = state.detail_is_gone();
+    Some(stuck::detail::lines(&stuck::detail::Subject { task, gone, snapshot, page }))
 }
 
 /// Header, body, footer: the footer keeps its line, then the header its own.
@@ -109,6 +116,7 @@ pub fn screen(frame: &mut Frame<'_>, mut screen: Screen, state: &State, snapshot
                 Tab::Memory => memory::lines,
                 Tab::Logs => logs::lines,
                 Tab::Calls => calls::lines,
+                Tab::Stuck => stuck::lines,
             };
             lines(state, snapshot, theme, body.width.into(), body.height.into())
         }
@@ -127,7 +135,7 @@ fn footer(state: &State, room: Room, theme: &Theme, width: usize) -> Line<'stati
     }
     let keys = match (state.pane, state.tab) {
         (Pane::Table, Tab::Calls) => {
-            String::from("q quit  h help  Tab memory  <> sort  j k container  PgUp PgDn calls")
+            String::from("q quit  h help  Tab stuck  <> sort  j k container  PgUp PgDn calls")
         }
         (Pane::Table, tab) => {
             format!("q quit  h help  Tab {}  / filter  <> sort  Enter detail", tab.next().title())
@@ -138,6 +146,7 @@ fn footer(state: &State, room: Room, theme: &Theme, width: usize) -> Line<'stati
     let (cursor, entries) = match state.tab {
         Tab::Memory | Tab::Calls => (state.rows.cursor, state.rows.len()),
         Tab::Logs => (state.streams.cursor, state.streams.len()),
+        Tab::Stuck => (state.tasks.cursor, state.tasks.len()),
     };
     let count = match state.pane {
         Pane::Table if entries > 0 => format!("  row {} of {entries}", cursor + 1),

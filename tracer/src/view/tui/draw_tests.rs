@@ -125,6 +125,47 @@ fn golden_calls() {
     assert!(ascii.is_ascii(), "{ascii}");
 }
 
+/// On the tab of stuck tasks.
+fn state_of_stuck() -> State {
+    let report = example::stuck::report();
+    let mut state = State::new(Options::default());
+    state.update(Arc::new(Snapshot { stuck: Some(Arc::new(report)), ..example::snapshot() }));
+    state.apply(Action::Show(Tab::Stuck));
+    state
+}
+
+#[test]
+fn golden_stuck() {
+    let mut state = state_of_stuck();
+    example::golden("tui_stuck_80x24", &drawn(&mut state, &theme(), 80, 24));
+    example::golden("tui_stuck_200x50", &drawn(&mut state, &theme(), 200, 50));
+    let none = crate::aggregator::stuck::StuckReport { tasks: Vec::new(), ..example::stuck::report() };
+    let calm = Arc::new(Snapshot { stuck: Some(Arc::new(none)), ..example::snapshot() });
+    let mut none = state_of_stuck();
+    none.update(calm);
+    example::golden("tui_stuck_none", &drawn(&mut none, &theme(), 80, 24));
+    state.apply(Action::Open);
+    example::golden("tui_stuck_detail", &drawn(&mut state, &theme(), 100, 40));
+    // It goes on: what was last seen of it stays.
+    state.update(Arc::new(example::snapshot()));
+    assert!(drawn(&mut state, &theme(), 100, 40).contains("GONE ON"));
+    let ascii = drawn(&mut state_of_stuck(), &Theme::new(Charset::Ascii, false), 100, 24);
+    assert!(ascii.is_ascii(), "{ascii}");
+}
+
+#[test]
+fn no_line_about_a_stuck_task_is_wider_than_the_screen() {
+    let mut state = state_of_stuck();
+    state.apply(Action::Open);
+    let snapshot = state.shown().unwrap();
+    for width in 40..220 {
+        let screen = Screen::new(Rect::new(0, 0, width, 24), &state, &snapshot, &theme());
+        for line in screen.pane.unwrap() {
+            assert!(line.width() <= width.into(), "{width}: {line}");
+        }
+    }
+}
+
 fn theme() -> Theme {
     Theme::new(Charset::Unicode, true)
 }
@@ -230,7 +271,7 @@ fn a_pane_tells_that_there_is_more() {
 }
 
 /// One state for each pane, the table with rows scrolled away.
-fn panes() -> [State; 7] {
+fn panes() -> [State; 8] {
     let mut table = state();
     table.apply(Action::End);
     let mut typing = state();
@@ -246,7 +287,7 @@ fn panes() -> [State; 7] {
     streams.apply(Action::End);
     let mut stream = state_of_logs();
     stream.apply(Action::Open);
-    [table, typing, detail, help, streams, stream, state_of_calls()]
+    [table, typing, detail, help, streams, stream, state_of_calls(), state_of_stuck()]
 }
 
 fn draw_all(sizes: impl Iterator<Item = (u16, u16)>) {

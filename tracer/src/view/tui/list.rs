@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, sync::Arc};
 
-use crate::aggregator::{row::Row, stream::Stream};
+use crate::aggregator::{row::Row, stream::Stream, stuck::StuckTask};
 
 /// What an entry is followed by.
 pub trait Entry {
@@ -18,6 +18,12 @@ impl Entry for Row {
 impl Entry for Stream {
     fn id(&self) -> u64 {
         self.id
+    }
+}
+
+impl Entry for StuckTask {
+    fn id(&self) -> u64 {
+        self.tid.into()
     }
 }
 

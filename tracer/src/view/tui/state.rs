@@ -4,20 +4,21 @@
 use std::sync::Arc;
 
 use crate::{
-    aggregator::{row::Row, stream::Stream},
+    aggregator::{row::Row, stream::Stream, stuck::StuckTask},
     snapshot::{Loss, Snapshot},
     view::{
         demand::{CHARGES, Demand, SITES},
         lines,
         select::{self, Filter, Key, Order},
         severity::{self, Level},
+        stuck::{self, SORTS, Sort},
         syscalls,
         tui::{
             Options,
             history::History,
             list::{Entry, List},
             tab::{
-                Tab, calls, logs,
+                self, Tab, calls, logs,
                 memory::{self, column},
             },
             trail::Trails,
@@ -77,6 +78,7 @@ pub struct State {
     pub order: Order,
     pub stream_order: lines::select::Order,
     pub call_order: calls::Order,
+    pub stuck_order: tab::stuck::Order,
     /// The row whose system calls were asked for.
     counted: Option<u64>,
     /// Typed into the screen, on top of the command line's.
@@ -97,10 +99,13 @@ pub struct State {
     /// What passes the filters, in order; only those of the tab are up to date.
     pub rows: List<Row>,
     pub streams: List<Stream>,
+    pub tasks: List<StuckTask>,
     /// Of the detail: the row as last seen, also after it is gone.
     pub detail: Option<Arc<Row>>,
     /// The same of the tab of log lines.
     pub stream: Option<Arc<Stream>>,
+    /// The same of the tab of stuck tasks.
+    pub task: Option<Arc<StuckTask>>,
     pub scroll: usize,
     room: Room,
 }
@@ -140,6 +145,7 @@ impl State {
             Tab::Memory | Tab::Calls => {
                 self.detail.as_ref().is_some_and(|row| again(&shown.rows, row).is_none())
             }
+            Tab::Stuck => self.task.as_ref().is_some_and(|task| task_again(shown, task).is_none()),
             Tab::Logs => self.stream.as_ref().is_some_and(|stream| {
                 shown.logs.as_ref().is_none_or(|logs| again(&logs.streams, stream).is_none())
             }),
@@ -186,6 +192,11 @@ impl State {
 
     /// How many rows or streams are of a level, whatever the filter shows.
     pub fn alarms(&self, level: Level) -> usize {
+        if self.tab == Tab::Stuck {
+            let report = self.shown.as_ref().and_then(|shown| shown.stuck.as_deref());
+            let tasks = report.map_or(&[][..], |report| &report.tasks);
+            return tasks.iter().filter(|task| tab::stuck::level(task) == level).count();
+        }
         let logs =
             self.shown.as_ref().and_then(|shown| shown.logs.as_deref()).filter(|_| self.tab == Tab::Logs);
         match logs {
@@ -207,6 +218,7 @@ impl State {
         }
         self.rows.fit(room.page);
         self.streams.fit(room.page);
+        self.tasks.fit(room.page);
     }
 
     pub fn apply(&mut self, action: Action) {
@@ -244,6 +256,7 @@ impl State {
                     Tab::Memory => self.order.reverse = !self.order.reverse,
                     Tab::Logs => self.stream_order.reverse = !self.stream_order.reverse,
                     Tab::Calls => self.call_order.reverse = !self.call_order.reverse,
+                    Tab::Stuck => self.stuck_order.reverse = !self.stuck_order.reverse,
                 }
                 self.arrange();
             }
@@ -311,6 +324,10 @@ impl State {
                 self.stream = self.streams.open();
                 self.stream.is_some()
             }
+            Tab::Stuck => {
+                self.task = self.tasks.open();
+                self.task.is_some()
+            }
             // Everything known of them is in the table.
             Tab::Calls => false,
         };
@@ -351,6 +368,7 @@ impl State {
         match (self.pane, self.tab) {
             (Pane::Table, Tab::Memory) => self.rows.go(by),
             (Pane::Table, Tab::Logs) => self.streams.go(by),
+            (Pane::Table, Tab::Stuck) => self.tasks.go(by),
             (Pane::Table, Tab::Calls) if by.abs() == 1 => {
                 self.rows.go(by);
                 self.scroll = 0;
@@ -371,6 +389,7 @@ impl State {
         match (self.pane, self.tab) {
             (Pane::Table, Tab::Memory) => self.rows.home(),
             (Pane::Table, Tab::Logs) => self.streams.home(),
+            (Pane::Table, Tab::Stuck) => self.tasks.home(),
             (Pane::Table, Tab::Calls) | (Pane::Detail | Pane::Help, _) => self.scroll = 0,
         }
     }
@@ -387,6 +406,10 @@ impl State {
                 if let Some(key) = lines::select::Key::find(word) {
                     self.stream_order = lines::select::Order { key, reverse: false };
                 }
+            }
+            Tab::Stuck => {
+                let key = Sort::find(turned(SORTS, self.stuck_order.key.word(), by));
+                self.stuck_order = tab::stuck::Order { key, reverse: false };
             }
             Tab::Calls => {
                 let word = turned(calls::SORTED, self.call_order.key.word(), by);
@@ -414,6 +437,18 @@ impl State {
                 let rows = select::select(shown, &filters, self.order, limit);
                 self.rows.set(rows.into_iter().map(Arc::clone).collect());
             }
+            Tab::Stuck => {
+                let tasks = shown.stuck.as_deref().map_or_else(Vec::new, |report| {
+                    stuck::select(report, filters[0], self.stuck_order.key, None).tasks
+                });
+                let mut tasks: Vec<_> =
+                    tasks.into_iter().filter(|task| filters[1].matches(&task.container)).cloned().collect();
+                if self.stuck_order.reverse {
+                    tasks.reverse();
+                }
+                tasks.truncate(limit.unwrap_or(usize::MAX));
+                self.tasks.set(tasks);
+            }
             Tab::Logs => {
                 let streams = shown.logs.as_deref().map_or_else(Vec::new, |logs| {
                     let streams = lines::select::select(logs, &filters, self.stream_order, limit);
@@ -421,6 +456,9 @@ impl State {
                 });
                 self.streams.set(streams);
             }
+        }
+        if let Some(task) = self.task.as_ref().and_then(|task| task_again(shown, task)) {
+            self.task = Some(Arc::clone(task));
         }
         // From the whole picture: a filter does not close the detail.
         if let Some(row) = self.detail.as_ref().and_then(|row| again(&shown.rows, row)) {
@@ -436,6 +474,12 @@ impl State {
 /// The same entry in another picture.
 fn again<T: Entry>(entries: &[Arc<T>], entry: &T) -> Option<Arc<T>> {
     entries.iter().find(|other| other.id() == entry.id()).cloned()
+}
+
+/// The same task in another picture.
+fn task_again<'a>(shown: &'a Snapshot, task: &StuckTask) -> Option<&'a Arc<StuckTask>> {
+    let report = shown.stuck.as_deref()?;
+    report.tasks.iter().find(|other| (other.pid, other.tid) == (task.pid, task.tid))
 }
 
 /// The word so many places on; the first where it was none of them, as one that the command line chose.

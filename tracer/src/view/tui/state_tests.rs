@@ -214,5 +214,5 @@ fn calls_are_counted_of_the_row_that_is_shown_and_of_no_other() {
     state.apply(Action::Down);
     assert_eq!(demands.try_recv(), Ok(Demand::Calls(Some(id(&state, 2)))));
     state.apply(Action::NextTab);
-    assert_eq!((state.tab, demands.try_recv()), (Tab::Memory, Ok(Demand::Calls(None))));
+    assert_eq!((state.tab, demands.try_recv()), (Tab::Stuck, Ok(Demand::Calls(None))));
 }

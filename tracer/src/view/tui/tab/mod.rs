@@ -3,6 +3,7 @@
 pub mod calls;
 pub mod logs;
 pub mod memory;
+pub mod stuck;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Tab {
@@ -13,17 +14,20 @@ pub enum Tab {
     Logs,
     /// System calls of the chosen row.
     Calls,
+    /// Tasks in uninterruptible sleep for too long.
+    Stuck,
 }
 
 impl Tab {
     /// In the order that the key goes through.
-    pub const ALL: [Tab; 3] = [Tab::Memory, Tab::Logs, Tab::Calls];
+    pub const ALL: [Tab; 4] = [Tab::Memory, Tab::Logs, Tab::Calls, Tab::Stuck];
 
     pub fn title(self) -> &'static str {
         match self {
             Tab::Memory => "memory",
             Tab::Logs => "logs",
             Tab::Calls => "syscalls",
+            Tab::Stuck => "stuck",
         }
     }
 
