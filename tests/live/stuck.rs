@@ -9,14 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::driver::{
     cgroup::{Cgroup, Made},
     guard,
+    hung::Silent,
+    in_vm,
     loops::Loop,
     memtrace::{self, Memtrace},
-    output, wait_for,
+    output, skip, wait_for,
 };
 
 /// Frozen; thawed with the value.
@@ -187,6 +190,58 @@ fn writers_of_a_frozen_file_system_are_named() {
         assert!(row["total_s"].as_f64().is_some_and(|total| total >= max), "{row}");
         memtrace.stop();
     }
+}
+
+/// What a task that reads past the page cache slept in all: by the kernel's own account where it keeps one (`schedstats`), and by
+/// the clock, since such a reader does nothing else.
+#[test]
+fn sleeps_add_up() {
+    const NAME: &str = "sleeps_add_up";
+    const SWITCH: &str = "/proc/sys/kernel/sched_schedstats";
+    let slow = Path::new("/dev/vdb");
+    if in_vm() && !slow.exists() {
+        return skip(NAME, "the emulated machine has no slow disk");
+    }
+    let silent = (!in_vm()).then(Silent::new);
+    let file = silent.as_ref().map_or(slow, |silent| silent.file.as_path());
+    let counted = in_vm() && fs::write(SWITCH, "1").is_ok();
+    let top = Made::top("stuck-sum");
+    let cgroup = top.child("sum");
+    let mut memtrace = watch(&[]);
+    memtrace.next();
+    let begun = Instant::now();
+    let dd = format!("exec dd if={} of=/dev/null iflag=direct bs=4k 2>/dev/null", file.display());
+    let reader = Hung::start(&cgroup, &dd);
+    thread::sleep(Duration::from_secs(20));
+    let pid = Pid::from_raw(reader.pid() as i32).expect("it has a number");
+    kill_process(pid, Signal::STOP).expect("it runs");
+    wait_for("the reader to be stopped", || (reader.state() == Some('T')).then_some(()));
+    let wall = begun.elapsed().as_secs_f64();
+    let told = memtrace.later(2);
+    let rows = told.0["blocked_time"].as_array().expect("the probe serves");
+    let row = rows.iter().find(|row| row["container"]["cgroup"]["path"] == cgroup.path).expect("it slept");
+    let total = row["total_s"].as_f64().expect("a time");
+    let sched = fs::read_to_string(format!("/proc/{}/sched", reader.pid())).unwrap_or_default();
+    let line = sched.lines().find_map(|line| line.trim().strip_prefix("sum_block_runtime"));
+    let kernel = line.and_then(|rest| rest.trim_start_matches([' ', ':']).parse::<f64>().ok());
+    let kernel = kernel.filter(|_| counted).map(|ms| ms / 1e3);
+    println!(
+        "  told {total:.3} s in {} sleeps, by the clock {wall:.3}, by the kernel {kernel:?}",
+        row["count"]
+    );
+    match kernel {
+        // Until the task has a processor again the kernel's own number does not count.
+        Some(kernel) => {
+            assert!((total / kernel - 1.0).abs() < 0.01, "told {total}, the kernel says {kernel}")
+        }
+        None => {
+            let within = if in_vm() { 0.1 } else { 0.01 };
+            assert!(total <= wall && total > wall * (1.0 - within), "told {total}, the clock says {wall}");
+        }
+    }
+    assert!(row["count"].as_u64().is_some_and(|count| count > 50), "{row}");
+    memtrace.stop();
+    kill_process(pid, Signal::CONT).expect("it is stopped");
 }
 
 /// A parent of vfork is in order, and so is a cgroup that somebody froze.
