@@ -244,6 +244,51 @@ fn sleeps_add_up() {
     kill_process(pid, Signal::CONT).expect("it is stopped");
 }
 
+/// Two that read through one open file: who reads has the lock of its position, and the other waits for that.
+#[test]
+fn the_owner_of_a_lock_is_named_where_the_kernel_keeps_it() {
+    const NAME: &str = "the_owner_of_a_lock_is_named_where_the_kernel_keeps_it";
+    if in_vm() {
+        return skip(NAME, "the emulated machine has no FUSE server");
+    }
+    let silent = Silent::new();
+    let top = Made::top("stuck-lock");
+    let cgroup = top.child("lock");
+    let dd = "dd of=/dev/null iflag=direct bs=4k <&3 2>/dev/null";
+    let both = Hung::start(&cgroup, &format!("exec 3<{}; {dd} & {dd} & wait", silent.file.display()));
+    thread::sleep(Duration::from_secs(1));
+    silent.stop();
+    let mut memtrace = watch(&[]);
+    let ours = |interval: &Value| -> Vec<Value> {
+        let tasks = interval["tasks"].as_array().expect("tasks are a list");
+        tasks.iter().filter(|task| task["container"]["cgroup"]["path"] == cgroup.path).cloned().collect()
+    };
+    let told = memtrace
+        .until("both to be told", |interval| ours(&interval.0).len() == 2 && known(&interval.0))
+        .pop()
+        .expect("it was waited for");
+    let tasks = ours(&told.0);
+    let of = |wait: &str| {
+        let found = tasks.iter().find(|task| task["wait"] == wait);
+        found.unwrap_or_else(|| panic!("nobody waits for a {wait}: {tasks:#?}"))
+    };
+    let (reader, waiter) = (of("server"), of("lock"));
+    println!("  {} and {}, of {}", reader["waits_on"], waiter["waits_on"], waiter["owner"]);
+    assert!(waiter["waits_on"].as_str().is_some_and(|phrase| phrase.contains("file position lock (mutex)")));
+    // `task_struct.blocker`: no other field bears that name.
+    let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+    if types.windows(9).any(|name| name == b"\0blocker\0") {
+        assert_eq!(waiter["owner"]["tid"], reader["tid"], "{waiter}");
+        let held = format!("held by dd[{}]", reader["tid"]);
+        assert!(waiter["waits_on"].as_str().is_some_and(|phrase| phrase.contains(&held)), "{waiter}");
+    } else {
+        assert!(waiter["owner"].is_null(), "{waiter}");
+    }
+    memtrace.stop();
+    silent.end();
+    drop(both);
+}
+
 /// A parent of vfork is in order, and so is a cgroup that somebody froze.
 #[test]
 fn what_is_in_order_is_told_apart() {
