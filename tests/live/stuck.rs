@@ -311,3 +311,51 @@ fn what_is_in_order_is_told_apart() {
     assert_eq!((&told["wait"], &told["in_io"]), (&"vfork".into(), &false.into()), "{told}");
     memtrace.stop();
 }
+
+/// From 6.1 on such a task sleeps where it slept, and shows as D all the same.
+#[test]
+fn a_frozen_cgroup_is_no_trouble() {
+    let freezer = Path::new("/sys/fs/cgroup/freezer");
+    let top = Made::top("stuck-freezer");
+    let cgroup = top.child("frozen");
+    let (dir, switch, on, off) = if freezer.is_dir() {
+        (freezer.join(format!("mtlive-{}-frozen", std::process::id())), "freezer.state", "FROZEN", "THAWED")
+    } else if cgroup.dir().join("cgroup.freeze").exists() {
+        (cgroup.dir(), "cgroup.freeze", "1", "0")
+    } else {
+        return skip("a_frozen_cgroup_is_no_trouble", "there is no freezer");
+    };
+    let apart = dir != cgroup.dir();
+    if apart {
+        guard::at_end(&format!("rmdir {} 2>/dev/null", dir.display()));
+        fs::create_dir(&dir).expect("cgroups can be made");
+    }
+    let sleeper = Hung::start(&cgroup, "exec sleep 1000");
+    fs::write(dir.join("cgroup.procs"), sleeper.pid().to_string()).expect("it can be moved");
+    thread::sleep(Duration::from_millis(300));
+    guard::at_end(&format!("(echo {off} > {}/{switch}) 2>/dev/null", dir.display()));
+    fs::write(dir.join(switch), on).expect("it can be frozen");
+    let mut memtrace = watch(&[]);
+    // The first look finds it, and it stays for longer than the threshold.
+    let told: Vec<_> = memtrace.take(8);
+    memtrace.stop();
+    let report = memtrace::run(&["diagnose", "--json", "-i", "0.5", "-d", "7"]);
+    fs::write(dir.join(switch), off).expect("it can be thawed");
+    for interval in &told {
+        if let Some(task) = task(&interval.0, sleeper.pid()) {
+            assert_eq!(
+                (&task["wait"], &task["waits_on"]),
+                (&"frozen-cgroup".into(), &"frozen cgroup".into()),
+                "{task}"
+            );
+        }
+    }
+    println!("  state {:?}, told: {}", sleeper.state(), task(&told[7].0, sleeper.pid()).is_some());
+    let report: Value = serde_json::from_slice(&report.stdout).expect("it prints JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    assert!(findings.iter().all(|one| one["container"]["cgroup"]["path"] != cgroup.path), "{findings:#?}");
+    drop(sleeper);
+    if apart {
+        wait_for("the frozen cgroup to be empty", || fs::remove_dir(&dir).is_ok().then_some(()));
+    }
+}
