@@ -111,8 +111,7 @@ fn a_kill_is_critical_and_an_old_one_is_worth_knowing() {
 fn of_kills_before_attach_the_last_are_told() {
     let of = |number: u64, before_attach| {
         let container = container("shop", &format!("import-{number}"), &format!("importer-{number}"));
-        let container =
-            Some(Arc::new(crate::resolve::Container { id: format!("{number:064}"), ..container }));
+        let container = Some(Arc::new(Container { id: format!("{number:064}"), ..container }));
         Arc::new(Kill { container, ..kill(composition(590 * MIB, 0), before_attach) })
     };
     let kills: Vec<Arc<Kill>> = (0..10).map(|number| of(number, number != 3)).collect();
