@@ -77,7 +77,7 @@ fn each_kind_is_told_to_a_batch() {
                 (None, None) => assert_unknown(kind),
             }
         }
-        charges(row, &doctor::report());
+        charges(row, doctor::first_report());
     }
 }
 
@@ -95,7 +95,7 @@ fn at_rest(memtrace: &mut Memtrace, users: &[User; 4]) -> (Interval, [Reading; 4
 
 /// What is null here is named by doctor, with the reason.
 fn assert_unknown(kind: &str) {
-    let report = doctor::report();
+    let report = doctor::first_report();
     if kind == "swap" && !fs::read_to_string("/proc/swaps").is_ok_and(|swaps| swaps.lines().count() > 1) {
         return;
     }

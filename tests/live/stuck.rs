@@ -9,14 +9,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::driver::{
     cgroup::{Cgroup, Made},
     guard,
+    hung::Silent,
+    in_vm,
     loops::Loop,
     memtrace::{self, Memtrace},
-    output, wait_for,
+    output, skip, wait_for,
 };
 
 /// Frozen; thawed with the value.
@@ -189,6 +192,103 @@ fn writers_of_a_frozen_file_system_are_named() {
     }
 }
 
+/// What a task that reads past the page cache slept in all: by the kernel's own account where it keeps one (`schedstats`), and by
+/// the clock, since such a reader does nothing else.
+#[test]
+fn sleeps_add_up() {
+    const NAME: &str = "sleeps_add_up";
+    const SWITCH: &str = "/proc/sys/kernel/sched_schedstats";
+    let slow = Path::new("/dev/vdb");
+    if in_vm() && !slow.exists() {
+        return skip(NAME, "the emulated machine has no slow disk");
+    }
+    let silent = (!in_vm()).then(Silent::new);
+    let file = silent.as_ref().map_or(slow, |silent| silent.file.as_path());
+    let counted = in_vm() && fs::write(SWITCH, "1").is_ok();
+    let top = Made::top("stuck-sum");
+    let cgroup = top.child("sum");
+    let mut memtrace = watch(&[]);
+    memtrace.next();
+    let begun = Instant::now();
+    let dd = format!("exec dd if={} of=/dev/null iflag=direct bs=4k 2>/dev/null", file.display());
+    let reader = Hung::start(&cgroup, &dd);
+    thread::sleep(Duration::from_secs(20));
+    let pid = Pid::from_raw(reader.pid() as i32).expect("it has a number");
+    kill_process(pid, Signal::STOP).expect("it runs");
+    wait_for("the reader to be stopped", || (reader.state() == Some('T')).then_some(()));
+    let wall = begun.elapsed().as_secs_f64();
+    let told = memtrace.later(2);
+    let rows = told.0["blocked_time"].as_array().expect("the probe serves");
+    let row = rows.iter().find(|row| row["container"]["cgroup"]["path"] == cgroup.path).expect("it slept");
+    let total = row["total_s"].as_f64().expect("a time");
+    let sched = fs::read_to_string(format!("/proc/{}/sched", reader.pid())).unwrap_or_default();
+    let line = sched.lines().find_map(|line| line.trim().strip_prefix("sum_block_runtime"));
+    let kernel = line.and_then(|rest| rest.trim_start_matches([' ', ':']).parse::<f64>().ok());
+    let kernel = kernel.filter(|_| counted).map(|ms| ms / 1e3);
+    println!(
+        "  told {total:.3} s in {} sleeps, by the clock {wall:.3}, by the kernel {kernel:?}",
+        row["count"]
+    );
+    match kernel {
+        // Until the task has a processor again the kernel's own number does not count.
+        Some(kernel) => {
+            assert!((total / kernel - 1.0).abs() < 0.01, "told {total}, the kernel says {kernel}")
+        }
+        None => {
+            let within = if in_vm() { 0.1 } else { 0.01 };
+            assert!(total <= wall && total > wall * (1.0 - within), "told {total}, the clock says {wall}");
+        }
+    }
+    assert!(row["count"].as_u64().is_some_and(|count| count > 50), "{row}");
+    memtrace.stop();
+    kill_process(pid, Signal::CONT).expect("it is stopped");
+}
+
+/// Two that read through one open file: who reads has the lock of its position, and the other waits for that.
+#[test]
+fn the_owner_of_a_lock_is_named_where_the_kernel_keeps_it() {
+    const NAME: &str = "the_owner_of_a_lock_is_named_where_the_kernel_keeps_it";
+    if in_vm() {
+        return skip(NAME, "the emulated machine has no FUSE server");
+    }
+    let silent = Silent::new();
+    let top = Made::top("stuck-lock");
+    let cgroup = top.child("lock");
+    let dd = "dd of=/dev/null iflag=direct bs=4k <&3 2>/dev/null";
+    let both = Hung::start(&cgroup, &format!("exec 3<{}; {dd} & {dd} & wait", silent.file.display()));
+    thread::sleep(Duration::from_secs(1));
+    silent.stop();
+    let mut memtrace = watch(&[]);
+    let ours = |interval: &Value| -> Vec<Value> {
+        let tasks = interval["tasks"].as_array().expect("tasks are a list");
+        tasks.iter().filter(|task| task["container"]["cgroup"]["path"] == cgroup.path).cloned().collect()
+    };
+    let told = memtrace
+        .until("both to be told", |interval| ours(&interval.0).len() == 2 && known(&interval.0))
+        .pop()
+        .expect("it was waited for");
+    let tasks = ours(&told.0);
+    let of = |wait: &str| {
+        let found = tasks.iter().find(|task| task["wait"] == wait);
+        found.unwrap_or_else(|| panic!("nobody waits for a {wait}: {tasks:#?}"))
+    };
+    let (reader, waiter) = (of("server"), of("lock"));
+    println!("  {} and {}, of {}", reader["waits_on"], waiter["waits_on"], waiter["owner"]);
+    assert!(waiter["waits_on"].as_str().is_some_and(|phrase| phrase.contains("file position lock (mutex)")));
+    // `task_struct.blocker`: no other field bears that name.
+    let types = fs::read("/sys/kernel/btf/vmlinux").unwrap_or_default();
+    if types.windows(9).any(|name| name == b"\0blocker\0") {
+        assert_eq!(waiter["owner"]["tid"], reader["tid"], "{waiter}");
+        let held = format!("held by dd[{}]", reader["tid"]);
+        assert!(waiter["waits_on"].as_str().is_some_and(|phrase| phrase.contains(&held)), "{waiter}");
+    } else {
+        assert!(waiter["owner"].is_null(), "{waiter}");
+    }
+    memtrace.stop();
+    silent.end();
+    drop(both);
+}
+
 /// A parent of vfork is in order, and so is a cgroup that somebody froze.
 #[test]
 fn what_is_in_order_is_told_apart() {
@@ -210,4 +310,52 @@ fn what_is_in_order_is_told_apart() {
     let _ = output::of(Command::new("pkill").args(["-KILL", "-P", &parent.pid().to_string()]));
     assert_eq!((&told["wait"], &told["in_io"]), (&"vfork".into(), &false.into()), "{told}");
     memtrace.stop();
+}
+
+/// From 6.1 on such a task sleeps where it slept, and shows as D all the same.
+#[test]
+fn a_frozen_cgroup_is_no_trouble() {
+    let freezer = Path::new("/sys/fs/cgroup/freezer");
+    let top = Made::top("stuck-freezer");
+    let cgroup = top.child("frozen");
+    let (dir, switch, on, off) = if freezer.is_dir() {
+        (freezer.join(format!("mtlive-{}-frozen", std::process::id())), "freezer.state", "FROZEN", "THAWED")
+    } else if cgroup.dir().join("cgroup.freeze").exists() {
+        (cgroup.dir(), "cgroup.freeze", "1", "0")
+    } else {
+        return skip("a_frozen_cgroup_is_no_trouble", "there is no freezer");
+    };
+    let apart = dir != cgroup.dir();
+    if apart {
+        guard::at_end(&format!("rmdir {} 2>/dev/null", dir.display()));
+        fs::create_dir(&dir).expect("cgroups can be made");
+    }
+    let sleeper = Hung::start(&cgroup, "exec sleep 1000");
+    fs::write(dir.join("cgroup.procs"), sleeper.pid().to_string()).expect("it can be moved");
+    thread::sleep(Duration::from_millis(300));
+    guard::at_end(&format!("(echo {off} > {}/{switch}) 2>/dev/null", dir.display()));
+    fs::write(dir.join(switch), on).expect("it can be frozen");
+    let mut memtrace = watch(&[]);
+    // The first look finds it, and it stays for longer than the threshold.
+    let told: Vec<_> = memtrace.take(8);
+    memtrace.stop();
+    let report = memtrace::run(&["diagnose", "--json", "-i", "0.5", "-d", "7"]);
+    fs::write(dir.join(switch), off).expect("it can be thawed");
+    for interval in &told {
+        if let Some(task) = task(&interval.0, sleeper.pid()) {
+            assert_eq!(
+                (&task["wait"], &task["waits_on"]),
+                (&"frozen-cgroup".into(), &"frozen cgroup".into()),
+                "{task}"
+            );
+        }
+    }
+    println!("  state {:?}, told: {}", sleeper.state(), task(&told[7].0, sleeper.pid()).is_some());
+    let report: Value = serde_json::from_slice(&report.stdout).expect("it prints JSON");
+    let findings = report["findings"].as_array().expect("a list");
+    assert!(findings.iter().all(|one| one["container"]["cgroup"]["path"] != cgroup.path), "{findings:#?}");
+    drop(sleeper);
+    if apart {
+        wait_for("the frozen cgroup to be empty", || fs::remove_dir(&dir).is_ok().then_some(()));
+    }
 }

@@ -1,5 +1,7 @@
 //! `memtrace doctor --json`: which alternatives of each probe there are, and which of them this kernel allows.
 
+use std::sync::OnceLock;
+
 use serde_json::Value;
 
 use super::{for_the_record, in_vm, memtrace};
@@ -31,9 +33,15 @@ pub fn report() -> Value {
     serde_json::from_slice(&output.stdout).expect("doctor prints JSON")
 }
 
+/// The first report of this run: what a kernel allows stays, and emulated each report takes minutes.
+pub fn first_report() -> &'static Value {
+    static FIRST: OnceLock<Value> = OnceLock::new();
+    FIRST.get_or_init(report)
+}
+
 /// All of them, probe by probe, in the order in which they are tried.
 pub fn alternatives() -> Vec<Alternative> {
-    let report = report();
+    let report = first_report();
     let list = |value: &Value| value.as_array().cloned().expect("a list");
     let text = |value: &Value| value.as_str().map(str::to_owned).expect("a word");
     let probes = list(&report["probes"]);

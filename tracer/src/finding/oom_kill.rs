@@ -19,7 +19,31 @@ use crate::{
     resolve::label::label,
 };
 
+/// Containers with kills before memtrace came that are told one by one, the last ones: a kernel log may be full of them.
+const BEFORE: usize = 4;
+
 pub(super) fn check(look: &Look<'_>, kills: &[Arc<Kill>]) -> Vec<Finding> {
+    let found = each(look, kills);
+    let mut before = 0;
+    let mut told: Vec<Finding> = Vec::new();
+    for finding in found {
+        before += usize::from(finding.severity == Severity::Info);
+        if before <= BEFORE || finding.severity > Severity::Info {
+            told.push(finding);
+        }
+    }
+    if let Some(last) = told.iter_mut().rfind(|finding| finding.severity == Severity::Info)
+        && before > BEFORE
+    {
+        let more = before - BEFORE;
+        last.summary
+            .push_str(&format!("; {more} more had kills before that, which `memtrace oom -d 1` tells"));
+    }
+    told
+}
+
+/// One a container.
+fn each(look: &Look<'_>, kills: &[Arc<Kill>]) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
     // The last of a container first.
     for kill in kills.iter().rev() {

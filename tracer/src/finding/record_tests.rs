@@ -106,6 +106,23 @@ fn a_kill_is_critical_and_an_old_one_is_worth_knowing() {
     assert!(found[0].summary.contains("before memtrace came"), "{}", found[0].summary);
 }
 
+/// A kernel log full of them is a line.
+#[test]
+fn of_kills_before_attach_the_last_are_told() {
+    let of = |number: u64, before_attach| {
+        let container = container("shop", &format!("import-{number}"), &format!("importer-{number}"));
+        let container = Some(Arc::new(Container { id: format!("{number:064}"), ..container }));
+        Arc::new(Kill { container, ..kill(composition(590 * MIB, 0), before_attach) })
+    };
+    let kills: Vec<Arc<Kill>> = (0..10).map(|number| of(number, number != 3)).collect();
+    let found = tick(&mut Watch::default(), &[], &Dirty::default(), &kills, None);
+    let critical = found.iter().filter(|finding| finding.severity == Severity::Critical);
+    assert_eq!((found.len(), critical.count()), (5, 1));
+    let more: Vec<&str> =
+        found.iter().filter_map(|finding| finding.summary.split_once("; ").map(|(_, more)| more)).collect();
+    assert_eq!(more, ["5 more had kills before that, which `memtrace oom -d 1` tells"]);
+}
+
 #[test]
 fn a_kill_by_dirty_pages_is_one_story_with_their_pressure() {
     let memory = Memory {

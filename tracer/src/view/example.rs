@@ -3,7 +3,7 @@
 mod calls;
 mod dirty;
 mod logs;
-mod stuck;
+pub mod stuck;
 
 use std::{
     sync::Arc,
@@ -14,7 +14,6 @@ pub use self::{
     calls::calls,
     dirty::dirty,
     logs::{logs, process, stream},
-    stuck::stuck,
 };
 use crate::{
     aggregator::{

@@ -5,7 +5,10 @@ use std::{cmp::Reverse, sync::Arc};
 use serde::Serialize;
 
 use crate::{
-    aggregator::stuck::{BlockedTime, StuckReport, StuckTask},
+    aggregator::{
+        signal::Killer,
+        stuck::{BlockedTime, StuckReport, StuckTask},
+    },
     metric::Unit,
     resolve::label::label,
     snapshot::{Host, Snapshot},
@@ -23,12 +26,16 @@ const FRAMES: usize = 6;
 const ROWS: usize = 10;
 
 /// What the tasks are sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sort {
+    #[default]
     Blocked,
     Container,
     Pid,
 }
+
+/// The words for them.
+pub const SORTS: &[&str; 3] = &["blocked", "container", "pid"];
 
 impl Sort {
     pub fn find(word: &str) -> Sort {
@@ -36,6 +43,14 @@ impl Sort {
             "container" => Sort::Container,
             "pid" => Sort::Pid,
             _ => Sort::Blocked,
+        }
+    }
+
+    pub fn word(self) -> &'static str {
+        match self {
+            Sort::Blocked => "blocked",
+            Sort::Container => "container",
+            Sort::Pid => "pid",
         }
     }
 }
@@ -122,15 +137,15 @@ pub fn table(snapshot: &Snapshot, report: &StuckReport, shown: &Shown<'_>, chars
         out.push_str("    SLEEPS    TOTAL   FOR I/O      P50      P99      MAX  NAME\n");
     }
     for time in shown.times.iter().take(ROWS) {
-        let of = |value: Option<f64>| unit::format(Unit::Seconds, value);
+        let of = |value: Option<f64>| unit::format(Unit::Time, value);
         out.push_str(&format!(
             "{:>10} {:>8} {:>9} {:>8} {:>8} {:>8}  {}\n",
             time.count,
-            seconds(time.total_s),
-            seconds(time.io_total_s),
+            of(Some(time.total_s)),
+            of(Some(time.io_total_s)),
             of(time.p50_s),
             of(time.p99_s),
-            seconds(time.max_s),
+            of(Some(time.max_s)),
             clean(&label(&time.container)),
         ));
     }
@@ -153,18 +168,7 @@ pub fn lines(task: &StuckTask) -> Vec<String> {
         lines.push("SIGKILL is pending: it ends when the wait does".to_owned());
     }
     if let Some(attempts) = task.kill_attempts.filter(|attempts| *attempts > 0) {
-        let by: Vec<String> = task
-            .killers
-            .iter()
-            .map(|killer| {
-                let via = if killer.via.is_empty() {
-                    String::new()
-                } else {
-                    format!(" through {}", killer.via.join(", "))
-                };
-                format!("{}[{}] {}{via}", killer.comm, killer.pid, killer.count)
-            })
-            .collect();
+        let by: Vec<String> = task.killers.iter().map(killer).collect();
         lines.push(format!("SIGKILL sent {attempts} times: {}", by.join(", ")));
     }
     if !task.stack.is_empty() {
@@ -175,10 +179,33 @@ pub fn lines(task: &StuckTask) -> Vec<String> {
     lines
 }
 
+/// `dockerd[812] 7 through runc`.
+pub fn killer(killer: &Killer) -> String {
+    let via =
+        if killer.via.is_empty() { String::new() } else { format!(" through {}", killer.via.join(", ")) };
+    format!("{}[{}] {}{via}", killer.comm, killer.pid, killer.count)
+}
+
 /// Why they cannot be told, in the words of the probes.
 pub fn missing(snapshot: &Snapshot) -> String {
     let why: Vec<&str> =
         snapshot.probes.iter().map(String::as_str).filter(|probe| probe.starts_with("blocked")).collect();
     let why = if why.is_empty() { String::from("no probe for them is attached") } else { why.join("; ") };
     text::clean(&format!("stuck tasks cannot be told: {why}"), Charset::Unicode).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::example;
+
+    #[test]
+    fn golden() {
+        let (snapshot, report) = (example::snapshot(), example::stuck::report());
+        let shown = select(&report, &Filter::default(), Sort::Blocked, None);
+        example::golden("stuck_plain", &table(&snapshot, &report, &shown, Charset::Unicode));
+        let pretty: serde_json::Value = serde_json::from_str(&json(&snapshot, &report, &shown)).unwrap();
+        example::golden("stuck_json", &format!("{pretty:#}"));
+        assert_eq!(SORTS.map(|word| Sort::find(word).word()), *SORTS);
+    }
 }

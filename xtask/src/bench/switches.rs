@@ -47,7 +47,10 @@ const WORKS: [Work; 3] = [Work::Pipe, Work::Forks, Work::Disk];
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Beside {
     Nothing,
+    /// All that it attaches: a pipe is followed as a log, too.
     Top,
+    /// What follows switches, and nothing else that is met here.
+    Stuck,
     Calls,
     Floor,
     Bpftrace,
@@ -63,7 +66,8 @@ struct Started {
 pub(super) fn switches(bed: &Bed, report: &mut Report) -> Result<()> {
     ensure!(find("perf").is_some(), "perf is not installed: `perf bench sched pipe` is what is measured");
     let mut kinds = Vec::new();
-    for kind in [Beside::Nothing, Beside::Top, Beside::Calls, Beside::Floor, Beside::Bpftrace] {
+    for kind in [Beside::Nothing, Beside::Top, Beside::Stuck, Beside::Calls, Beside::Floor, Beside::Bpftrace]
+    {
         match kind.start(bed) {
             Ok(_) => kinds.push(kind),
             Err(error) if kind.is_memtrace() => return Err(error),
@@ -143,6 +147,7 @@ impl Beside {
         match self {
             Self::Nothing => "alone",
             Self::Top => "memtrace top",
+            Self::Stuck => "memtrace stuck",
             Self::Calls => "memtrace syscalls",
             Self::Floor => "an empty program on sched_switch",
             Self::Bpftrace => "bpftrace, time off the processor",
@@ -150,7 +155,7 @@ impl Beside {
     }
 
     fn is_memtrace(self) -> bool {
-        matches!(self, Self::Top | Self::Calls)
+        matches!(self, Self::Top | Self::Stuck | Self::Calls)
     }
 
     fn start(self, bed: &Bed) -> Result<Started> {
@@ -160,10 +165,10 @@ impl Beside {
                 return Ok(Started { _program: None, _empty: Some(Empty::attach(c"sched_switch")?) });
             }
             Self::Top => bed.memtrace(&["--json"]),
-            Self::Calls => {
-                let mut syscalls = Command::new(&bed.memtrace);
-                syscalls.args(["syscalls", "--json"]);
-                syscalls
+            Self::Stuck | Self::Calls => {
+                let mut view = Command::new(&bed.memtrace);
+                view.args([if self == Self::Stuck { "stuck" } else { "syscalls" }, "--json"]);
+                view
             }
             Self::Bpftrace => tracing::counting(tracing::OFF_CPU)?,
         };
@@ -189,10 +194,10 @@ fn tell(rounds: &Rounds<Beside>, report: &mut Report) -> Result<()> {
         }
     }
     for (than, most) in [(Beside::Floor, AIM_FLOOR), (Beside::Bpftrace, AIM_BPFTRACE)] {
-        let (Some(own), Some(other)) = (rounds.added(Beside::Top, 0), rounds.added(than, 0)) else {
+        let (Some(own), Some(other)) = (rounds.added(Beside::Stuck, 0), rounds.added(than, 0)) else {
             continue;
         };
-        let what = format!("{}: {} beside {}", Work::Pipe.name(), Beside::Top.name(), than.name());
+        let what = format!("{}: {} beside {}", Work::Pipe.name(), Beside::Stuck.name(), than.name());
         let line = Line::new(ADDED, what, Unit::Nanoseconds, median(own.into_iter()));
         report.add(line.beside(median(other.into_iter())).aim(Aim::Ratio(most)));
     }

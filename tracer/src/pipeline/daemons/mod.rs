@@ -23,8 +23,12 @@ use crate::{
     resolve::stream::{birth, memory_cgroup, processes},
 };
 
-/// Those that are under no suspicion are looked at this often,
+/// Those that are under no suspicion are looked at this often: shims, of which there is one a container,
 const SWEEP: Duration = Duration::from_secs(5);
+/// and the few that serve many, so that a run of `diagnose` is long enough;
+const SERVERS: Duration = Duration::from_millis(900);
+/// none for more than this part of the time,
+const PART: u32 = 50;
 /// and so many a tick.
 const SWEPT: usize = 64;
 /// Roles are looked for this often, or at once for a container that is new among the suspects.
@@ -44,6 +48,8 @@ pub struct DaemonWatch {
     /// The first process's shim by row, once found.
     shims: HashMap<u64, Target>,
     suspects: BTreeSet<u64>,
+    /// How long the last look at each took.
+    took: HashMap<Target, Duration>,
     searched: Option<Instant>,
 }
 
@@ -55,6 +61,7 @@ impl DaemonWatch {
             peers: Peers::default(),
             shims: HashMap::new(),
             suspects: BTreeSet::new(),
+            took: HashMap::new(),
             searched: None,
         }
     }
@@ -81,6 +88,7 @@ impl DaemonWatch {
     fn search(&mut self, rows: &Rows, logs: Option<&Logs>, suspects: &BTreeSet<u64>, now: Instant) {
         self.state.retain(lives, |row| rows.tree.is_row(row));
         self.shims.retain(|row, shim| rows.tree.is_row(*row) && lives(*shim));
+        self.took.retain(|target, _| lives(*target));
         self.find_shims(rows, suspects);
         let shims: HashSet<u32> = self.shims.values().map(|shim| shim.pid).collect();
         for reader in logs.iter().flat_map(|logs| &logs.readers) {
@@ -180,7 +188,9 @@ impl DaemonWatch {
         let mut swept = 0;
         for (target, role, serves, looked) in all {
             let suspect = role == Role::Watched || !serves.is_disjoint(&self.suspects);
-            let due = looked.is_none_or(|looked| at.saturating_sub(looked) >= SWEEP);
+            let often = if role == Role::Server { SERVERS } else { SWEEP };
+            let rest = often.max(self.took.get(&target).copied().unwrap_or_default() * PART);
+            let due = looked.is_none_or(|looked| at.saturating_sub(looked) >= rest);
             if !suspect {
                 if !due || swept >= SWEPT {
                     continue;
@@ -190,7 +200,9 @@ impl DaemonWatch {
             if !lives(target) {
                 continue;
             }
+            let start = Instant::now();
             let (holdings, sockets) = holdings(target.pid, suspect);
+            self.took.insert(target, start.elapsed());
             let (accepted, clients) = match suspect.then(|| self.peers.clients(&sockets, now)).flatten() {
                 Some((accepted, clients)) => (Some(accepted), Some(clients)),
                 None => (None, None),

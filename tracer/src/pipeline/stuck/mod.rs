@@ -113,10 +113,8 @@ impl StuckWatch {
         let tids: Vec<u32> =
             long.iter().map(|candidate| candidate.tid).chain(self.found.keys().copied()).collect();
         self.reader.look(&tids, sweep);
-        if sweep {
-            if self.swept.is_none() {
-                self.reader.gather(Instant::now() + FIRST);
-            }
+        if sweep && self.swept.is_none() {
+            self.reader.gather(Instant::now() + FIRST);
         }
         if due {
             self.swept = Some(now);

@@ -55,7 +55,7 @@ fn frozen(container: &Arc<Container>, comm: &str, pid: u32, blocked_s: f64) -> S
 }
 
 /// As `memtrace stuck` has it, which counts signals.
-pub fn stuck() -> StuckReport {
+pub fn report() -> StuckReport {
     let rows = snapshot().rows;
     let container = |at: usize| &rows[at].container;
     let killer = |pid, comm: &str, count, via: &[&str]| Killer {

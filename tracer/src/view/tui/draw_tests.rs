@@ -130,7 +130,7 @@ fn golden_calls() {
 
 /// On the tab of stuck tasks, as `top` has them: signals are not counted.
 fn state_of_stuck() -> State {
-    let mut report = example::stuck();
+    let mut report = example::stuck::report();
     for task in report.tasks.iter_mut().skip(1) {
         Arc::make_mut(task).kill_attempts = None;
     }
@@ -161,7 +161,7 @@ fn golden_stuck() {
 #[test]
 fn without_a_stuck_task_the_tab_tells_who_slept() {
     let mut state = State::new(Options::default());
-    let report = StuckReport { tasks: Vec::new(), ..example::stuck() };
+    let report = StuckReport { tasks: Vec::new(), ..example::stuck::report() };
     state.update(Arc::new(Snapshot { stuck: Some(Arc::new(report)), ..example::snapshot() }));
     state.apply(Action::Show(Tab::Stuck));
     example::golden("tui_stuck_none_80x24", &drawn(&mut state, &theme(), 80, 24));
@@ -185,7 +185,7 @@ fn stuck_tasks_are_filtered_by_container() {
     }
     state.apply(Action::Open);
     let text = drawn(&mut state, &theme(), 100, 24);
-    assert!(text.contains("3 of 5 tasks") && !text.contains("vfork"), "{text}");
+    assert!(text.contains("3 of 5 stuck tasks") && !text.contains("vfork"), "{text}");
     state.apply(Action::Filter);
     state.apply(Action::Type('?'));
     let text = drawn(&mut state, &theme(), 100, 24);

@@ -187,15 +187,15 @@ fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Li
             let order = state.stream_order;
             (state.streams.len(), format!("{all} streams"), order.key.word(), order.reverse)
         }
+        Tab::Stuck => {
+            let all = snapshot.stuck.as_ref().map_or(0, |report| report.tasks.len());
+            let order = state.stuck_order;
+            (state.tasks.len(), format!("{all} stuck tasks"), order.key.word(), order.reverse)
+        }
         Tab::Calls => {
             let order = state.call_order;
             let all = format!("{} rows, calls", snapshot.rows.len());
             (state.rows.len(), all, order.key.word(), order.reverse)
-        }
-        Tab::Stuck => {
-            let all = snapshot.stuck.as_ref().map_or(0, |report| report.tasks.len());
-            let order = state.task_order;
-            (state.tasks.len(), format!("{all} tasks"), order.word, order.reverse)
         }
     };
     let reversed = if reverse { ", reversed" } else { "" };

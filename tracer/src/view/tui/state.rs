@@ -75,7 +75,7 @@ pub struct State {
     pub order: Order,
     pub stream_order: lines::select::Order,
     pub call_order: calls::Order,
-    pub task_order: stuck::Order,
+    pub stuck_order: stuck::Order,
     /// The row whose system calls were asked for.
     counted: Option<u64>,
     /// Typed into the screen, on top of the command line's.

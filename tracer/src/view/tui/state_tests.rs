@@ -223,7 +223,10 @@ fn calls_are_counted_of_the_row_that_is_shown_and_of_no_other() {
 #[test]
 fn stuck_tasks_are_sorted_and_followed() {
     let mut state = state();
-    state.update(Arc::new(Snapshot { stuck: Some(Arc::new(example::stuck())), ..example::snapshot() }));
+    state.update(Arc::new(Snapshot {
+        stuck: Some(Arc::new(example::stuck::report())),
+        ..example::snapshot()
+    }));
     state.apply(Action::Show(Tab::Stuck));
     let tids = |state: &State| state.tasks.iter().map(|task| task.tid).collect::<Vec<_>>();
     assert_eq!(tids(&state), [4711, 2_104_711, 4731, 17102, 88], "longest first");

@@ -137,8 +137,8 @@ impl State {
                 }
             }
             Tab::Stuck => {
-                let word = turned(tab::stuck::SORTED, self.task_order.word, by);
-                self.task_order = tab::stuck::Order { word, reverse: false };
+                let key = stuck::Sort::find(turned(stuck::SORTS, self.stuck_order.key.word(), by));
+                self.stuck_order = tab::stuck::Order { key, reverse: false };
             }
         }
         self.arrange();
@@ -149,7 +149,7 @@ impl State {
             Tab::Memory => &mut self.order.reverse,
             Tab::Logs => &mut self.stream_order.reverse,
             Tab::Calls => &mut self.call_order.reverse,
-            Tab::Stuck => &mut self.task_order.reverse,
+            Tab::Stuck => &mut self.stuck_order.reverse,
         };
         *reverse = !*reverse;
         self.arrange();
@@ -175,10 +175,9 @@ impl State {
             }
             Tab::Stuck => {
                 let tasks = shown.stuck.as_deref().map_or_else(Vec::new, |report| {
-                    let sort = stuck::Sort::find(self.task_order.word);
-                    let mut tasks = stuck::select(report, filters[0], sort, None).tasks;
+                    let mut tasks = stuck::select(report, filters[0], self.stuck_order.key, None).tasks;
                     tasks.retain(|task| filters[1].matches(&task.container));
-                    if self.task_order.reverse {
+                    if self.stuck_order.reverse {
                         tasks.reverse();
                     }
                     tasks.truncate(limit.unwrap_or(usize::MAX));

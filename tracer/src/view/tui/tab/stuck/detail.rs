@@ -4,11 +4,11 @@
 use ratatui::text::Line;
 
 use crate::{
-    aggregator::{row::How, signal::Killer, stuck::StuckTask},
+    aggregator::{row::How, stuck::StuckTask},
     metric::Unit,
     snapshot::Snapshot,
     view::{
-        host, label, severity, text,
+        host, label, severity, stuck, text,
         tui::page::{Page, joined},
         unit,
     },
@@ -111,20 +111,9 @@ fn killed(subject: &Subject<'_>) -> Vec<Line<'static>> {
     };
     let mut lines = page.say("SIGKILL", &format!("{pending}; {sent}"));
     for (place, one) in task.killers.iter().enumerate() {
-        lines.extend(page.say(if place == 0 { "by" } else { "" }, &killer(one)));
+        lines.extend(page.say(if place == 0 { "by" } else { "" }, &stuck::killer(one)));
     }
     lines
-}
-
-fn killer(killer: &Killer) -> String {
-    let via = match killer.via.is_empty() {
-        true => String::new(),
-        false => format!(" via {}", killer.via.join(", ")),
-    };
-    match killer.pid {
-        0 => format!("the kernel: {}", killer.count),
-        pid => format!("{}[{pid}]{via}: {}", killer.comm, killer.count),
-    }
 }
 
 /// One function a line, the innermost first.

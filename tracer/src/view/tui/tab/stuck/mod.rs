@@ -17,7 +17,7 @@ use crate::{
     view::{
         label,
         severity::{self, Level},
-        stuck,
+        stuck::{self, Sort},
         text::{self, Charset},
         tui::{
             page::{Page, joined},
@@ -28,9 +28,6 @@ use crate::{
         unit,
     },
 };
-
-/// What the sort keys go through.
-pub const SORTED: &[&str] = &["blocked", "container", "pid"];
 
 /// A screen with fewer columns than this spares some,
 const WIDE: usize = 120;
@@ -45,22 +42,16 @@ const LEAST: usize = 10;
 const BELOW: usize = 4;
 
 /// What tasks are ordered by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Order {
-    /// One of `SORTED`.
-    pub word: &'static str,
+    pub key: Sort,
     pub reverse: bool,
 }
 
-impl Default for Order {
-    fn default() -> Order {
-        Order { word: SORTED[0], reverse: false }
-    }
-}
-
 impl Order {
+    /// Greatest first.
     fn is_falling(self) -> bool {
-        (self.word != "container") != self.reverse
+        (self.key != Sort::Container) != self.reverse
     }
 }
 
@@ -68,8 +59,7 @@ impl Order {
 pub struct Column {
     pub title: &'static str,
     pub help: &'static str,
-    /// What it is sorted by, if it is.
-    word: &'static str,
+    key: Option<Sort>,
     right: bool,
     /// The narrowest screen that has it.
     least: usize,
@@ -80,7 +70,7 @@ pub const COLUMNS: &[Column] = &[
     Column {
         title: "PID",
         help: "the process",
-        word: "pid",
+        key: Some(Sort::Pid),
         right: true,
         least: WIDE,
         cell: |task| task.pid.to_string(),
@@ -88,7 +78,7 @@ pub const COLUMNS: &[Column] = &[
     Column {
         title: "TID",
         help: "the thread that is blocked",
-        word: "pid",
+        key: Some(Sort::Pid),
         right: true,
         least: 0,
         cell: |task| task.tid.to_string(),
@@ -96,7 +86,7 @@ pub const COLUMNS: &[Column] = &[
     Column {
         title: "COMM",
         help: "the name of the process",
-        word: "",
+        key: None,
         right: false,
         least: NARROW,
         cell: |task| task.comm.to_string(),
@@ -104,7 +94,7 @@ pub const COLUMNS: &[Column] = &[
     Column {
         title: "S",
         help: "state: D, uninterruptible; S, waits for a server that does not answer, until a fatal signal comes",
-        word: "",
+        key: None,
         right: false,
         least: 0,
         cell: |task| task.state.to_string(),
@@ -112,7 +102,7 @@ pub const COLUMNS: &[Column] = &[
     Column {
         title: "BLOCKED",
         help: "for how long; ~ slept before attach, since it last ran; >= since a look found it",
-        word: "blocked",
+        key: Some(Sort::Blocked),
         right: true,
         least: 0,
         cell: |task| unit::format_marked(Unit::Seconds, Some(task.blocked_s), task.blocked_s_how),
@@ -120,7 +110,7 @@ pub const COLUMNS: &[Column] = &[
     Column {
         title: "KILL",
         help: "whether SIGKILL is pending",
-        word: "",
+        key: None,
         right: true,
         least: NARROW,
         cell: |task| task.sigkill_pending.map_or("-", |is| if is { "yes" } else { "no" }).to_owned(),
@@ -128,7 +118,7 @@ pub const COLUMNS: &[Column] = &[
     Column {
         title: "TRIES",
         help: "SIGKILLs sent since attach, where signals are counted: `memtrace stuck` does",
-        word: "",
+        key: None,
         right: true,
         least: WIDE,
         cell: |task| unit::format(Unit::Count, task.kill_attempts.map(|count| count as f64)),
@@ -158,7 +148,7 @@ impl Layout {
             .iter()
             .filter(|column| width >= column.least)
             .map(|column| {
-                let title = column.title.len() + usize::from(!column.word.is_empty());
+                let title = column.title.len() + usize::from(column.key.is_some());
                 (column, widest(column.title, &column.cell).min(most).max(title))
             })
             .collect();
@@ -236,7 +226,7 @@ fn aligned(text: &str, right: bool, width: usize, charset: Charset) -> String {
 }
 
 fn titles(state: &State, theme: &Theme, layout: &Layout) -> Line<'static> {
-    let (order, charset) = (state.task_order, theme.charset);
+    let (order, charset) = (state.stuck_order, theme.charset);
     let arrow = theme.arrow(order.is_falling());
     let titled = |title: &str, sorts: bool, right: bool, width: usize| {
         let title = if sorts { format!("{title}{arrow}") } else { title.to_owned() };
@@ -244,12 +234,14 @@ fn titles(state: &State, theme: &Theme, layout: &Layout) -> Line<'static> {
         let style = if sorts { style.add_modifier(Modifier::UNDERLINED) } else { style };
         Span::styled(aligned(&title, right, width, charset), style)
     };
-    let mut spans =
-        vec![Span::raw(" ".repeat(MARK)), titled("CONTAINER", order.word == "container", false, layout.name)];
+    let mut spans = vec![
+        Span::raw(" ".repeat(MARK)),
+        titled("CONTAINER", order.key == Sort::Container, false, layout.name),
+    ];
     let mut sorted = false;
     for (column, width) in &layout.columns {
         // The first of two that are sorted alike.
-        let sorts = column.word == order.word && !sorted;
+        let sorts = column.key == Some(order.key) && !sorted;
         sorted |= sorts;
         spans.push(Span::raw(" "));
         spans.push(titled(column.title, sorts, column.right, *width));
@@ -283,11 +275,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_column_that_sorts_has_a_word() {
-        assert!(SORTED.contains(&Order::default().word) && Order::default().is_falling());
-        assert!(!Order { word: "container", reverse: false }.is_falling());
-        for column in COLUMNS.iter().filter(|column| !column.word.is_empty()) {
-            assert!(SORTED.contains(&column.word), "{}", column.title);
+    fn every_order_has_its_column() {
+        let begins = Order::default();
+        assert!(begins.key == Sort::Blocked && begins.is_falling());
+        assert!(!Order { key: Sort::Container, reverse: false }.is_falling());
+        for key in stuck::SORTS.map(Sort::find) {
+            let has = COLUMNS.iter().any(|column| column.key == Some(key));
+            assert!(has || key == Sort::Container, "{key:?}");
         }
     }
 }
