@@ -16,7 +16,7 @@ fn a_global_kill_is_told() {
     if !in_vm() {
         return skip("a_global_kill_is_told", "it would take this machine's memory");
     }
-    let mut command = memtrace::command(&["oom", "--json", "-i", "0.5", "-d", "50"]);
+    let mut command = memtrace::command(&["oom", "--json", "-i", "0.5", "-d", "300"]);
     let mut memtrace = Memtrace::spawn_as("oom", &mut command);
     // Nothing is printed before a kill: attached is who has links of programs.
     bpf::wait_for_links(memtrace.pid());
