@@ -16,7 +16,7 @@ use super::{
 use crate::{
     aggregator::stuck::{BlockedTime, StuckReport, StuckTask},
     quantity::seconds,
-    resolve::{Container, label::label, wait},
+    resolve::{Container, label::label},
 };
 
 /// What is looked at.
@@ -89,7 +89,8 @@ pub(super) fn check(look: &Look<'_>, stuck: &StuckReport, sleeps: &mut Sleeps) -
     for task in stuck.tasks.iter().filter(|task| is_trouble(task)) {
         by_row.entry(task.container.cgroup.id).or_default().1.push(task);
     }
-    for time in &stuck.blocked_time {
+    // Row `/` is the kernel's own threads, nearly all of it.
+    for time in stuck.blocked_time.iter().filter(|time| time.container.cgroup.path != "/") {
         by_row.entry(time.container.cgroup.id).or_default().0 = Some(time);
     }
     let told = by_row.into_iter().filter_map(|(row, (time, tasks))| {
@@ -103,10 +104,9 @@ pub(super) fn check(look: &Look<'_>, stuck: &StuckReport, sleeps: &mut Sleeps) -
     told.collect()
 }
 
-/// Kernel threads of some drivers sleep so for ever, in no system call and on nothing that is known.
+/// The kernel's own threads sleep so for others, who are told, or for ever.
 fn is_trouble(task: &StuckTask) -> bool {
-    let is_told = task.syscall.is_some() || task.wait != wait::Kind::Other;
-    is_told && !task.wait.is_intended() && !task.is_unkillable()
+    !task.is_kernel && !task.wait.is_intended() && !task.is_unkillable()
 }
 
 struct Case<'a> {

@@ -62,6 +62,7 @@ fn task(tid: u32, killers: &[Killer]) -> StuckTask {
         wait: wait::Kind::FrozenFileSystem,
         in_io: None,
         owner: None,
+        is_kernel: false,
         sigkill_pending: Some(true),
         kill_attempts: Some(killers.iter().map(|killer| killer.count).sum()),
         killers: killers.to_vec(),

@@ -69,6 +69,9 @@ pub struct StuckTask {
     /// Who has the lock.
     pub owner: Option<Owner>,
     pub sigkill_pending: Option<bool>,
+    /// A thread of the kernel, or one that is not looked at yet.
+    #[serde(skip)]
+    pub is_kernel: bool,
     /// SIGKILLs since attach; `None` without the probe.
     pub kill_attempts: Option<u64>,
     pub killers: Vec<Killer>,

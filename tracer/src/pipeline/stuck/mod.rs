@@ -265,6 +265,7 @@ impl StuckWatch {
             in_io: candidate.kernel.map(|kernel| kernel.flags & IN_IO != 0),
             owner,
             sigkill_pending: task.sigkill_pending(),
+            is_kernel: !task.has_memory,
             kill_attempts: None,
             killers: Vec::new(),
         })

@@ -23,6 +23,8 @@ pub struct Status {
     pub switches: Option<u64>,
     /// SIGKILL waits for the task or its group.
     pub sigkill_pending: Option<bool>,
+    /// It has memory of its own, as no thread of the kernel has.
+    pub has_memory: bool,
 }
 
 impl Status {
@@ -35,6 +37,7 @@ impl Status {
             pid: field("Tgid:")?.parse().ok()?,
             state: field("State:")?.chars().next()?,
             switches: own.zip(count("nonvoluntary_ctxt_switches:")).map(|(own, forced)| own + forced),
+            has_memory: field("VmSize:").is_some(),
             sigkill_pending: mask("SigPnd:")
                 .zip(mask("ShdPnd:"))
                 .map(|(own, group)| (own | group) & SIGKILL != 0),
@@ -106,19 +109,19 @@ mod tests {
     fn a_signal_waits_for_the_task_or_for_its_group() {
         let status = |task, group| {
             let text = format!(
-                "Name:\tx\nState:\tD (disk sleep)\nTgid:\t12\nSigPnd:\t{task:016x}\nShdPnd:\t{group:016x}\n\
+                "Name:\tx\nState:\tD (disk sleep)\nTgid:\t12\nVmSize:\t8 kB\nSigPnd:\t{task:016x}\nShdPnd:\t{group:016x}\n\
                  voluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n"
             );
             Status::parse(&text).expect("it is whole")
         };
         assert_eq!(
             status(0x100, 0),
-            Status { pid: 12, state: 'D', switches: Some(42), sigkill_pending: Some(true) }
+            Status { pid: 12, state: 'D', switches: Some(42), sigkill_pending: Some(true), has_memory: true }
         );
         assert_eq!(status(0, 0x4100).sigkill_pending, Some(true));
         assert_eq!(status(0x4000, 0x80).sigkill_pending, Some(false));
         let bare = Status::parse("State:\tS (sleeping)\nTgid:\t1\n").expect("it tells who it is");
-        assert_eq!((bare.switches, bare.sigkill_pending), (None, None));
+        assert_eq!((bare.switches, bare.sigkill_pending, bare.has_memory), (None, None, false));
         assert_eq!(Status::parse("Name:\tx\n"), None);
     }
 

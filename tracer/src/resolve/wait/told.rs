@@ -34,6 +34,8 @@ pub struct Told {
     pub wchan: Option<String>,
     /// Function names, the innermost first.
     pub stack: Vec<String>,
+    /// It has memory of its own, as no thread of the kernel has.
+    pub has_memory: bool,
     /// Lines of `/proc/PID/cgroup`.
     pub cgroups: String,
     pending: Option<bool>,
@@ -104,6 +106,7 @@ pub fn look(tid: u32, before: Option<&Told>) -> Option<Told> {
         comm: comm(status.pid)?,
         state: status.state,
         switches: status.switches,
+        has_memory: status.has_memory,
         wchan: told.or_else(|| Stack::new(&stack).telling().map(str::to_owned)),
         stack,
         pending,

@@ -34,6 +34,7 @@ fn task(container: &Arc<Container>, comm: &str, pid: u32, blocked_s: f64) -> Stu
         in_io: None,
         owner: None,
         sigkill_pending: None,
+        is_kernel: false,
         kill_attempts: None,
         killers: Vec::new(),
     }
