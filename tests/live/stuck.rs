@@ -186,7 +186,8 @@ fn writers_of_a_frozen_file_system_are_named() {
         let (least, most) =
             ((thawing - seen).as_secs_f64(), (thawing.elapsed() + (thawing - started)).as_secs_f64());
         println!("  {kind}: {row}, true {least:.3} to {most:.3}");
-        assert!(max >= least * 0.99 && max <= most * 1.01, "longest {max}, true {least} to {most}");
+        // It may have been seen in a sleep of its start, some milliseconds before this one.
+        assert!(max >= least - 0.1 && max <= most * 1.01, "longest {max}, true {least} to {most}");
         assert!(row["total_s"].as_f64().is_some_and(|total| total >= max), "{row}");
         memtrace.stop();
     }
