@@ -2,7 +2,6 @@
 //! Signals are counted exactly, in whichever way the probe is attached.
 
 use std::{
-    fs,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, SystemTime},
@@ -12,17 +11,18 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::driver::{
-    bpf, cgroup::Made, doctor, hung::Frozen, in_vm, lines::comm, matrix, memtrace, output, skip, wait_for,
+    bpf,
+    cgroup::Made,
+    doctor,
+    hung::{Frozen, wait_until_hung},
+    in_vm,
+    lines::comm,
+    matrix, memtrace, output, skip, wait_for,
 };
 
 fn kill(pid: u32) {
     let pid = Pid::from_raw(pid as i32).expect("it has a number");
     kill_process(pid, Signal::KILL).expect("it is there, since it cannot die");
-}
-
-fn state(pid: u32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 /// A shell in a cgroup that hangs on the frozen file system.
@@ -44,7 +44,7 @@ impl Hanging {
         );
         let child = Command::new("sh").args(["-c", &script]).spawn().expect("there is a shell");
         let hanging = Hanging { frozen, child, cgroup };
-        wait_for("the shell to hang", || (state(hanging.child.id()) == Some('D')).then_some(()));
+        wait_until_hung(hanging.child.id());
         Ok(hanging)
     }
 }
@@ -55,12 +55,6 @@ impl Drop for Hanging {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Findings of that kind in what `diagnose --json` printed.
-fn stuck(told: &Value) -> Vec<Value> {
-    let all = told["findings"].as_array().cloned().expect("a list");
-    all.into_iter().filter(|finding| finding["kind"] == "unkillable-task").collect()
 }
 
 fn finished(memtrace: Child) -> Value {
@@ -125,7 +119,7 @@ fn every_alternative_counts_every_kill() {
     kill(hanging.child.id());
     matrix::each(&alternatives, |alternative| {
         let told = counted(&hanging, &alternative.word());
-        let found = stuck(&told);
+        let found = memtrace::found(&told, "unkillable-task");
         let of = |finding: &&Value| finding["container"]["cgroup"]["path"] == hanging.cgroup.path;
         let finding = found.iter().find(of).unwrap_or_else(|| panic!("it is not found: {found:#?}"));
         let evidence = &finding["evidence"];

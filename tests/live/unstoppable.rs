@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::driver::{
     container::{Container, Wanted},
     docker::{Binaries, Docker},
-    hung::{Frozen, Silent},
+    hung::{Frozen, Silent, wait_until_hung},
     in_vm,
     known::Known,
     lines::comm,
@@ -24,17 +24,6 @@ use crate::driver::{
 
 /// A second or so of memtrace's start, and what it takes to attach.
 const SOON: &str = "10";
-
-fn state(pid: u32) -> Option<char> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.chars().next()
-}
-
-/// Findings of that kind in what `diagnose --json` printed.
-fn unkillable(told: &Value) -> Vec<Value> {
-    let all = told["findings"].as_array().cloned().expect("a list");
-    all.into_iter().filter(|finding| finding["kind"] == "unkillable-task").collect()
-}
 
 fn told(words: &[&str]) -> Value {
     let mut command = memtrace::command(words);
@@ -99,17 +88,7 @@ impl Incident {
         incident.release.frozen.freeze();
         incident.release.silent.stop();
         for container in [&incident.writer, &incident.reader] {
-            let mut blocked = None;
-            wait_for("the container to hang", || {
-                let pid = container.process();
-                // The same for a while: a wait that ends is none.
-                let now = (state(pid) == Some('D')).then(|| fs::read_to_string(format!("/proc/{pid}/wchan")));
-                let Some(Ok(_)) = now else {
-                    blocked = None;
-                    return None;
-                };
-                (blocked.get_or_insert_with(Instant::now).elapsed() > Duration::from_secs(1)).then_some(())
-            });
+            wait_until_hung(container.process());
         }
         Ok(incident)
     }
@@ -154,7 +133,7 @@ impl Incident {
     }
 
     fn found(&self, told: &Value) -> [Value; 2] {
-        let found = unkillable(told);
+        let found = memtrace::found(told, "unkillable-task");
         self.both().map(|(container, on)| {
             let of = |finding: &&Value| finding["container"]["id"] == container.id.as_str();
             let finding = found.iter().find(of).unwrap_or_else(|| panic!("not found: {told:#}"));
@@ -277,5 +256,5 @@ fn containers_that_cannot_be_stopped_are_found_with_the_daemon_that_leaks() {
     let of = |finding: &Value| {
         incident.both().iter().any(|(one, _)| finding["container"]["id"] == one.id.as_str())
     };
-    assert!(!unkillable(&report).iter().any(of), "{report:#}");
+    assert!(!memtrace::found(&report, "unkillable-task").iter().any(of), "{report:#}");
 }

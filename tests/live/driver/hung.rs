@@ -2,15 +2,36 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
+    thread,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{daemon::Daemon, guard, image::ran, loops::Loop, output, scratch, wait_for};
+use super::{daemon::Daemon, guard, image::ran, loops::Loop, output, scratch, throttle, wait_for};
+
+/// State of a task, and how often it has left a processor.
+fn stands(tid: u32) -> Option<(char, String)> {
+    let status = fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    let switches = status.lines().filter(|line| line.contains("ctxt_switches:")).collect();
+    Some((state(tid)?, switches))
+}
+
+pub fn state(tid: u32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{tid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Until a task is blocked and stays so: a sleep that ends, as in its start, is none.
+pub fn wait_until_hung(tid: u32) {
+    wait_for("the task to hang", || {
+        let before = stands(tid).filter(|(state, _)| *state == 'D')?;
+        thread::sleep(Duration::from_millis(200));
+        (stands(tid)? == before).then_some(())
+    });
+}
 
 /// An ext4 on a loop device. Thawed with the value, and by the guard.
 pub struct Frozen {
@@ -77,35 +98,13 @@ impl Silent {
             .arg(format!("driver=file,node-name=file,filename={}", file.display()))
             .args(["--blockdev", "driver=throttle,node-name=slow,throttle-group=pace,file=file", "--export"])
             .arg(format!("type=fuse,id=silent,node-name=slow,iothread=own,mountpoint={}", export.display()));
-        let mut server = Daemon::start(server, &dir, "qemu-storage-daemon");
-        wait_for("the export to be there", || {
-            server.lives();
-            let mounts = fs::read_to_string("/proc/mounts").expect("it is there");
-            mounts.contains(&format!(" {} ", export.display())).then_some(())
-        });
+        let server = throttle::start(server, &dir, &export);
         Silent { file: export, control, server }
-    }
-
-    /// So many bytes a second are read.
-    fn pace(&self, bytes_per_s: u64) -> std::io::Result<()> {
-        let mut stream = UnixStream::connect(&self.control)?;
-        let limits = format!(
-            r#"{{"execute":"qom-set","arguments":{{"path":"/objects/pace","property":"limits","value":{{"bps-read":{bytes_per_s}}}}}}}"#
-        );
-        let mut answers = BufReader::new(stream.try_clone()?).lines();
-        // It greets first.
-        answers.next().transpose()?;
-        for command in [r#"{"execute":"qmp_capabilities"}"#, &limits] {
-            writeln!(stream, "{command}")?;
-            let answer = answers.next().transpose()?.unwrap_or_default();
-            assert!(answer.contains("return"), "{command}: {answer}");
-        }
-        Ok(())
     }
 
     /// From now on whoever reads the file sleeps.
     pub fn stop(&self) {
-        self.pace(1).expect("the server takes commands");
+        throttle::limit(&self.control, "bps-read", 1).expect("the server takes commands");
     }
 
     /// It ends, and whoever waits for it gets an error: a request that is held back once stays so whatever the pace.

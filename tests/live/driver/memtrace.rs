@@ -180,3 +180,9 @@ pub fn piped(words: &[&str]) -> (Child, ChildStdout) {
     let stdout = child.stdout.take().expect("its output is a pipe");
     (child, stdout)
 }
+
+/// Findings of a kind in what `diagnose --json` printed.
+pub fn found(told: &Value, kind: &str) -> Vec<Value> {
+    let all = told["findings"].as_array().expect("a list");
+    all.iter().filter(|finding| finding["kind"] == kind).cloned().collect()
+}

@@ -28,6 +28,7 @@ pub mod podman;
 pub mod scratch;
 pub mod slow;
 pub mod terminal;
+pub mod throttle;
 pub mod witness;
 pub mod workload;
 

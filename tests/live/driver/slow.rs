@@ -3,15 +3,13 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::Command,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{daemon::Daemon, guard, image::ran, output, scratch, wait_for};
+use super::{daemon::Daemon, guard, image::ran, output, scratch, throttle, wait_for};
 
 pub struct SlowDisk {
     /// Where it is mounted.
@@ -38,11 +36,7 @@ impl SlowDisk {
             .arg(format!("driver=file,node-name=file,filename={shown}/file,cache.direct=on"))
             .args(["--blockdev", "driver=throttle,node-name=slow,throttle-group=pace,file=file", "--export"])
             .arg(format!("type=fuse,id=slow,node-name=slow,writable=on,mountpoint={shown}/export"));
-        let mut daemon = Daemon::start(daemon, &dir, "qemu-storage-daemon");
-        wait_for("the slow disk to be there", || {
-            daemon.lives();
-            is_mounted(&export).then_some(())
-        });
+        let daemon = throttle::start(daemon, &dir, &export);
         // What is not written yet goes with its file; the rest would take its time.
         guard::at_end(&format!(
             "(rm -rf {0}/*; umount {0} || umount -l {0}; true) 2>/dev/null",
@@ -65,19 +59,7 @@ impl SlowDisk {
     }
 
     fn tell(&self, bytes_per_s: u64) -> std::io::Result<()> {
-        let mut stream = UnixStream::connect(self.dir.join("control"))?;
-        let limits = format!(
-            r#"{{"execute":"qom-set","arguments":{{"path":"/objects/pace","property":"limits","value":{{"bps-write":{bytes_per_s}}}}}}}"#
-        );
-        let mut answers = BufReader::new(stream.try_clone()?).lines();
-        // It greets first.
-        answers.next().transpose()?;
-        for command in [r#"{"execute":"qmp_capabilities"}"#, &limits] {
-            writeln!(stream, "{command}")?;
-            let answer = answers.next().transpose()?.unwrap_or_default();
-            assert!(answer.contains("return"), "{command}: {answer}");
-        }
-        Ok(())
+        throttle::limit(&self.dir.join("control"), "bps-write", bytes_per_s)
     }
 }
 
@@ -125,12 +107,6 @@ fn empty(mount: &Path) {
     for entry in fs::read_dir(mount).into_iter().flatten().flatten() {
         let _ = fs::remove_file(entry.path());
     }
-}
-
-fn is_mounted(path: &Path) -> bool {
-    let mounts = fs::read_to_string("/proc/mounts").expect("it is there");
-    let path = path.to_str().expect("a path of ours");
-    mounts.lines().any(|line| line.split(' ').nth(1) == Some(path))
 }
 
 impl Drop for SlowDisk {
