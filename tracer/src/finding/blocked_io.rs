@@ -164,8 +164,8 @@ impl Case<'_> {
         let mut advice = Vec::new();
         match self.tasks.first() {
             Some(task) => {
-                advice.push(super::unkillable_task::repair(task));
-                advice.push(format!("$ cat /proc/{}/task/{}/stack", task.pid, task.tid));
+                advice.push(remedy::repair(task));
+                advice.push(remedy::stack(task));
             }
             None => advice.push(
                 "Look at the disk: iostat -x 1 tells how busy it is and how long it takes, dmesg of errors."

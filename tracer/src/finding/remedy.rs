@@ -1,6 +1,9 @@
 //! Advice that several kinds give.
 
-use crate::resolve::{Container, Runtime, label};
+use crate::{
+    aggregator::stuck::StuckTask,
+    resolve::{Container, Runtime, label, wait::Kind},
+};
 
 /// How the container is stopped: a command to be pasted, where there is a sure one.
 pub(super) fn stop(container: &Container) -> Option<String> {
@@ -30,6 +33,35 @@ pub(super) fn sites(container: &Container) -> Option<String> {
 pub(super) fn view(container: &Container, view: &str) -> Option<String> {
     let name = container.pod.as_deref().or(container.name.as_deref());
     command(&["memtrace", view, "-c", name.unwrap_or(label::short_id(&container.id))])
+}
+
+/// What ends the wait of a task.
+pub(super) fn repair(task: &StuckTask) -> String {
+    let held = task.owner.as_ref().map(|owner| format!(", which {}[{}] has", owner.comm, owner.tid));
+    match task.wait {
+        Kind::FrozenFileSystem => {
+            "Thaw the file system (fsfreeze --unfreeze on its mount point), and look for who froze \
+                                   it: a backup or snapshot that died half-way."
+                .to_owned()
+        }
+        Kind::Server => {
+            "Get the server to answer again. If it never will: a FUSE mount is given up by writing 1 to \
+                         /sys/fs/fuse/connections/NUMBER/abort, an NFS mount by umount -f."
+                .to_owned()
+        }
+        Kind::FrozenCgroup => "Thaw its cgroup: unpause the container, or end whatever froze it.".to_owned(),
+        Kind::Device | Kind::Throttled => {
+            "Look at the disk below it: dmesg for errors, iostat -x 1 for how busy it is.".to_owned()
+        }
+        Kind::Lock => format!("Look at what keeps the lock{}.", held.unwrap_or_default()),
+        Kind::Memory => "Free memory where its limit is reached, or raise that limit.".to_owned(),
+        Kind::Vfork | Kind::Other => "Its kernel stack tells what that is.".to_owned(),
+    }
+}
+
+/// Where it sleeps, by the kernel.
+pub(super) fn stack(task: &StuckTask) -> String {
+    format!("$ cat /proc/{}/task/{}/stack", task.pid, task.tid)
 }
 
 /// Words that a shell takes as they are; names are whatever somebody chose, so any other makes no command.

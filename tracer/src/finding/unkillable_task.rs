@@ -13,9 +13,9 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Finding, Severity,
+    Finding, Kind, Severity,
     evidence::{Evidence, Value},
-    named,
+    named, remedy,
 };
 use crate::{
     aggregator::{
@@ -24,7 +24,7 @@ use crate::{
         stuck::StuckTask,
     },
     quantity::{bytes, seconds},
-    resolve::{Container, label::label, wait::Kind},
+    resolve::{Container, label::label},
 };
 
 /// Tasks that are told one by one.
@@ -89,8 +89,8 @@ impl Case<'_> {
     fn finding(&self) -> Finding {
         let daemon = self.daemon;
         Finding {
-            id: format!("{}:{}", super::Kind::UnkillableTask.as_str(), self.container.id),
-            kind: super::Kind::UnkillableTask,
+            id: format!("{}:{}", Kind::UnkillableTask.as_str(), self.container.id),
+            kind: Kind::UnkillableTask,
             severity: Severity::Critical,
             container: Some(Arc::clone(self.container)),
             daemon: daemon.map(|daemon| daemon.process.clone()),
@@ -184,8 +184,8 @@ impl Case<'_> {
     fn advice(&self) -> Vec<String> {
         let first = self.tasks[0];
         let mut advice = vec![
-            format!("Nothing that is sent ends the task, only what it waits for. {}", repair(first)),
-            format!("$ cat /proc/{}/task/{}/stack", first.pid, first.tid),
+            format!("Nothing that is sent ends the task, only what it waits for. {}", remedy::repair(first)),
+            remedy::stack(first),
         ];
         match self.daemon {
             Some(daemon) => advice.push(format!(
@@ -229,30 +229,6 @@ fn place(task: &StuckTask) -> String {
     match &task.waits_on {
         Some(on) => format!("waits on {on}"),
         None => "is blocked".to_owned(),
-    }
-}
-
-/// What ends the wait.
-pub(super) fn repair(task: &StuckTask) -> String {
-    let held = task.owner.as_ref().map(|owner| format!(", which {}[{}] has", owner.comm, owner.tid));
-    match task.wait {
-        Kind::FrozenFileSystem => {
-            "Thaw the file system (fsfreeze --unfreeze on its mount point), and look for who froze \
-                                   it: a backup or snapshot that died half-way."
-                .to_owned()
-        }
-        Kind::Server => {
-            "Get the server to answer again. If it never will: a FUSE mount is given up by writing 1 to \
-                         /sys/fs/fuse/connections/NUMBER/abort, an NFS mount by umount -f."
-                .to_owned()
-        }
-        Kind::FrozenCgroup => "Thaw its cgroup: unpause the container, or end whatever froze it.".to_owned(),
-        Kind::Device | Kind::Throttled => {
-            "Look at the disk below it: dmesg for errors, iostat -x 1 for how busy it is.".to_owned()
-        }
-        Kind::Lock => format!("Look at what keeps the lock{}.", held.unwrap_or_default()),
-        Kind::Memory => "Free memory where its limit is reached, or raise that limit.".to_owned(),
-        Kind::Vfork | Kind::Other => "Its kernel stack tells what that is.".to_owned(),
     }
 }
 
