@@ -77,24 +77,22 @@ pub fn width(text: &str) -> usize {
 /// The text, cleaned, in at most `columns`. What does not fit is cut in the middle: the tail of a cgroup path or
 /// of `namespace/pod/container` says more than its head.
 pub fn fit(text: &str, columns: usize, charset: Charset) -> String {
-    let text = clean(text, charset);
-    if width(&text) <= columns {
-        return text.into_owned();
-    }
-    let ellipsis = charset.ellipsis();
-    let Some(room) = columns.checked_sub(width(ellipsis)) else {
-        return String::new();
-    };
-    let head = room * 2 / 5;
-    let tail: String = take(text.chars().rev(), room - head).chars().rev().collect();
-    let head = take(text.chars(), head);
-    let cut = format!("{head}{ellipsis}{tail}");
-    // Scripts with ligatures can measure otherwise than the sum of their characters.
-    if width(&cut) <= columns { cut } else { take(ellipsis.chars(), columns) }
+    cut(text, columns, charset, |text, room, ellipsis| {
+        let head = room * 2 / 5;
+        let tail: String = take(text.chars().rev(), room - head).chars().rev().collect();
+        format!("{}{ellipsis}{tail}", take(text.chars(), head))
+    })
 }
 
 /// The same of a phrase: it is its end that is cut.
 pub fn head(text: &str, columns: usize, charset: Charset) -> String {
+    cut(text, columns, charset, |text, room, ellipsis| {
+        format!("{}{ellipsis}", take(text.chars(), room).trim_end())
+    })
+}
+
+/// The text, cleaned; `short` makes it so many columns and an ellipsis where it does not fit.
+fn cut(text: &str, columns: usize, charset: Charset, short: impl Fn(&str, usize, &str) -> String) -> String {
     let text = clean(text, charset);
     if width(&text) <= columns {
         return text.into_owned();
@@ -103,7 +101,8 @@ pub fn head(text: &str, columns: usize, charset: Charset) -> String {
     let Some(room) = columns.checked_sub(width(ellipsis)) else {
         return String::new();
     };
-    let cut = format!("{}{ellipsis}", take(text.chars(), room).trim_end());
+    let cut = short(&text, room, ellipsis);
+    // Scripts with ligatures can measure otherwise than the sum of their characters.
     if width(&cut) <= columns { cut } else { take(ellipsis.chars(), columns) }
 }
 

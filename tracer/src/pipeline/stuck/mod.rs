@@ -202,8 +202,10 @@ impl StuckWatch {
             let dies = found.state == 'S' && told.sigkill_pending() == Some(true) && told.waits_for_fuse();
             let still = found.switches.is_none() || found.switches == told.switches;
             if dies || !still {
-                (found.state, found.switches) = (told.state, told.switches);
-                found.since = if dies { found.since } else { clock };
+                found.state = told.state;
+            }
+            if !dies && !still {
+                found.since = clock;
             }
             found.switches = told.switches;
             told.state == 'D' || told.waits_for_fuse()
