@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 use serde_json::Value;
 
 use crate::driver::{
-    container::{self, Wanted},
+    container::{self, Container, Wanted},
     docker, guard, in_vm,
     interval::Interval,
     memtrace::{self, Memtrace},
@@ -25,13 +25,46 @@ fn ours<'a>(interval: &'a Interval, start: &str) -> Vec<&'a Value> {
     origins.iter().filter(|of| of["origin"].as_str().is_some_and(|name| name.contains(start))).collect()
 }
 
-fn remove(dirs: &[&Path]) {
-    for dir in dirs {
-        let _ = fs::remove_dir_all(dir);
+struct Scene<'a> {
+    disk: &'a Path,
+    shm: &'a Path,
+}
+
+impl Scene<'_> {
+    /// Empty ones: who is the first to want an inode is charged the blocks of the disk around it, too.
+    fn make_files(&self, names: &[String]) {
+        for name in names.iter().map(String::as_str).chain(["first"]) {
+            for dir in [self.disk, self.shm] {
+                fs::write(dir.join(name), "").expect("it is ours");
+            }
+        }
+        rustix::fs::sync();
     }
-    rustix::fs::sync();
-    for what in ["1", "3"] {
-        fs::write("/proc/sys/vm/drop_caches", what).expect("root may drop caches");
+
+    fn run(&self, name: &str) -> Container {
+        let script = format!(
+            "busybox cat /bin/busybox >/dev/null; for at in disk shm; do busybox dd if=/dev/zero of=/$at/{name} bs=64k count={}; done; busybox sleep 0.3",
+            KIB / 64
+        );
+        let words = ["-c", script.as_str()];
+        let binds = [(self.disk, "/disk"), (self.shm, "/shm")];
+        docker::run(&Wanted {
+            name,
+            program: Some("/bin/sh"),
+            words: &words,
+            binds: &binds,
+            ..Wanted::default()
+        })
+    }
+
+    fn remove(&self) {
+        for dir in [self.disk, self.shm] {
+            let _ = fs::remove_dir_all(dir);
+        }
+        rustix::fs::sync();
+        for what in ["1", "3"] {
+            fs::write("/proc/sys/vm/drop_caches", what).expect("root may drop caches");
+        }
     }
 }
 
@@ -42,39 +75,22 @@ fn containers_that_are_gone_are_told_by_name() {
         return skip(TEST, "there is no docker");
     }
     container::warm_up();
-    // Who is the first to run a program has its pages.
-    let words = ["-c", "busybox dd if=/dev/zero of=/dev/null count=1; busybox sleep 0.1"];
-    docker::run(&Wanted { name: "first", program: Some("/bin/sh"), words: &words, ..Wanted::default() })
-        .wait();
     let disk = scratch::dir("left");
     let shm = Path::new("/dev/shm").join(format!("mtlive-{}-containers", std::process::id()));
     fs::create_dir_all(&shm).expect("there is a tmpfs at /dev/shm");
     guard::at_end(&format!("rm -rf {}", shm.display()));
+    let names: Vec<String> = (0..CONTAINERS).map(|number| format!("shop-{number}")).collect();
+    let scene = Scene { disk: &disk, shm: &shm };
+    scene.make_files(&names);
+    // Who is the first to run a program has its pages.
+    scene.run("first").wait();
     let mut memtrace =
         Memtrace::spawn_as("cgroups", &mut memtrace::command(&["cgroups", "--json", "-i", "1"]));
     if memtrace.next().0["reparents"] == true {
         return skip(TEST, "this kernel hands pages on: nobody stays dead");
     }
-    let names: Vec<String> = (0..CONTAINERS).map(|number| format!("shop-{number}")).collect();
     for some in names.chunks(TOGETHER) {
-        let running: Vec<_> = some
-            .iter()
-            .map(|name| {
-                let script = format!(
-                    "for at in disk shm; do busybox dd if=/dev/zero of=/$at/{name} bs=64k count={}; done; busybox sleep 0.3",
-                    KIB / 64
-                );
-                let words = ["-c", script.as_str()];
-                let binds = [(disk.as_path(), "/disk"), (shm.as_path(), "/shm")];
-                docker::run(&Wanted {
-                    name,
-                    program: Some("/bin/sh"),
-                    words: &words,
-                    binds: &binds,
-                    ..Wanted::default()
-                })
-            })
-            .collect();
+        let running: Vec<_> = some.iter().map(|name| scene.run(name)).collect();
         for container in running {
             container.wait();
         }
@@ -103,7 +119,7 @@ fn containers_that_are_gone_are_told_by_name() {
         let off = pinned.abs_diff(truth) as f64 / truth as f64;
         assert!(off <= WITHIN, "{pinned} pinned, true {truth}: {of}");
     }
-    remove(&[&disk, &shm]);
+    scene.remove();
     memtrace.until("them to be let go", |interval| named(interval) == 0);
     memtrace.stop();
 }

@@ -26,7 +26,8 @@ impl Tally {
             {
                 skips.push(reason.to_owned());
             } else if let Some(name) = failed(line) {
-                tally.reasons.push(format!("failed: {name}"));
+                let why = why(lines, name).map(|why| format!(": {why}")).unwrap_or_default();
+                tally.reasons.push(format!("failed: {name}{why}"));
             }
         }
         // To the harness, a test that skipped itself has passed.
@@ -82,6 +83,22 @@ fn failed(line: &str) -> Option<&str> {
     line.strip_prefix("test ")?.strip_suffix(" ... FAILED")
 }
 
+/// Of what a test said when it panicked, that much is enough for the sum: the whole is far above it.
+const WHY_CHARS: usize = 600;
+
+/// Where the test panicked and with what: `thread '<name>' (<id>) panicked at <place>:`, and the lines up to the stack.
+fn why(lines: &[String], name: &str) -> Option<String> {
+    let start = format!("thread '{name}' ");
+    let at = lines.iter().position(|line| line.starts_with(&start) && line.contains(" panicked at "))?;
+    let (_, place) = lines[at].split_once(" panicked at ")?;
+    let ends = |line: &&String| !line.starts_with("stack backtrace:") && !line.starts_with("note: ");
+    let words: Vec<&str> = std::iter::once(place)
+        .chain(lines[at + 1..].iter().take_while(ends).map(|line| line.trim()))
+        .filter(|line| !line.is_empty())
+        .collect();
+    Some(words.join(" ").chars().take(WHY_CHARS).collect())
+}
+
 /// `skipping <test>: <reason>`, on a line of its own or after the harness's `test <name> ... `.
 fn skip(line: &str) -> Option<&str> {
     let line = line.trim();
@@ -125,6 +142,17 @@ mod tests {
             found.reasons,
             ["skipping cgroup_v1: this kernel mounts v2 only", "skipping docker: no dockerd"]
         );
+    }
+
+    #[test]
+    fn a_failure_says_where_and_why() {
+        let found = tally(
+            "test a::b ... FAILED\n\nthread 'a::bc' (6) panicked at c.rs:1:1:\nanother\n\
+             thread 'a::b' (7) panicked at tests/a.rs:8:5:\nassertion failed\n  left: 1\n right: 2\nstack backtrace:\n   0: f\n\
+             test result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s",
+            false,
+        );
+        assert_eq!(found.reasons, ["failed: a::b: tests/a.rs:8:5: assertion failed left: 1 right: 2"]);
     }
 
     #[test]
