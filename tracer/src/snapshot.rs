@@ -19,7 +19,7 @@ use crate::{
         stuck::StuckReport,
     },
     event::DeadCgroups,
-    finding::Finding,
+    finding::{Change, Open},
 };
 
 /// Host memory outside every row. `total` = `used` - `attributed`, not clamped.
@@ -129,7 +129,9 @@ pub struct Snapshot {
     /// Stuck tasks, and how long tasks sleep uninterruptibly; `None` where nobody asked, or without the probe.
     pub stuck: Option<Arc<StuckReport>>,
     /// What is wrong now, worst first.
-    pub findings: Vec<Arc<Finding>>,
+    pub findings: Vec<Open>,
+    /// What became of findings, oldest first, as many as are kept.
+    pub finding_events: Vec<Change>,
 }
 
 impl Host {

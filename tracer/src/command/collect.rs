@@ -62,6 +62,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         daemons: None,
         work: false,
         stuck: None,
+        hold: Duration::ZERO,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }
@@ -267,6 +268,7 @@ mod tests {
         let (sender, snapshots) = watch::channel(None);
         let snapshot = Snapshot {
             findings: Vec::new(),
+            finding_events: Vec::new(),
             at: std::time::SystemTime::UNIX_EPOCH,
             sequence: 1,
             interval_s: 1.0,

@@ -1,7 +1,7 @@
 //! FINDINGS. What is wrong, who does it, by which mechanism, and what to do. A rule looks at numbers only, never at the
 //! name of a container, an image or a daemon; every finding carries the numbers that made it and what would refute it.
 //!
-//! - `evidence` is what a finding rests on; `past` what earlier ticks were like.
+//! - `evidence` is what a finding rests on; `past` what earlier ticks were like; `standing` since when each is open.
 //! - One file a kind: check -> evidence -> summary -> advice. `remedy` is advice that several kinds give.
 //!
 //! Time is an argument; nothing here reads a clock or a file.
@@ -20,6 +20,7 @@ mod oom_kill;
 mod past;
 mod remedy;
 mod request_pileup;
+mod standing;
 mod unkillable_task;
 mod unterminated_line;
 mod work;
@@ -37,11 +38,19 @@ mod tests;
 #[cfg(test)]
 mod work_tests;
 
-use std::{cmp::Reverse, collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::HashSet,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde::Serialize;
 
-pub use self::growth::Grower;
+pub use self::{
+    growth::Grower,
+    standing::{Became, Change, Open, Standing},
+};
 use self::{evidence::Evidence, growth::Courses, past::Past};
 use crate::{
     aggregator::{
@@ -256,10 +265,13 @@ fn fold(mut found: Vec<Finding>) -> Vec<Arc<Finding>> {
 }
 
 fn sort(found: &mut [Finding]) {
-    found.sort_by(|a, b| {
-        let key = |finding: &Finding| (Reverse(finding.severity), finding.kind, Reverse(finding.weight));
-        key(a).cmp(&key(b)).then_with(|| a.id.cmp(&b.id))
-    });
+    found.sort_by(order);
+}
+
+/// Worst first.
+fn order(a: &Finding, b: &Finding) -> Ordering {
+    let key = |finding: &Finding| (Reverse(finding.severity), finding.kind, Reverse(finding.weight));
+    key(a).cmp(&key(b)).then_with(|| a.id.cmp(&b.id))
 }
 
 /// Each is told by itself or with an earlier one to which it belongs, which is then as severe.

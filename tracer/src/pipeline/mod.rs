@@ -77,6 +77,8 @@ pub struct Options {
     pub work: bool,
     /// Tasks in uninterruptible sleep are wanted, and those that are for so long one by one.
     pub stuck: Option<Duration>,
+    /// A finding that is not found any more is kept for so long.
+    pub hold: Duration,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -118,6 +120,9 @@ pub enum DirtyWish {
 /// A task is stuck that sleeps uninterruptibly for so long.
 pub const STUCK: Duration = Duration::from_secs(5);
 
+/// A view that lasts keeps a finding for so long after it was last found.
+pub const HOLD: Duration = Duration::from_secs(5);
+
 /// A newborn cgroup is read, and files that have become dirty are asked for, this often.
 const NEWBORN_BEAT: Duration = Duration::from_millis(50);
 /// Cgroups that no event told of are looked for this often, each directory of them; with every tick where no probe tells
@@ -155,6 +160,7 @@ pub struct Pipeline {
     stuck: Option<StuckWatch>,
     dead: Undertaker,
     watch: finding::Watch,
+    standing: finding::Standing,
     meter: Meter,
     rescanned: Instant,
     kept_up: Instant,
@@ -171,6 +177,7 @@ impl Pipeline {
     /// Attaches what can be had and takes the first look around. Must run inside the runtime.
     pub fn start(options: Options, facts: Facts) -> anyhow::Result<Pipeline> {
         raise_descriptor_limit();
+        let standing = finding::Standing::new(options.hold);
         let started = Instant::now();
         let mut rows = Rows::walk(&facts.cgroup, started)?;
         let mut probes = Probes::attach(&options, facts.clone(), rows.tree.len())?;
@@ -210,6 +217,7 @@ impl Pipeline {
             calls,
             work,
             watch: finding::Watch::default(),
+            standing,
             meter: Meter::new()?,
             rescanned: started,
             kept_up: started,
@@ -384,7 +392,7 @@ impl Pipeline {
         let kills = self.oom.kills();
         let dead = self.dead.report(&tick.rows, at);
         let memory = &self.rows.aggregator.host().memory;
-        let findings = self.watch.tick(&finding::Seen {
+        let found = self.watch.tick(&finding::Seen {
             at,
             rows: &tick.rows,
             host: memory,
@@ -397,6 +405,7 @@ impl Pipeline {
             daemons: daemons.as_deref(),
             stuck: stuck.as_deref(),
         });
+        let findings = self.standing.tick(at, found);
         let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
         // A tick's own time is known to the next one.
         self.meter.ticked(now);
@@ -419,6 +428,7 @@ impl Pipeline {
             daemons,
             stuck,
             findings,
+            finding_events: self.standing.changes().to_vec(),
         })
     }
 }

@@ -5,8 +5,8 @@
 //! - `label` says what a row is called; `composition` what it grows of; `severity` whether to look at it now;
 //!   `host` puts the host's sums into words.
 //! - `demand` is what a view may ask of the run it shows.
-//! - `diagnose` tells findings: who, by which mechanism, on what evidence, what to do; `doctor` reports on the kernel and
-//!   the probes.
+//! - `finding` is one finding whole: who, by which mechanism, on what evidence, what to do; `diagnose` the report of all.
+//! - `doctor` reports on the kernel and the probes.
 //! - `select` filters and sorts rows, the same for every view.
 //! - `site` tells charges by process and kernel site.
 //! - `cgroups` tells of removed memory cgroups that the kernel keeps.
@@ -21,6 +21,7 @@ pub mod demand;
 pub mod diagnose;
 pub mod dirty;
 pub mod doctor;
+pub mod finding;
 pub mod host;
 pub mod json;
 pub mod label;

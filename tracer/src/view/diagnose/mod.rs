@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
+    finding,
     host::timestamp,
     json::{self, SCHEMA},
     lines,
@@ -17,13 +18,7 @@ use super::{
     unit,
 };
 use crate::{
-    aggregator::row::How,
-    finding::{
-        Finding, Grower, Severity,
-        evidence::{ContainerRate, Dirtier, Fact, Value},
-    },
-    metric::Unit,
-    resolve::label::label,
+    finding::{Open, Severity},
     snapshot::{Host, Snapshot},
 };
 
@@ -47,7 +42,7 @@ struct Json<'a> {
     started: String,
     duration_s: f64,
     host: &'a Host,
-    findings: Vec<&'a Finding>,
+    findings: Vec<&'a Open>,
     watched: Watched,
     /// What could not be seen, a sentence each.
     not_seen: Vec<String>,
@@ -63,7 +58,7 @@ struct Watched {
 
 impl Report<'_> {
     /// What passes the filter; what is about no container does.
-    pub fn findings(&self) -> Vec<&Finding> {
+    pub fn findings(&self) -> Vec<&Open> {
         chosen(self.last, self.filter).collect()
     }
 
@@ -95,7 +90,7 @@ impl Report<'_> {
             page.out.push('\n');
         }
         for finding in findings {
-            page.finding(finding);
+            page.finding(finding, self.last);
             page.out.push('\n');
         }
         page.paragraph("", "", &self.course());
@@ -160,35 +155,48 @@ impl Report<'_> {
     }
 }
 
-fn chosen<'a>(snapshot: &'a Snapshot, filter: &Filter) -> impl Iterator<Item = &'a Finding> {
+fn chosen<'a>(snapshot: &'a Snapshot, filter: &Filter) -> impl Iterator<Item = &'a Open> {
     let passes =
-        |finding: &&Finding| finding.container.as_ref().is_none_or(|container| filter.matches(container));
-    snapshot.findings.iter().map(AsRef::as_ref).filter(passes)
+        |open: &&Open| open.container.as_ref().is_none_or(|container| filter.matches(container));
+    snapshot.findings.iter().filter(passes)
 }
 
-/// Tells a finding above `info` once when it opens, and again when it gets worse.
+/// Tells a finding above `info` once when it opens, again when it gets worse, and when it is over.
 #[derive(Default)]
 pub struct Teller {
-    told: Vec<(String, Severity)>,
+    told: Vec<Told>,
+}
+
+struct Told {
+    id: String,
+    severity: Severity,
+    summary: String,
 }
 
 impl Teller {
     /// Lines for what is new in this interval.
     pub fn news(&mut self, snapshot: &Snapshot, filter: &Filter, charset: Charset) -> String {
         let mut news = String::new();
-        for finding in chosen(snapshot, filter).filter(|finding| finding.severity > Severity::Info) {
-            let place = match self.told.iter().position(|(id, _)| *id == finding.id) {
-                Some(place) if self.told[place].1 >= finding.severity => continue,
-                Some(place) => place,
-                None => {
-                    self.told.push((finding.id.clone(), finding.severity));
-                    self.told.len() - 1
-                }
-            };
-            self.told[place].1 = finding.severity;
-            let summary = text::clean(&finding.summary, charset);
-            // A `String` takes every write.
-            let _ = writeln!(news, "found: {}: {summary}", finding.severity.as_str());
+        // A `String` takes every write.
+        let mut tell = |head: &str, severity: Severity, summary: &str| {
+            let _ = writeln!(news, "{head}: {}: {}", severity.as_str(), text::clean(summary, charset));
+        };
+        let bad: Vec<&Open> =
+            chosen(snapshot, filter).filter(|finding| finding.severity > Severity::Info).collect();
+        for told in self.told.extract_if(.., |told| bad.iter().all(|finding| finding.id != told.id)) {
+            tell("over", told.severity, &told.summary);
+        }
+        for finding in bad {
+            match self.told.iter_mut().find(|told| told.id == finding.id) {
+                Some(told) if told.severity >= finding.severity => continue,
+                Some(told) => told.severity = finding.severity,
+                None => self.told.push(Told {
+                    id: finding.id.clone(),
+                    severity: finding.severity,
+                    summary: finding.summary.clone(),
+                }),
+            }
+            tell("found", finding.severity, &finding.summary);
         }
         news
     }
@@ -220,147 +228,11 @@ impl Page {
         }
     }
 
-    fn finding(&mut self, finding: &Finding) {
-        let head = finding.severity.as_str().to_uppercase() + " ";
-        self.paragraph(&head, &" ".repeat(head.len()), &finding.summary);
-        let also: String = finding.also.iter().map(|kind| format!(", also {}", kind.as_str())).collect();
-        let _ = writeln!(self.out, "  evidence ({}{also})", finding.kind.as_str());
-        let facts = finding.evidence.facts();
-        let keys = facts.iter().map(|fact| fact.key.len()).max().unwrap_or(0);
-        for fact in facts {
-            if let Some((value, how, says)) = cells(fact) {
-                let line = format!("    {:<keys$}  {value:>10}  {how:<8}  {says}", fact.key);
-                let _ = writeln!(self.out, "{}", text::fit(&line, COLUMNS, self.charset));
-            }
-        }
-        let _ = writeln!(self.out, "  refuted by");
-        self.paragraph("    ", "    ", &finding.refuted_by);
-        let _ = writeln!(self.out, "  what to do");
-        let mut number = 0;
-        for advice in &finding.advice {
-            match advice.strip_prefix("$ ") {
-                // Whole, to be pasted.
-                Some(command) => {
-                    let _ = writeln!(self.out, "       {}", text::clean(command, self.charset));
-                }
-                None => {
-                    number += 1;
-                    self.paragraph(&format!("    {number}. "), "       ", advice);
-                }
-            }
+    fn finding(&mut self, finding: &Open, last: &Snapshot) {
+        for line in finding::lines(finding, last, COLUMNS, self.charset) {
+            let _ = writeln!(self.out, "{line}");
         }
     }
-}
-
-/// The value, how it is known, what it is; `None` where there is nothing to show.
-fn cells(fact: &Fact) -> Option<(String, &'static str, String)> {
-    let how = match fact.how {
-        _ if !fact.value.is_known() => "unknown",
-        None => "measured",
-        Some(How::Inferred) => "inferred",
-        Some(How::Sampled) => "sampled",
-        Some(How::AtLeast) => "at least",
-    };
-    let size = |bytes: Option<f64>| unit::format(Unit::Bytes, bytes);
-    let value = match &fact.value {
-        Value::Word(word) => (*word).to_owned(),
-        Value::Bytes(bytes) => size(bytes.map(|bytes| bytes as f64)),
-        Value::Growth(Some(bytes)) if *bytes > 0 => format!("+{}", size(Some(*bytes as f64))),
-        Value::Growth(bytes) => size(bytes.map(|bytes| bytes as f64)),
-        Value::Rate(rate) => unit::format(Unit::Traffic, *rate),
-        Value::PerSecond(rate) => unit::format(Unit::PerSecond, *rate),
-        Value::Seconds(seconds) => unit::format(Unit::Seconds, *seconds),
-        Value::Count(count) => unit::format(Unit::Count, count.map(|count| count as f64)),
-        Value::Difference(difference) => {
-            difference.map_or_else(|| "-".to_owned(), |difference| format!("{difference:+}"))
-        }
-        Value::Clients(None) => "-".to_owned(),
-        Value::Clients(Some(clients)) if clients.is_empty() => return None,
-        Value::Clients(Some(clients)) => {
-            let names = clients.iter().map(|one| format!("{}[{}] {}", one.comm, one.pid, one.open));
-            let names = names.collect::<Vec<_>>().join(", ");
-            let open: u64 = clients.iter().map(|one| one.open).sum();
-            return Some((open.to_string(), how, format!("{} {names}", fact.says)));
-        }
-        Value::Change(change) => change.map_or_else(|| "-".to_owned(), |change| format!("{change:+}")),
-        Value::Share(of) => unit::format(Unit::Share, *of),
-        Value::Peers(peers) if peers.is_empty() => return None,
-        Value::Peers(peers) => {
-            let names = peers.iter().map(|peer| format!("{} ({})", peer.addr, peer.count));
-            return Some((
-                peers.len().to_string(),
-                how,
-                format!("{} {}", fact.says, names.collect::<Vec<_>>().join(", ")),
-            ));
-        }
-        Value::Calls(None) => "-".to_owned(),
-        Value::Calls(Some(calls)) => {
-            let told = calls.iter().map(|call| {
-                format!("{} {} in {}", call.count, call.name, unit::format(Unit::Seconds, Some(call.total_s)))
-            });
-            let names = told.collect::<Vec<_>>().join(", ");
-            return Some((calls.len().to_string(), how, format!("{}: {names}", fact.says)));
-        }
-        Value::Child(None) => "-".to_owned(),
-        Value::Child(Some(child)) => {
-            let time = |of: Option<f64>| unit::format(Unit::Seconds, of);
-            let says = format!(
-                "{} {}, median {}, longest {}",
-                fact.says,
-                child.comm,
-                time(child.p50_s),
-                time(child.max_s)
-            );
-            return Some((child.running.to_string(), how, says));
-        }
-        Value::Processes(processes) if processes.is_empty() => return None,
-        Value::Processes(processes) => {
-            let names = processes.iter().map(|process| format!("{}[{}]", process.comm, process.pid));
-            let names = names.collect::<Vec<_>>().join(", ");
-            return Some((processes.len().to_string(), how, format!("{} {names}", fact.says)));
-        }
-        Value::Parts(parts) => {
-            let mut known: Vec<(&str, f64)> =
-                parts.iter().filter_map(|(kind, rate)| Some((*kind, (*rate)?))).collect();
-            known.sort_by(|a, b| b.1.total_cmp(&a.1));
-            let (most, rate) = known.first()?;
-            let rest = known[1..].iter().filter(|(_, rate)| rate.abs() >= 1024.0);
-            let rest = rest
-                .map(|(kind, rate)| format!(", {kind} {}", unit::format(Unit::BytesPerSecond, Some(*rate))));
-            let says = format!("{} {most}{}", fact.says, rest.collect::<String>());
-            return Some((unit::format(Unit::BytesPerSecond, Some(*rate)), how, says));
-        }
-        Value::Grower(None) => "-".to_owned(),
-        Value::Grower(Some(Grower { process, anon, bytes_per_s })) => {
-            let holds = size(Some(*anon as f64));
-            let says = format!("{} {}[{}], holds {holds}", fact.says, process.comm, process.pid);
-            return Some((unit::format(Unit::BytesPerSecond, *bytes_per_s), how, says));
-        }
-        Value::Record(_) => return None,
-        Value::Dirtiers(dirtiers) if dirtiers.is_empty() => return None,
-        Value::Dirtiers(dirtiers) => {
-            let told = |dirtier: &Dirtier| {
-                let path = dirtier.path.as_deref().map_or_else(String::new, |path| format!(" to {path}"));
-                format!("{}[{}]{path}", dirtier.process.comm, dirtier.process.pid)
-            };
-            let most = size(dirtiers.first().map(|dirtier| dirtier.dirtied as f64));
-            let names = dirtiers.iter().map(told).collect::<Vec<_>>().join(", ");
-            return Some((most, how, format!("{} {names}", fact.says)));
-        }
-        Value::Containers(rates) if rates.is_empty() => return None,
-        Value::Containers(rates) => {
-            let told = |rate: &ContainerRate| {
-                format!(
-                    "{} {}",
-                    label(&rate.container),
-                    unit::format(Unit::BytesPerSecond, Some(rate.bytes_per_s))
-                )
-            };
-            let names = rates.iter().map(told).collect::<Vec<_>>().join(", ");
-            return Some((rates.len().to_string(), how, format!("{} {names}", fact.says)));
-        }
-    };
-    Some((value, how, fact.says.to_owned()))
 }
 
 #[cfg(test)]

@@ -7,12 +7,17 @@ use serde_json::{Map, Value as Parsed};
 use super::*;
 use crate::{
     aggregator::stream::Logs,
-    finding::example::{incident, stream},
+    finding::{
+        Finding,
+        evidence::Value,
+        example::{incident, stream},
+    },
     view::example,
 };
 
 fn snapshot(findings: Vec<Arc<Finding>>) -> Snapshot {
     let logs = Logs { streams: vec![Arc::new(stream(1, "web-7"))], readers: Vec::new() };
+    let findings = findings.into_iter().map(Open::from).collect();
     Snapshot { findings, logs: Some(Arc::new(logs)), ..example::snapshot() }
 }
 
@@ -122,6 +127,9 @@ fn it_is_told_when_it_opens_and_when_it_gets_worse() {
     assert_eq!(tell(&finding).lines().count(), 1);
     finding.severity = Severity::Warning;
     assert_eq!(tell(&finding), "");
+    let news = teller.news(&snapshot(Vec::new()), &Filter::default(), Charset::Unicode);
+    assert!(news.starts_with("over: critical: shop/web-7/app has written 750 MiB"), "{news}");
+    assert_eq!(teller.news(&snapshot(Vec::new()), &Filter::default(), Charset::Unicode), "");
 }
 
 #[test]
