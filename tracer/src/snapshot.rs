@@ -129,7 +129,7 @@ pub struct Snapshot {
     /// Stuck tasks, and how long tasks sleep uninterruptibly; `None` where nobody asked, or without the probe.
     pub stuck: Option<Arc<StuckReport>>,
     /// What is wrong now, worst first.
-    pub findings: Vec<Open>,
+    pub findings: Vec<Arc<Open>>,
     /// What became of findings, oldest first, as many as are kept.
     pub finding_events: Vec<Change>,
 }

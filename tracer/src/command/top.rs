@@ -48,6 +48,11 @@ pub fn run(options: Top) -> Result<(), Failure> {
         stuck: Some(pipeline::STUCK),
         sites: sites.map(|time| SiteWish { chosen: Chosen::Pattern(shown.filter.clone()), time }),
         work: true,
+        // What is wrong is told wherever memtrace runs.
+        dead: true,
+        signals: true,
+        daemons: Some(Vec::new()),
+        hold: pipeline::HOLD,
         ..collect::options(&options.watch, LogWish::Counts)
     };
     let folded = options.folded.as_deref().map(Folded::create).transpose()?;

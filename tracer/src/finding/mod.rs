@@ -47,11 +47,11 @@ use std::{
 
 use serde::Serialize;
 
+use self::{evidence::Evidence, growth::Courses, past::Past};
 pub use self::{
     growth::Grower,
     standing::{Became, Change, Open, Standing},
 };
-use self::{evidence::Evidence, growth::Courses, past::Past};
 use crate::{
     aggregator::{
         call::CallReport,

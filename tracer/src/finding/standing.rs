@@ -101,7 +101,7 @@ impl Standing {
     }
 
     /// What is open now, worst first; `found` in this tick.
-    pub fn tick(&mut self, at: Duration, found: Vec<Arc<Finding>>) -> Vec<Open> {
+    pub fn tick(&mut self, at: Duration, found: Vec<Arc<Finding>>) -> Vec<Arc<Open>> {
         let mut before = std::mem::take(&mut self.known);
         for finding in found {
             let known = before.iter().position(|known| known.finding.id == finding.id);
@@ -115,7 +115,8 @@ impl Standing {
             self.known.push(known);
         }
         for known in before {
-            let folded = self.known.iter().any(|other| other.seen == at && told_with(&other.finding, &known.finding));
+            let folded =
+                self.known.iter().any(|other| other.seen == at && told_with(&other.finding, &known.finding));
             if folded || at.saturating_sub(known.seen) >= self.hold {
                 let became = if folded { Became::Folded } else { Became::Closed };
                 self.tell(became, &known.finding, at, known.since);
@@ -125,10 +126,12 @@ impl Standing {
         }
         // Both what is found and what is kept came in order.
         self.known.sort_by(|a, b| super::order(&a.finding, &b.finding));
-        let open = |known: &Known| Open {
-            finding: Arc::clone(&known.finding),
-            open_s: at.saturating_sub(known.since).as_secs_f64(),
-            unseen_s: (known.seen < at).then(|| at.saturating_sub(known.seen).as_secs_f64()),
+        let open = |known: &Known| {
+            Arc::new(Open {
+                finding: Arc::clone(&known.finding),
+                open_s: at.saturating_sub(known.since).as_secs_f64(),
+                unseen_s: (known.seen < at).then(|| at.saturating_sub(known.seen).as_secs_f64()),
+            })
         };
         self.known.iter().map(open).collect()
     }
@@ -199,7 +202,10 @@ mod tests {
     }
 
     /// What is open after each second, and what became of it in all.
-    fn run(hold: Duration, ticks: &[&[(&str, Severity)]]) -> (Vec<Vec<(String, Severity, bool)>>, Vec<(Became, u64)>) {
+    fn run(
+        hold: Duration,
+        ticks: &[&[(&str, Severity)]],
+    ) -> (Vec<Vec<(String, Severity, bool)>>, Vec<(Became, u64)>) {
         let mut standing = Standing::new(hold);
         let open = ticks.iter().enumerate().map(|(second, found)| {
             let found = found.iter().map(|(id, severity)| finding(id, *severity)).collect();

@@ -11,6 +11,8 @@ use serde_json::{
 
 use crate::{
     aggregator::row::Row,
+    finding::{Change, Kind, Open, Severity},
+    resolve::Container,
     snapshot::{Host, Snapshot},
     view::{host, site, text},
 };
@@ -26,14 +28,46 @@ struct Top<'a> {
     interval_s: f64,
     host: &'a Host,
     containers: Vec<&'a RawValue>,
+    /// What is wrong, worst first; whole in `diagnose`.
+    findings: Vec<Brief<'a>>,
+    /// What became of findings since the interval before.
+    finding_events: &'a [Change],
     /// `null` unless they were asked for.
     sites: Option<site::Json<'a>>,
+}
+
+#[derive(Serialize)]
+struct Brief<'a> {
+    id: &'a str,
+    kind: Kind,
+    severity: Severity,
+    container: Option<&'a Container>,
+    summary: &'a str,
+    open_s: f64,
+    unseen_s: Option<f64>,
+}
+
+impl<'a> From<&'a Open> for Brief<'a> {
+    fn from(open: &'a Open) -> Brief<'a> {
+        let Open { finding, open_s, unseen_s } = open;
+        Brief {
+            id: &finding.id,
+            kind: finding.kind,
+            severity: finding.severity,
+            container: finding.container.as_deref(),
+            summary: &finding.summary,
+            open_s: *open_s,
+            unseen_s: *unseen_s,
+        }
+    }
 }
 
 /// Writes one interval after the other. A row that is the same as before is not written anew.
 #[derive(Default)]
 pub struct Writer {
     written: HashMap<u64, (Arc<Row>, Box<RawValue>)>,
+    /// The last event of a finding.
+    told: u64,
 }
 
 impl Writer {
@@ -48,6 +82,9 @@ impl Writer {
             }
         }
         let texts = rows.iter().filter_map(|row| self.written.get(&row.container.cgroup.id));
+        let events = &snapshot.finding_events;
+        let known = events.partition_point(|event| event.number <= self.told);
+        self.told = events.last().map_or(self.told, |event| event.number);
         let top = Top {
             schema: SCHEMA,
             kind: "top",
@@ -55,6 +92,8 @@ impl Writer {
             interval_s: snapshot.interval_s,
             host: &snapshot.host,
             containers: texts.map(|(_, text)| &**text).collect(),
+            findings: snapshot.findings.iter().map(|open| open.as_ref().into()).collect(),
+            finding_events: &events[known..],
             sites: snapshot.sites.as_deref().map(site::json),
         };
         written(&top, 1024 * (rows.len() + 1))
@@ -120,7 +159,20 @@ mod tests {
     #[test]
     fn the_documented_keys_are_there() {
         let value = parsed(&example::snapshot());
-        assert_eq!(keys(&value), ["containers", "host", "interval_s", "kind", "schema", "sites", "ts"]);
+        assert_eq!(
+            keys(&value),
+            [
+                "containers",
+                "finding_events",
+                "findings",
+                "host",
+                "interval_s",
+                "kind",
+                "schema",
+                "sites",
+                "ts"
+            ]
+        );
         assert_eq!(value["schema"], "memtrace/1");
         assert_eq!(value["kind"], "top");
         assert_eq!(value["ts"], "2026-01-01T03:12:45.250Z");
@@ -171,6 +223,32 @@ mod tests {
         assert!(second.contains("4711") && second != first);
         assert_eq!(second, Writer::default().top(&snapshot, &snapshot.rows.iter().collect::<Vec<_>>()));
         assert_eq!(writer.written.len(), 2, "who is gone is forgotten");
+    }
+
+    #[test]
+    fn each_event_of_a_finding_is_told_once() {
+        let mut standing = crate::finding::Standing::new(std::time::Duration::ZERO);
+        let mut writer = Writer::default();
+        let mut told = |second: u64, intervals: bool| {
+            let at = std::time::Duration::from_secs(second);
+            let found = if second < 5 { crate::finding::example::incident(15) } else { Vec::new() };
+            let findings = standing.tick(at, found);
+            let finding_events = standing.changes().to_vec();
+            let snapshot = Snapshot { findings, finding_events, ..example::snapshot() };
+            let written = intervals.then(|| writer.top(&snapshot, &[]));
+            written.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())
+        };
+        let first = told(0, true);
+        assert_eq!(first["findings"][0]["kind"], "unterminated-line");
+        assert_eq!(first["findings"][0]["unseen_s"], Value::Null);
+        assert_eq!(first["finding_events"][0]["became"], "opened");
+        assert_eq!(told(1, true)["finding_events"], serde_json::json!([]));
+        // An interval that nobody printed loses none.
+        told(5, false);
+        let last = told(6, true);
+        assert_eq!(last["finding_events"][0]["became"], "closed");
+        assert_eq!(last["finding_events"][0]["finding"], "unterminated-line");
+        assert_eq!(last["findings"], serde_json::json!([]));
     }
 
     /// The documentation's "JSON" column is true.

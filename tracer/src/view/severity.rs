@@ -6,6 +6,7 @@ use crate::{
         stream::{Reader, Stream},
         stuck::StuckTask,
     },
+    finding,
     view::{composition, host, unit},
 };
 
@@ -16,6 +17,10 @@ const WARNING_HOST_SHARE_PER_S: f64 = 0.01;
 
 /// The rules, as the help states them.
 pub const RULES: &[(&str, &str)] = &[
+    (
+        "!! !",
+        "a finding is about it, critical or a warning: the detail tells it, the tab of findings all of them",
+    ),
     ("!!", "reaches its limit in less than 2 min, or a process was OOM-killed within the last minute"),
     ("!", "reaches its limit in less than 10 min, or sooner by clean cache, which the kernel can drop"),
     ("!", "90 % or more of its limit, clean cache not counted"),
@@ -100,6 +105,15 @@ pub fn severity(row: &Row, mem_total: Option<u64>, killed: bool) -> Option<Sever
         return warning(format!("{stuck} stuck in uninterruptible sleep"));
     }
     None
+}
+
+/// What a finding's own word for it is on the screen; what is only worth knowing has no mark.
+pub fn of_finding(severity: finding::Severity) -> Option<Level> {
+    match severity {
+        finding::Severity::Critical => Some(Level::Critical),
+        finding::Severity::Warning => Some(Level::Warning),
+        finding::Severity::Info => None,
+    }
 }
 
 /// Whether its line is long and still grows.

@@ -156,9 +156,8 @@ impl Report<'_> {
 }
 
 fn chosen<'a>(snapshot: &'a Snapshot, filter: &Filter) -> impl Iterator<Item = &'a Open> {
-    let passes =
-        |open: &&Open| open.container.as_ref().is_none_or(|container| filter.matches(container));
-    snapshot.findings.iter().filter(passes)
+    let passes = |open: &&Open| open.container.as_ref().is_none_or(|container| filter.matches(container));
+    snapshot.findings.iter().map(AsRef::as_ref).filter(passes)
 }
 
 /// Tells a finding above `info` once when it opens, again when it gets worse, and when it is over.

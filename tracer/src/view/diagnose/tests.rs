@@ -17,7 +17,7 @@ use crate::{
 
 fn snapshot(findings: Vec<Arc<Finding>>) -> Snapshot {
     let logs = Logs { streams: vec![Arc::new(stream(1, "web-7"))], readers: Vec::new() };
-    let findings = findings.into_iter().map(Open::from).collect();
+    let findings = findings.into_iter().map(|finding| Arc::new(Open::from(finding))).collect();
     Snapshot { findings, logs: Some(Arc::new(logs)), ..example::snapshot() }
 }
 

@@ -38,7 +38,7 @@ pub fn lines(finding: &Open, snapshot: &Snapshot, columns: usize, charset: Chars
     let course = course(finding, &snapshot.finding_events);
     if !course.is_empty() {
         lines.push("  timeline, since memtrace began".to_owned());
-        lines.extend(course.iter().map(|line| text::fit(&format!("    {line}"), columns, charset)));
+        lines.extend(course.iter().map(|line| text::head(&format!("    {line}"), columns, charset)));
     }
     lines.push("  refuted by".to_owned());
     lines.extend(wrapped("    ", &finding.refuted_by));
@@ -67,6 +67,8 @@ fn course(finding: &Open, events: &[Change]) -> Vec<String> {
             format!("{:>7}  {became}, {severity}: {}", seconds(change.at_s), change.summary)
         })
         .collect();
-    course.extend(finding.unseen_s.map(|unseen| format!("{:>7}  not found any more for so long", seconds(unseen))));
+    course.extend(
+        finding.unseen_s.map(|unseen| format!("{:>7}  not found any more for so long", seconds(unseen))),
+    );
     course
 }

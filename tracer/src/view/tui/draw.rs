@@ -17,7 +17,7 @@ use crate::{
             header, help,
             page::Page,
             state::{Pane, Room, State},
-            tab::{Tab, calls, logs, memory, stuck},
+            tab::{Tab, calls, findings, logs, memory, stuck},
             theme::Theme,
         },
         unit,
@@ -53,6 +53,7 @@ impl Screen {
                 Tab::Memory | Tab::Calls => memory_detail(state, snapshot, Page { theme, width }),
                 Tab::Logs => logs_detail(state, snapshot, Page { theme, width }),
                 Tab::Stuck => stuck_detail(state, snapshot, Page { theme, width }),
+                Tab::Findings => findings::detail(state, snapshot, Page { theme, width }),
             },
         };
         Screen { area, header, body, pane }
@@ -117,6 +118,7 @@ pub fn screen(frame: &mut Frame<'_>, mut screen: Screen, state: &State, snapshot
                 Tab::Logs => logs::lines,
                 Tab::Calls => calls::lines,
                 Tab::Stuck => stuck::lines,
+                Tab::Findings => findings::lines,
             };
             lines(state, snapshot, theme, body.width.into(), body.height.into())
         }
@@ -137,6 +139,9 @@ fn footer(state: &State, room: Room, theme: &Theme, width: usize) -> Line<'stati
         (Pane::Table, Tab::Calls) => {
             String::from("q quit  h help  Tab stuck  <> sort  j k container  PgUp PgDn calls")
         }
+        (Pane::Table, Tab::Findings) => {
+            String::from("q quit  h help  Tab memory  / filter  j k finding  Enter whole")
+        }
         (Pane::Table, tab) => {
             format!("q quit  h help  Tab {}  / filter  <> sort  Enter detail", tab.next().title())
         }
@@ -147,6 +152,7 @@ fn footer(state: &State, room: Room, theme: &Theme, width: usize) -> Line<'stati
         Tab::Memory | Tab::Calls => (state.rows.cursor, state.rows.len()),
         Tab::Logs => (state.streams.cursor, state.streams.len()),
         Tab::Stuck => (state.tasks.cursor, state.tasks.len()),
+        Tab::Findings => (state.findings.cursor, state.findings.len()),
     };
     let count = match state.pane {
         Pane::Table if entries > 0 => format!("  row {} of {entries}", cursor + 1),

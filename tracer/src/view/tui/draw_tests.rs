@@ -15,6 +15,9 @@ use crate::{
     },
 };
 
+#[path = "draw_findings_tests.rs"]
+mod findings;
+
 /// As the run does it: fit, then draw.
 fn draw(state: &mut State, theme: &Theme, width: u16, height: u16) -> Terminal<TestBackend> {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();

@@ -7,11 +7,12 @@ use ratatui::{
 };
 
 use crate::{
+    finding::Severity,
     metric::Unit,
     snapshot::{Host, Snapshot},
     view::{
         host,
-        severity::Level,
+        severity::{self, Level},
         text,
         tui::{history::LastRemoved, state::State, tab::Tab, theme::Theme},
         unit,
@@ -38,6 +39,7 @@ pub fn lines(
     low: bool,
 ) -> Vec<Line<'static>> {
     let mut lines = vec![first(state, snapshot, theme, width), memory(state, snapshot, theme, width)];
+    lines.extend(found(snapshot, theme, width));
     if !low {
         lines.push(holders(&snapshot.host, theme));
         lines.push(costs(&snapshot.host));
@@ -138,6 +140,24 @@ fn bar(host: &Host, theme: &Theme, width: usize, style: Style) -> Vec<Span<'stat
     ]
 }
 
+/// The worst of what is wrong, and how many there are; nothing where nothing is.
+fn found(snapshot: &Snapshot, theme: &Theme, width: usize) -> Option<Line<'static>> {
+    let bad: Vec<_> = snapshot.findings.iter().filter(|open| open.severity > Severity::Info).collect();
+    let worst = bad.first()?;
+    let level = severity::of_finding(worst.severity);
+    let count = match bad.len() {
+        1 => String::from("  f tells"),
+        all => format!("  1 of {all}, f tells"),
+    };
+    let mark = level.map_or("", Level::mark);
+    let room = width.saturating_sub(text::width(&count) + mark.len() + 1);
+    let said = text::left(&text::head(&worst.summary, room, theme.charset), room, theme.charset);
+    Some(Line::from(vec![
+        Span::styled(format!("{mark} {said}"), theme.level(level)),
+        Span::styled(count, theme.dim()),
+    ]))
+}
+
 fn holders(host: &Host, theme: &Theme) -> Line<'static> {
     let [in_rows, outside, _] = theme.bar();
     let unattributed = &host.unattributed;
@@ -196,6 +216,9 @@ fn chosen(state: &State, snapshot: &Snapshot, theme: &Theme, width: usize) -> Li
             let order = state.call_order;
             let all = format!("{} rows, calls", snapshot.rows.len());
             (state.rows.len(), all, order.key.word(), order.reverse)
+        }
+        Tab::Findings => {
+            (state.findings.len(), format!("{} findings", snapshot.findings.len()), "severity", false)
         }
     };
     let reversed = if reverse { ", reversed" } else { "" };

@@ -7,7 +7,7 @@ use crate::view::{
     text::{self, Charset},
     tui::{
         input,
-        tab::{calls, logs, memory::column, stuck},
+        tab::{calls, findings, logs, memory::column, stuck},
         theme::Theme,
     },
 };
@@ -92,6 +92,7 @@ pub fn lines(theme: &Theme, width: usize) -> Vec<Line<'static>> {
             .chain([(String::from("SLEEPS"), String::from(stuck::SLEEPS))])
             .collect(),
     );
+    section("Columns of findings", owned(findings::COLUMNS));
     lines
 }
 

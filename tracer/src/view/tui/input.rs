@@ -89,10 +89,10 @@ pub fn handle(state: &mut State, event: Event) {
 pub const HELP: &[(&str, &str)] = &[
     ("up down, k j, PgUp PgDn, Home End", "move; a row chosen so is followed wherever it goes; Home lets go"),
     (
-        "Tab or m l y d",
-        "the next tab; memory of rows, log lines of containers, system calls of the chosen row, stuck tasks (D)",
+        "Tab or m l y d f",
+        "the next tab; memory of rows, log lines of containers, system calls of the chosen row, stuck tasks (D), findings",
     ),
-    ("Enter", "everything known about the chosen row, stream or task; again, or Esc, back"),
+    ("Enter", "everything known about the chosen row, stream, task or finding; again, or Esc, back"),
     ("> < or s S", "sort by the next or the previous column"),
     ("r", "reverse the order"),
     ("/", "filter: a glob, or a part of a name, an id, a cgroup path, a pod or namespace/pod/container"),
@@ -145,6 +145,7 @@ fn action(key: KeyEvent, typing: bool) -> Option<Action> {
         KeyCode::Char('l') => Action::Show(Tab::Logs),
         KeyCode::Char('y') => Action::Show(Tab::Calls),
         KeyCode::Char('d') => Action::Show(Tab::Stuck),
+        KeyCode::Char('f') => Action::Show(Tab::Findings),
         _ => return None,
     })
 }

@@ -1,8 +1,15 @@
 //! Entries of a table in order, and the one that is chosen: it is followed wherever it goes.
 
-use std::{ops::Deref, sync::Arc};
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    ops::Deref,
+    sync::Arc,
+};
 
-use crate::aggregator::{row::Row, stream::Stream, stuck::StuckTask};
+use crate::{
+    aggregator::{row::Row, stream::Stream, stuck::StuckTask},
+    finding::Open,
+};
 
 /// What an entry is followed by.
 pub trait Entry {
@@ -24,6 +31,14 @@ impl Entry for Stream {
 impl Entry for StuckTask {
     fn id(&self) -> u64 {
         self.tid.into()
+    }
+}
+
+impl Entry for Open {
+    fn id(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.finding.id.hash(&mut hasher);
+        hasher.finish()
     }
 }
 

@@ -2,7 +2,10 @@
 
 use ratatui::text::{Line, Span};
 
-use crate::view::{text, tui::theme::Theme};
+use crate::view::{
+    text,
+    tui::{tab::memory::column::MARK, theme::Theme},
+};
 
 /// Columns of the word that a line begins with.
 pub const HEAD: usize = 12;
@@ -45,6 +48,20 @@ pub fn joined(sections: impl IntoIterator<Item = Vec<Line<'static>>>) -> Vec<Lin
             lines.push(Line::default());
         }
         lines.extend(section);
+    }
+    lines
+}
+
+/// So many lines of it, with a word that there are more.
+pub fn shortened(
+    mut lines: Vec<Line<'static>>,
+    room: usize,
+    rest: &str,
+    theme: &Theme,
+) -> Vec<Line<'static>> {
+    if lines.len() > room {
+        lines.truncate(room.saturating_sub(1));
+        lines.push(Line::styled(format!("{:MARK$}{rest}", ""), theme.dim()));
     }
     lines
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     aggregator::{row::Row, stream::Stream, stuck::StuckTask},
+    finding::{Open, Severity},
     snapshot::{Loss, Snapshot},
     view::{
         demand::{CHARGES, Demand, SITES},
@@ -97,12 +98,15 @@ pub struct State {
     pub rows: List<Row>,
     pub streams: List<Stream>,
     pub tasks: List<StuckTask>,
+    pub findings: List<Open>,
     /// Of the detail: the row as last seen, also after it is gone.
     pub detail: Option<Arc<Row>>,
     /// The same of the tab of log lines.
     pub stream: Option<Arc<Stream>>,
     /// The same of the tab of stuck tasks.
     pub task: Option<Arc<StuckTask>>,
+    /// The same of the tab of findings.
+    pub finding: Option<Arc<Open>>,
     pub scroll: usize,
     room: Room,
 }
@@ -164,6 +168,7 @@ impl State {
             before.rows.len() == self.levels.len()
                 && before.rows.len() == now.rows.len()
                 && before.host.mem_total == now.host.mem_total
+                && about(before).eq(about(now))
                 && !self.history.has_kills()
         });
         let levels = now.rows.iter().enumerate().map(|(place, row)| match same {
@@ -182,6 +187,7 @@ impl State {
         self.rows.fit(room.page);
         self.streams.fit(room.page);
         self.tasks.fit(room.page);
+        self.findings.fit(room.page);
     }
 
     pub fn apply(&mut self, action: Action) {
@@ -293,6 +299,12 @@ impl State {
         self.typed = Filter::typed(&text);
         self.arrange();
     }
+}
+
+/// Which rows findings are about, and how bad they are.
+fn about(snapshot: &Snapshot) -> impl Iterator<Item = (Option<u64>, Severity)> {
+    let row = |open: &Open| open.container.as_ref().map(|container| container.cgroup.id);
+    snapshot.findings.iter().map(move |open| (row(open), open.severity))
 }
 
 /// The rows that are not the same as before: those at rest are.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Pane, State};
 use crate::{
     aggregator::stream::Stream,
+    finding::Open,
     resolve::Container,
     view::{
         lines,
@@ -37,6 +38,9 @@ impl State {
             Tab::Stuck => self.task.as_ref().is_some_and(|task| {
                 shown.stuck.as_ref().is_none_or(|report| again(&report.tasks, task).is_none())
             }),
+            Tab::Findings => {
+                self.finding.as_ref().is_some_and(|finding| again(&shown.findings, finding).is_none())
+            }
         }
     }
 
@@ -54,6 +58,10 @@ impl State {
                 let found = report.tasks.iter().filter_map(|task| severity::task(task));
                 found.filter(|severity| severity.level == level).count()
             }),
+            Tab::Findings => {
+                let found = shown.findings.iter().map(|finding| severity::of_finding(finding.severity));
+                found.filter(|found| *found == Some(level)).count()
+            }
         }
     }
 
@@ -80,6 +88,10 @@ impl State {
                 self.task = self.tasks.open();
                 self.task.is_some()
             }
+            Tab::Findings => {
+                self.finding = self.findings.open();
+                self.finding.is_some()
+            }
         };
         if opened {
             self.pane = Pane::Detail;
@@ -92,6 +104,7 @@ impl State {
             (Pane::Table, Tab::Memory) => self.rows.go(by),
             (Pane::Table, Tab::Logs) => self.streams.go(by),
             (Pane::Table, Tab::Stuck) => self.tasks.go(by),
+            (Pane::Table, Tab::Findings) => self.findings.go(by),
             (Pane::Table, Tab::Calls) if by.abs() == 1 => {
                 self.rows.go(by);
                 self.scroll = 0;
@@ -113,6 +126,7 @@ impl State {
             (Pane::Table, Tab::Memory) => self.rows.home(),
             (Pane::Table, Tab::Logs) => self.streams.home(),
             (Pane::Table, Tab::Stuck) => self.tasks.home(),
+            (Pane::Table, Tab::Findings) => self.findings.home(),
             (Pane::Table, Tab::Calls) | (Pane::Detail | Pane::Help, _) => self.scroll = 0,
         }
     }
@@ -140,6 +154,8 @@ impl State {
                 let key = stuck::Sort::find(turned(stuck::SORTS, self.stuck_order.key.word(), by));
                 self.stuck_order = tab::stuck::Order { key, reverse: false };
             }
+            // Worst first, always.
+            Tab::Findings => {}
         }
         self.arrange();
     }
@@ -150,6 +166,7 @@ impl State {
             Tab::Logs => &mut self.stream_order.reverse,
             Tab::Calls => &mut self.call_order.reverse,
             Tab::Stuck => &mut self.stuck_order.reverse,
+            Tab::Findings => return,
         };
         *reverse = !*reverse;
         self.arrange();
@@ -185,6 +202,14 @@ impl State {
                 });
                 self.tasks.set(tasks);
             }
+            Tab::Findings => {
+                let passes = |open: &&Arc<Open>| {
+                    let container = open.container.as_ref();
+                    container.is_none_or(|container| filters.iter().all(|filter| filter.matches(container)))
+                };
+                let findings = shown.findings.iter().filter(passes).take(limit.unwrap_or(usize::MAX));
+                self.findings.set(findings.cloned().collect());
+            }
         }
         // From the whole picture: a filter does not close the detail.
         if let Some(row) = self.detail.as_ref().and_then(|row| again(&shown.rows, row)) {
@@ -193,6 +218,9 @@ impl State {
         let streams = shown.logs.as_ref().map_or(&[][..], |logs| &logs.streams);
         if let Some(stream) = self.stream.as_ref().and_then(|stream| again(streams, stream)) {
             self.stream = Some(stream);
+        }
+        if let Some(finding) = self.finding.as_ref().and_then(|finding| again(&shown.findings, finding)) {
+            self.finding = Some(finding);
         }
         let tasks = shown.stuck.as_ref().map_or(&[][..], |report| &report.tasks);
         if let Some(task) = self.task.as_ref().and_then(|task| again(tasks, task)) {

@@ -1,6 +1,7 @@
 //! What the screen shows one of at a time, each with its table and the detail of an entry.
 
 pub mod calls;
+pub mod findings;
 pub mod logs;
 pub mod memory;
 pub mod stuck;
@@ -16,11 +17,13 @@ pub enum Tab {
     Calls,
     /// Tasks that have been blocked for too long.
     Stuck,
+    /// What is wrong.
+    Findings,
 }
 
 impl Tab {
     /// In the order that the key goes through.
-    pub const ALL: [Tab; 4] = [Tab::Memory, Tab::Logs, Tab::Calls, Tab::Stuck];
+    pub const ALL: [Tab; 5] = [Tab::Memory, Tab::Logs, Tab::Calls, Tab::Stuck, Tab::Findings];
 
     pub fn title(self) -> &'static str {
         match self {
@@ -28,6 +31,7 @@ impl Tab {
             Tab::Logs => "logs",
             Tab::Calls => "syscalls",
             Tab::Stuck => "stuck",
+            Tab::Findings => "findings",
         }
     }
 

@@ -3,6 +3,8 @@
 pub mod column;
 pub mod detail;
 
+use std::sync::Arc;
+
 use ratatui::{
     style::Modifier,
     text::{Line, Span},
@@ -10,6 +12,7 @@ use ratatui::{
 
 use crate::{
     aggregator::row::Row,
+    finding::Open,
     snapshot::Snapshot,
     view::{
         composition::{self, Kind},
@@ -30,7 +33,23 @@ use crate::{
 /// Whether a row needs a person, with what the reader's session has seen of it.
 pub fn severity(row: &Row, state: &State, snapshot: &Snapshot) -> Option<Severity> {
     let killed = state.history.killed(row.container.cgroup.id, snapshot.at);
-    severity::severity(row, snapshot.host.mem_total, killed)
+    let own = severity::severity(row, snapshot.host.mem_total, killed);
+    let found = about(row, snapshot).find_map(|open| {
+        let level = severity::of_finding(open.severity)?;
+        Some(Severity { level, why: open.summary.clone() })
+    });
+    // What has a cause is told before what has none.
+    match (found, own) {
+        (Some(found), Some(own)) if own.level > found.level => Some(own),
+        (found, own) => found.or(own),
+    }
+}
+
+/// Findings about a row, worst first.
+fn about<'a>(row: &'a Row, snapshot: &'a Snapshot) -> impl Iterator<Item = &'a Arc<Open>> {
+    let is_it =
+        |open: &&Arc<Open>| open.container.as_ref().is_some_and(|c| c.cgroup.id == row.container.cgroup.id);
+    snapshot.findings.iter().filter(is_it)
 }
 
 /// The titles and `height - 1` rows from the state's offset.

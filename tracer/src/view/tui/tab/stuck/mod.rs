@@ -20,7 +20,7 @@ use crate::{
         stuck::{self, Sort},
         text::{self, Charset},
         tui::{
-            page::{Page, joined},
+            page::{Page, joined, shortened},
             state::State,
             tab::memory::column::MARK,
             theme::Theme,
@@ -199,15 +199,6 @@ pub fn lines(
         if room >= BELOW.min(part.len()) {
             lines = joined([lines, shortened(part, room, rest, theme)]);
         }
-    }
-    lines
-}
-
-/// So many lines of it, with a word that there are more.
-fn shortened(mut lines: Vec<Line<'static>>, room: usize, rest: &str, theme: &Theme) -> Vec<Line<'static>> {
-    if lines.len() > room {
-        lines.truncate(room.saturating_sub(1));
-        lines.push(Line::styled(format!("{:MARK$}{rest}", ""), theme.dim()));
     }
     lines
 }
