@@ -201,11 +201,11 @@ mod tests {
         finding
     }
 
+    /// By id, how bad, and whether it is not found any more.
+    type Told = (String, Severity, bool);
+
     /// What is open after each second, and what became of it in all.
-    fn run(
-        hold: Duration,
-        ticks: &[&[(&str, Severity)]],
-    ) -> (Vec<Vec<(String, Severity, bool)>>, Vec<(Became, u64)>) {
+    fn run(hold: Duration, ticks: &[&[(&str, Severity)]]) -> (Vec<Vec<Told>>, Vec<(Became, u64)>) {
         let mut standing = Standing::new(hold);
         let open = ticks.iter().enumerate().map(|(second, found)| {
             let found = found.iter().map(|(id, severity)| finding(id, *severity)).collect();
