@@ -92,9 +92,8 @@ const NO_DIRTY: Choice = ("dirty", None, "");
 
 /// What serves everywhere, where nothing else is said.
 const ELSE: [Choice; 11] = [
-    // Recorded before it was asked for.
-    ("blocked", None, ""),
-    ("blocked_before", None, ""),
+    ("blocked", Some("tp_btf sched_switch"), "tp_btf sched_switch"),
+    ("blocked_before", Some("iter task"), "iter task"),
     // Always waits to be asked for.
     ("syscall", None, "tp_btf sys_exit"),
     ("arrivals", Some("tp_btf inet_sock_set_state"), "tp_btf inet_sock_set_state"),
@@ -113,19 +112,7 @@ const RECORDED: &[(&str, &[Choice])] = &[
     ("6.1", &[LIFE, TASKS, BATCHED, SITES, LINES]),
     ("6.12", &[LIFE, TASKS, BATCHED, SITES, LINES]),
     // No kprobes, and trampolines are refused: only hooks on every page are there, and those wait to be asked for.
-    (
-        "6.18",
-        &[
-            LIFE,
-            TASKS,
-            PAGED,
-            SITES_PAGED,
-            LINES_BTF,
-            WRITTEN_PAGED,
-            ("blocked", Some("tp_btf sched_switch"), "tp_btf sched_switch"),
-            ("blocked_before", Some("iter task"), "iter task"),
-        ],
-    ),
+    ("6.18", &[LIFE, TASKS, PAGED, SITES_PAGED, LINES_BTF, WRITTEN_PAGED]),
     ("7.2", &[LIFE, TASKS, BATCHED, SITES, LINES]),
 ];
 
@@ -177,7 +164,11 @@ fn what_a_kernel_lacks_moves_the_choice() {
     const MARK_VICTIM: Choice = ("oom_kill", Some("tracepoint mark_victim"), "tracepoint mark_victim");
     const NO_CALLS: Choice = ("syscall", None, "");
     const NO_SIGNAL: Choice = ("signal", None, "");
+    const NO_BLOCKED: Choice = ("blocked", None, "");
+    const NO_BLOCKED_BEFORE: Choice = ("blocked_before", None, "");
     const NO_BTF: &[Choice] = &[
+        NO_BLOCKED,
+        NO_BLOCKED_BEFORE,
         NO_SIGNAL,
         NO_CALLS,
         CLASSIC,
@@ -229,6 +220,7 @@ fn what_a_kernel_lacks_moves_the_choice() {
                 ("charge_site", None, "tracepoint mod_memcg_lruvec_state"),
                 ("log_write", Some("tracepoint sys_enter"), "tracepoint sys_enter"),
                 ("syscall", None, "tracepoint sys_exit"),
+                ("blocked", Some("tracepoint sched_switch"), "tracepoint sched_switch"),
                 ("signal", Some("tracepoint signal_generate"), "tracepoint signal_generate"),
                 ("arrivals", Some("tracepoint inet_sock_set_state"), "tracepoint inet_sock_set_state"),
                 ("dirty", Some("tracepoint writeback_dirty_folio"), "tracepoint writeback_dirty_folio"),
@@ -248,6 +240,8 @@ fn what_a_kernel_lacks_moves_the_choice() {
             &[
                 NO_LIFE,
                 NO_TASKS,
+                NO_BLOCKED,
+                NO_BLOCKED_BEFORE,
                 ("charge", None, "fentry try_charge_memcg"),
                 NO_SITES,
                 NO_LINES,

@@ -19,7 +19,7 @@ use crate::driver::{
     interval::Interval,
     matrix,
     memtrace::{self, Memtrace},
-    output, scratch, skip, wait_for,
+    output, scene, scratch, skip, wait_for,
     workload::{self, Workload},
 };
 
@@ -179,11 +179,8 @@ fn near(what: &str, told: u64, truth: u64) {
 const TOLD_FROM: u64 = 100;
 
 fn finding() -> Option<Value> {
-    let told = output::of(&mut memtrace::command(&["diagnose", "-d", "2", "--json"]));
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let told: Value = serde_json::from_slice(&told.stdout).expect("one object is printed");
-    let findings = told["findings"].as_array().expect("a list");
-    findings.iter().find(|finding| finding["kind"] == "dead-cgroups").cloned()
+    let findings = scene::diagnose("2").findings().to_vec();
+    findings.into_iter().find(|finding| finding["kind"] == "dead-cgroups")
 }
 
 /// The kernel hands pages on, so that nobody stays dead of them.

@@ -5,7 +5,7 @@
 use std::{path::Path, process::Stdio, thread, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::driver::{
     MIB, bpf,
@@ -15,7 +15,7 @@ use crate::driver::{
     interval::Interval,
     kmsg,
     memtrace::{self, Memtrace},
-    output, skip,
+    scene, skip,
     slow::{EmulatedDisk, SlowDisk},
     wait_for,
 };
@@ -62,12 +62,6 @@ fn pid(container: &Container) -> u64 {
         let said = docker::docker().ask(&["inspect", "--format", "{{.State.Pid}}", &container.id]);
         String::from_utf8_lossy(&said.stdout).trim().parse().ok().filter(|pid| *pid > 0)
     })
-}
-
-fn diagnose(seconds: &str) -> Value {
-    let told = output::of(&mut memtrace::command(&["diagnose", "-d", seconds, "--json"]));
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    serde_json::from_slice(&told.stdout).expect("one object is printed")
 }
 
 fn dirty() -> Memtrace {
@@ -134,7 +128,7 @@ fn an_importer_that_outruns_its_disk_is_found() {
     let disk = SlowDisk::new(600);
     disk.pace(4 * MIB);
     let mut memtrace = dirty();
-    let diagnosing = thread::spawn(|| diagnose("14"));
+    let diagnosing = thread::spawn(|| scene::diagnose("14").0);
     // It is attached by then: what comes is counted from the start.
     thread::sleep(Duration::from_secs(3));
     let container = importer(&disk, &source);
@@ -186,7 +180,7 @@ fn an_importer_that_stands_at_its_limit_is_named() {
     let pid = pid(&container);
     wait_for("its limit to be full", || is_full(&container).then_some(()));
     thread::sleep(Duration::from_secs(2));
-    let told = diagnose("6");
+    let told = scene::diagnose("6").0;
     let finding = dirty_page_pressure(&told, &container, pid);
     let evidence = &finding["evidence"];
     assert_eq!(evidence["top_dirtiers_how"], "inferred", "{evidence}");
@@ -218,7 +212,7 @@ fn a_heap_at_the_same_limit_has_another_cause() {
     let disk = SlowDisk::new(600);
     disk.pace(4 * MIB);
     let mut memtrace = Memtrace::spawn_as("oom", &mut memtrace::command(&["oom", "--json", "-i", "0.5"]));
-    let diagnosing = thread::spawn(|| diagnose("12"));
+    let diagnosing = thread::spawn(|| scene::diagnose("12").0);
     thread::sleep(Duration::from_secs(3));
     let words = ["anon", "--rate", "50M", "--total", "400M", "--hold", "forever"];
     let mut container = limited(&disk, &Wanted { name: "heap", words: &words, ..Wanted::default() });
@@ -310,6 +304,9 @@ fn an_importer_is_killed_for_what_its_disk_does_not_take() {
     let told = diagnosing.wait_with_output().expect("it is our child");
     let told: Value = serde_json::from_slice(&told.stdout).expect("one object is printed");
     let of_it = |finding: &&Value| finding["container"]["id"] == container.id.as_str();
+    let truth = json!({ "victim": pid, "writes_to": TARGET, "limit": LIMIT });
+    let wanted = scene::Wanted { kind: "oom-kill", path: &path };
+    scene::Report(told.clone()).is("importer", &truth, &[wanted]);
     let findings = list(&told["findings"]);
     println!("{}", serde_json::to_string_pretty(&told["findings"]).expect("it was JSON"));
     let [finding] = &findings.iter().filter(of_it).collect::<Vec<_>>()[..] else {

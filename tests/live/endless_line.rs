@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::driver::{
     MIB,
@@ -16,7 +16,7 @@ use crate::driver::{
     in_vm,
     known::Known,
     lines::{Job, comm},
-    memtrace, output, scratch, skip,
+    scene, scratch, skip,
 };
 
 const NO_DAEMON: &str = "the emulated machine has no containerd";
@@ -73,15 +73,6 @@ fn anon(pid: u32) -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 
-/// Findings of a run of so many seconds.
-fn diagnose(seconds: &str) -> Vec<Value> {
-    let said = output::of(&mut memtrace::command(&["diagnose", "--duration", seconds, "--json"]));
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    let told: Value = serde_json::from_slice(&said.stdout).expect("one object is printed");
-    assert_eq!(told["kind"], "diagnose");
-    told["findings"].as_array().cloned().expect("a list")
-}
-
 /// Above `info`.
 fn serious(findings: &[Value]) -> Vec<&Value> {
     findings.iter().filter(|finding| finding["severity"] != "info").collect()
@@ -92,18 +83,21 @@ fn serious(findings: &[Value]) -> Vec<&Value> {
 fn found(endless: &Endless, daemon: u32, seconds: f64) {
     let (before, start) = endless.written();
     let held = anon(daemon);
-    let findings = diagnose(&seconds.to_string());
+    let report = scene::diagnose(&seconds.to_string());
     let (after, end) = endless.written();
     let (written, growth) = (after - before, anon(daemon).saturating_sub(held));
     let rate = written as f64 / (end - start).as_secs_f64();
     println!("{rate:.0} bytes a second, {written} written, the daemon grew by {growth}");
-    let serious = serious(&findings);
+    let wanted = scene::Wanted { kind: "unterminated-line", path: &endless.known.cgroup.path };
+    let truth = json!({ "container": endless.known.pod, "bytes_per_s": rate, "daemon": comm(daemon) });
+    report.is("endless-line", &truth, &[wanted]);
+    let serious = serious(report.findings());
     let [finding] = serious[..] else { panic!("not one finding, but {serious:#?}") };
     println!("{finding:#}");
     assert_eq!((&finding["id"].is_string(), &finding["kind"]), (&true, &"unterminated-line".into()));
     assert_eq!(finding["severity"], "critical", "{finding}");
     endless.known.is(finding).unwrap_or_else(|why| panic!("{why}"));
-    assert_eq!(finding["daemon"], serde_json::json!({"pid": daemon, "comm": comm(daemon)}));
+    assert_eq!(finding["daemon"], json!({"pid": daemon, "comm": comm(daemon)}));
     let evidence = &finding["evidence"];
     let number = |key: &str| evidence[key].as_f64().unwrap_or_else(|| panic!("no {key}: {evidence}"));
     assert_eq!(evidence["stream"], "stdout");
@@ -147,8 +141,8 @@ fn what_it_is_called_does_not_matter_and_cut_lines_are_none() {
     let _innocent = Innocent::start(&cuts, 0);
     let endless = Endless::start(&cuts, "20M");
     thread::sleep(Duration::from_secs(3));
-    let findings = diagnose("5");
-    assert!(serious(&findings).is_empty(), "{:#?}", serious(&findings));
+    let truth = json!({ "container": endless.known.pod, "max_container_log_line_size": 16384 });
+    scene::diagnose("5").is("endless-line, cut", &truth, &[]);
     drop(endless);
 
     let program = scratch::dir("renamed").join("crane");

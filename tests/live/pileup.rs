@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::driver::{
     MIB,
@@ -19,8 +19,8 @@ use crate::driver::{
     docker, doctor, in_vm,
     interval::Interval,
     matrix,
-    memtrace::{self, Memtrace},
-    output, scratch,
+    memtrace::Memtrace,
+    output, scene, scratch,
     workload::{self, Workload},
 };
 
@@ -104,12 +104,6 @@ fn since_boot(ts: &Value) -> f64 {
     boot() - (now.as_secs_f64() - told).rem_euclid(86400.0)
 }
 
-fn diagnose(seconds: &str) -> Value {
-    let said = output::of(&mut memtrace::command(&["diagnose", "--duration", seconds, "--json"]));
-    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
-    serde_json::from_slice(&said.stdout).expect("one object is printed")
-}
-
 /// Of this row, above `info`.
 fn serious<'a>(told: &'a Value, server: &Container) -> Vec<&'a Value> {
     let findings = told["findings"].as_array().expect("a list");
@@ -128,10 +122,13 @@ fn an_exporter_that_is_asked_faster_than_it_answers() {
     // It is under way when memtrace comes.
     let asking = Asking::start(&elsewhere, server.process(), rate);
     thread::sleep(Duration::from_secs(if in_vm() { 20 } else { 3 }));
-    let told = diagnose(seconds);
+    let told = scene::diagnose(seconds).0;
     let [begun, ended] = ["started", "ts"].map(|key| since_boot(&told[key]));
     let truths = truths(server.said());
     drop(asking);
+    let truth = json!({ "container": server.cgroup.path, "requests_per_s": rate });
+    let wanted = scene::Wanted { kind: "request-pileup", path: &server.cgroup.path };
+    scene::Report(told.clone()).is("pileup", &truth, &[wanted]);
     let serious = serious(&told, &server);
     let [finding] = serious[..] else { panic!("not one finding, but {serious:#?} in {told:#}") };
     println!("{finding:#}");
@@ -188,7 +185,7 @@ fn the_same_server_asked_slowly_is_well() {
     let elsewhere = Made::top("calm-prometheus");
     let rate = if in_vm() { "0.2" } else { "1" };
     let asking = Asking::start(&elsewhere, server.process(), rate);
-    let told = diagnose("8");
+    let told = scene::diagnose("8").0;
     let truths = truths(server.said());
     drop(asking);
     let serious = serious(&told, &server);

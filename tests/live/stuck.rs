@@ -4,7 +4,7 @@
 use std::{
     fs,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -13,50 +13,13 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::driver::{
-    cgroup::{Cgroup, Made},
+    cgroup::Made,
     guard,
-    hung::{Frozen, Silent, state, wait_until_hung},
+    hung::{Frozen, Hung, Silent, state},
     in_vm,
     memtrace::{self, Memtrace},
     output, skip, wait_for,
 };
-
-/// A process in a cgroup that does what the script says; ends with the value, as soon as it can.
-struct Hung(Child);
-
-impl Hung {
-    fn start(cgroup: &Cgroup, script: &str) -> Hung {
-        let script = format!("echo $$ > {}/cgroup.procs; {script}", cgroup.dir().display());
-        let mut command = Command::new("sh");
-        command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null());
-        Hung(command.spawn().expect("there is a shell"))
-    }
-
-    /// Opened before, so that only the write waits.
-    fn writer(cgroup: &Cgroup, file: &Path) -> Hung {
-        let hung = Hung::start(
-            cgroup,
-            &format!("exec dd if=/dev/zero bs=1k count=1 conv=notrunc of={} 2>/dev/null", file.display()),
-        );
-        wait_until_hung(hung.pid());
-        hung
-    }
-
-    fn pid(&self) -> u32 {
-        self.0.id()
-    }
-
-    fn state(&self) -> Option<char> {
-        state(self.pid())
-    }
-}
-
-impl Drop for Hung {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn watch(words: &[&str]) -> Memtrace {
     let words = [&["stuck", "--json", "-i", "0.5", "--threshold", "1"], words].concat();
@@ -186,7 +149,9 @@ fn sleeps_add_up() {
     let mut memtrace = watch(&[]);
     memtrace.next();
     let begun = Instant::now();
-    let dd = format!("exec dd if={} of=/dev/null iflag=direct bs=4k 2>/dev/null", file.display());
+    // Emulated, the way from a wake-up to the switch takes long: sleeps of milliseconds, as a disk's are, leave it small.
+    let block = if in_vm() { "8M" } else { "4k" };
+    let dd = format!("exec dd if={} of=/dev/null iflag=direct bs={block} 2>/dev/null", file.display());
     let reader = Hung::start(&cgroup, &dd);
     thread::sleep(Duration::from_secs(20));
     let pid = Pid::from_raw(reader.pid() as i32).expect("it has a number");

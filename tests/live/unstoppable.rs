@@ -19,7 +19,7 @@ use crate::driver::{
     in_vm,
     known::Known,
     lines::comm,
-    matrix, memtrace, patience, skip, wait_for,
+    matrix, memtrace, patience, scene, skip, wait_for,
 };
 
 /// A second or so of memtrace's start, and what it takes to attach.
@@ -183,6 +183,11 @@ fn containers_that_cannot_be_stopped_are_found_with_the_daemon_that_leaks() {
         let report = diagnose(SOON);
         (report, descriptors(dockerd) - before)
     });
+    let wanted = incident
+        .both()
+        .map(|(container, _)| scene::Wanted { kind: "unkillable-task", path: &container.cgroup.path });
+    let truth = json!({ "asked": asked, "daemon": comm(dockerd), "daemon_fd_growth": grown });
+    scene::Report(report.clone()).is("cannot-be-stopped", &truth, &wanted);
     println!("asked {asked} times, {} grew by {grown} descriptors", comm(dockerd));
     for (finding, (container, _)) in incident.found(&report).iter().zip(incident.both()) {
         println!("{}", finding["summary"]);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::{bench, bless, check, docs, install, setup, test, top, vm};
+use crate::{bench, bless, check, docs, install, lab, setup, test, top, vm};
 
 /// Everything a developer of memtrace does
 #[derive(Parser)]
@@ -21,6 +21,7 @@ enum Command {
     Check(check::Check),
     Test(test::Test),
     Vm(vm::Vm),
+    Lab(lab::Lab),
     Bench(bench::Bench),
     Bless(bless::Bless),
     Docs(docs::Docs),
@@ -45,6 +46,7 @@ impl Command {
             Self::Check(check) => check.run(),
             Self::Test(test) => test.run(),
             Self::Vm(vm) => vm.run(),
+            Self::Lab(lab) => lab.run(),
             Self::Bench(bench) => bench.run(),
             Self::Bless(bless) => bless.run(),
             Self::Docs(docs) => docs.run(),

@@ -27,13 +27,22 @@ pub(crate) const RECORD: &str = "MEMTRACE_RECORD";
 
 /// `None`: not permitted here.
 pub(crate) fn here(artifacts: &Artifacts, record: bool) -> Result<Option<Ran>> {
+    run(artifacts, record, &[])
+}
+
+/// Only those whose names hold one of these.
+pub(crate) fn some_here(artifacts: &Artifacts, names: &[&str]) -> Result<Option<Ran>> {
+    run(artifacts, false, names)
+}
+
+fn run(artifacts: &Artifacts, record: bool, names: &[&str]) -> Result<Option<Ran>> {
     if !is_root() {
         return Ok(None);
     }
     let program = artifacts.live_tests.as_ref().context("the live tests were not built")?;
     // The reasons of skipped tests are printed by tests that pass, whose output is kept back otherwise.
     let mut tests = command(program);
-    tests.args(["--test-threads=1", "--show-output"]);
+    tests.args(["--test-threads=1", "--show-output"]).args(names);
     tests.env("MEMTRACE_BIN", &artifacts.memtrace).env("MEMTRACE_WORKLOAD", &artifacts.workload);
     if record {
         tests.env(RECORD, "1");

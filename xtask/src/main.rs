@@ -9,6 +9,7 @@ mod command;
 mod docs;
 mod hierarchy;
 mod install;
+mod lab;
 mod live;
 mod matrix;
 mod setup;

@@ -3,14 +3,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::{daemon::Daemon, guard, image::ran, loops::Loop, output, scratch, throttle, wait_for};
+use super::{
+    cgroup::Cgroup, daemon::Daemon, guard, image::ran, loops::Loop, output, scratch, throttle, wait_for,
+};
 
 /// State of a task, and how often it has left a processor.
 fn stands(tid: u32) -> Option<(char, String)> {
@@ -31,6 +33,43 @@ pub fn wait_until_hung(tid: u32) {
         thread::sleep(Duration::from_millis(200));
         (stands(tid)? == before).then_some(())
     });
+}
+
+/// A process in a cgroup that does what the script says; ends with the value, as soon as it can.
+pub struct Hung(Child);
+
+impl Hung {
+    pub fn start(cgroup: &Cgroup, script: &str) -> Hung {
+        let script = format!("echo $$ > {}/cgroup.procs; {script}", cgroup.dir().display());
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null());
+        Hung(command.spawn().expect("there is a shell"))
+    }
+
+    /// Opened before, so that only the write waits.
+    pub fn writer(cgroup: &Cgroup, file: &Path) -> Hung {
+        let hung = Hung::start(
+            cgroup,
+            &format!("exec dd if=/dev/zero bs=1k count=1 conv=notrunc of={} 2>/dev/null", file.display()),
+        );
+        wait_until_hung(hung.pid());
+        hung
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    pub fn state(&self) -> Option<char> {
+        state(self.pid())
+    }
+}
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// An ext4 on a loop device. Thawed with the value, and by the guard.

@@ -25,6 +25,7 @@ pub mod matrix;
 pub mod memtrace;
 pub mod output;
 pub mod podman;
+pub mod scene;
 pub mod scratch;
 pub mod slow;
 pub mod terminal;

@@ -5,7 +5,7 @@ use std::{fs::File, path::PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
-use crate::{amount::Hold, report};
+use crate::{amount::Hold, pace::paced, report};
 
 /// Make empty files, which are slab
 #[derive(Args)]
@@ -15,6 +15,9 @@ pub(crate) struct Slab {
     /// How many
     #[arg(long)]
     files: u32,
+    /// At most so many each second (default: as fast as it goes)
+    #[arg(long)]
+    rate: Option<u32>,
     /// Then stay so many seconds, or `forever`
     #[arg(long, default_value = "0")]
     hold: Hold,
@@ -22,10 +25,13 @@ pub(crate) struct Slab {
 
 impl Slab {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        for number in 0..self.files {
-            let path = self.dir.join(format!("file-{number}"));
-            File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-        }
-        report::done_then_hold(u64::from(self.files), self.hold)
+        let done = paced(Some(self.files.into()), self.rate.map(u64::from), 1, |from, to| {
+            for number in from..to {
+                let path = self.dir.join(format!("file-{number}"));
+                File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+            }
+            Ok(())
+        })?;
+        report::done_then_hold(done, self.hold)
     }
 }

@@ -14,10 +14,15 @@ pub enum Phase {
     Visit = 3,
     /// then at the one beside it, or goes up again.
     Next = 4,
-    Done = 5,
+    /// Of a dead one it adds up the lists of pages, one memory node after the other.
+    Size = 5,
+    Done = 6,
     /// Where it stood is gone: it has to begin anew.
-    Lost = 6,
+    Lost = 7,
 }
+
+/// Lists of a memory node: five of each zone, of which there are up to six.
+pub const LISTS: usize = 32;
 
 /// The state of a walk, kept between the runs of its program.
 #[repr(C)]
@@ -27,6 +32,9 @@ pub struct Walk {
     pub phase: u32,
     /// Length of the list that was written to.
     pub written: u32,
+    /// Memory nodes there are, and the one whose lists come next.
+    pub nodes: u32,
+    pub node: u32,
     /// What whoever drives it has as its name, where others may run the program, too; 0 where nobody else can.
     pub token: u64,
     /// `struct cgroup_subsys_state` it stands at, and its number, which no other ever bears: before a run goes on from
@@ -42,6 +50,10 @@ pub struct Walk {
     pub pages: u64,
     pub swap: u64,
     pub kmem: u64,
+    /// Pages on lists, of all.
+    pub listed: u64,
+    /// The lists of a node as they were read: those of each zone.
+    pub lists: [u64; LISTS],
     /// Cgroups and dead cgroups of the hierarchy by the kernel's own count, at the beginning and at the end.
     pub began: u64,
     pub ended: u64,
@@ -64,6 +76,8 @@ pub struct Dead {
     pub pages: u64,
     pub swap: u64,
     pub kmem: u64,
+    /// Pages on its own lists, where the kernel's statistics lag; else 0.
+    pub listed: u64,
     pub name_len: u32,
     /// Always 0.
     pub padding: u32,
@@ -79,14 +93,18 @@ pub struct Sum {
     pub pages: u64,
     pub swap: u64,
     pub kmem: u64,
+    /// Pages on the lists of each of them, and of these on those of anonymous memory, where tmpfs is too, and of files.
+    pub listed: u64,
+    pub anon: u64,
+    pub file: u64,
 }
 
 #[cfg(feature = "user")]
-// SAFETY: `repr(C)`, two `u32` and twelve `u64`, no padding, valid for any bit pattern.
+// SAFETY: `repr(C)`, four `u32` and `u64`, no padding, valid for any bit pattern.
 unsafe impl aya::Pod for Walk {}
 #[cfg(feature = "user")]
-// SAFETY: `repr(C)`, six `u64`, two `u32` and bytes that fill words, no padding, valid for any bit pattern.
+// SAFETY: `repr(C)`, seven `u64`, two `u32` and bytes that fill words, no padding, valid for any bit pattern.
 unsafe impl aya::Pod for Dead {}
 #[cfg(feature = "user")]
-// SAFETY: `repr(C)`, four `u64`, valid for any bit pattern.
+// SAFETY: `repr(C)`, seven `u64`, valid for any bit pattern.
 unsafe impl aya::Pod for Sum {}

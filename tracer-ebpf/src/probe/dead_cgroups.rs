@@ -8,12 +8,12 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::{
-    helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes},
+    helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes, generated},
     macros::{btf_tracepoint, raw_tracepoint, tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
 use tracer_ebpf::abi::{
-    dead::{Phase, Sum, Walk},
+    dead::{LISTS, Phase, Sum, Walk},
     failure::Failure,
     offsets::Symbol,
 };
@@ -29,6 +29,10 @@ use crate::{
 
 /// Steps of a run: the verifier follows each, and they are taken without a pause.
 const STEPS: u32 = 48;
+/// As many as a kernel has.
+const ZONES: usize = 6;
+/// Which list of a zone (`enum lru_list`).
+const UNEVICTABLE: usize = 4;
 
 #[inline(always)]
 fn word(base: u64, symbol: Symbol) -> u64 {
@@ -49,7 +53,7 @@ fn counter(css: u64, symbol: Symbol) -> u64 {
 }
 
 #[inline(always)]
-fn node(css: u64) -> u64 {
+fn node_of(css: u64) -> u64 {
     word(word(css, Symbol::CssCgroup), Symbol::CgroupKn)
 }
 
@@ -78,7 +82,7 @@ fn census(css: u64) -> u64 {
 /// Counts a dead one and writes it down.
 #[inline(always)]
 fn found(walk: &mut Walk, css: u64, parent: u64, kn: u64) {
-    let above = node(parent);
+    let above = node_of(parent);
     let above_id = word(above, Symbol::KernfsNodeId);
     let pages = counter(css, Symbol::MemcgMemory);
     let swap = counter(css, Symbol::MemcgSwapCounter);
@@ -94,6 +98,7 @@ fn found(walk: &mut Walk, css: u64, parent: u64, kn: u64) {
     }
     let living = walk.living;
     add(living, if outermost { (pages, swap, kmem) } else { (0, 0, 0) });
+    walk.node = 0;
     let Some(entry) = DEAD.get_ptr_mut(walk.written) else { return };
     walk.written += 1;
     // SAFETY: a valid map value, which nobody else writes to while a walk is under way.
@@ -104,6 +109,7 @@ fn found(walk: &mut Walk, css: u64, parent: u64, kn: u64) {
         (*entry).pages = pages;
         (*entry).swap = swap;
         (*entry).kmem = kmem;
+        (*entry).listed = 0;
         let name = word(kn, Symbol::KernfsNodeName);
         let len = bpf_probe_read_kernel_str_bytes(name as *const u8, &mut (*entry).name);
         (*entry).name_len = len.map_or(0, <[u8]>::len) as u32;
@@ -113,7 +119,7 @@ fn found(walk: &mut Walk, css: u64, parent: u64, kn: u64) {
 #[inline(always)]
 fn add(living: u64, (pages, swap, kmem): (u64, u64, u64)) {
     if DEAD_SUMS.get_ptr_mut(living).is_none() {
-        let none = Sum { count: 0, pages: 0, swap: 0, kmem: 0 };
+        let none = Sum { count: 0, pages: 0, swap: 0, kmem: 0, listed: 0, anon: 0, file: 0 };
         let _ = DEAD_SUMS.insert(living, none, 1);
     }
     match DEAD_SUMS.get_ptr_mut(living) {
@@ -128,7 +134,58 @@ fn add(living: u64, (pages, swap, kmem): (u64, u64, u64)) {
     }
 }
 
-/// One step; `false` at the end.
+/// Adds the lists of one memory node to the dead one that was found last; `false` when there are no more nodes.
+#[inline(always)]
+fn size(walk: &mut Walk, css: u64) -> bool {
+    let (zones, lists) = (number(Symbol::Zones) as usize, number(Symbol::Lists) as usize);
+    if walk.node >= walk.nodes || lists < UNEVICTABLE || zones * lists > LISTS {
+        return false;
+    }
+    let memcg = css - u64::from(number(Symbol::MemcgCss));
+    let nodes = memcg + u64::from(number(Symbol::MemcgNodes));
+    // SAFETY: a probed read of a pointer.
+    let node = unsafe { Probed::word(nodes + 8 * u64::from(walk.node)) };
+    walk.node += 1;
+    let place = node + u64::from(number(Symbol::MemcgNodeLists));
+    let bytes = walk.lists.as_mut_ptr().cast::<core::ffi::c_void>();
+    // SAFETY: the helper fails on a bad address; the length was compared with that of the array.
+    if unsafe { generated::bpf_probe_read_kernel(bytes, (zones * lists * 8) as u32, place as *const _) } != 0
+    {
+        return true;
+    }
+    let (mut anon, mut file, mut rest) = (0, 0, 0);
+    for zone in 0..ZONES {
+        if zone >= zones {
+            break;
+        }
+        let pages = |list: usize| walk.lists[(zone * lists + list) % LISTS];
+        // Inactive, active; what cannot be evicted may be of either kind.
+        anon += pages(0) + pages(1);
+        file += pages(2) + pages(3);
+        rest += pages(UNEVICTABLE);
+    }
+    let listed = anon + file + rest;
+    walk.listed += listed;
+    if let Some(sum) = DEAD_SUMS.get_ptr_mut(walk.living) {
+        // SAFETY: a valid map value; one walk runs at a time.
+        unsafe {
+            (*sum).listed += listed;
+            (*sum).anon += anon;
+            (*sum).file += file;
+        }
+    }
+    if let Some(entry) = DEAD.get_ptr_mut(walk.written.wrapping_sub(1)) {
+        // SAFETY: likewise. Where there was no room for it, the last one that was written is of another.
+        unsafe {
+            if (*entry).id == word(node_of(css), Symbol::KernfsNodeId) {
+                (*entry).listed += listed;
+            }
+        }
+    }
+    true
+}
+
+/// One step; `false` at the end, and where the lists of a dead one are to be added up.
 #[inline(always)]
 fn step(walk: &mut Walk) -> bool {
     let css = walk.css;
@@ -149,20 +206,18 @@ fn step(walk: &mut Walk) -> bool {
     }
     let sibling = u64::from(number(Symbol::CssSibling));
     if walk.phase == Phase::Visit as u32 {
-        let kn = node(css);
+        let kn = node_of(css);
         if parent != 0 && removed(kn) {
             found(walk, css, parent, kn);
+            if has(Symbol::MemcgUnflushed) {
+                // The verifier would follow it in each of the steps.
+                walk.phase = Phase::Size as u32;
+                return false;
+            }
         } else {
             walk.live += 1;
         }
-        let children = css + u64::from(number(Symbol::CssChildren));
-        // SAFETY: a probed read of the list's first entry.
-        let first = unsafe { Probed::word(children) };
-        if first == children || first == 0 {
-            walk.phase = Phase::Next as u32;
-        } else {
-            walk.css = first - sibling;
-        }
+        descend(walk, css);
         return true;
     }
     if parent == 0 {
@@ -181,6 +236,20 @@ fn step(walk: &mut Walk) -> bool {
         walk.phase = Phase::Visit as u32;
     }
     true
+}
+
+/// To the first one in it, else to the one beside it.
+#[inline(always)]
+fn descend(walk: &mut Walk, css: u64) {
+    let children = css + u64::from(number(Symbol::CssChildren));
+    // SAFETY: a probed read of the list's first entry.
+    let first = unsafe { Probed::word(children) };
+    if first == children || first == 0 {
+        walk.phase = Phase::Next as u32;
+    } else {
+        walk.css = first - u64::from(number(Symbol::CssSibling));
+        walk.phase = Phase::Visit as u32;
+    }
 }
 
 /// Whether what the last run stood at is still there: freed memory may be anything by now.
@@ -222,9 +291,16 @@ fn run(name: Option<u64>) -> i32 {
         walk.phase = Phase::Lost as u32;
         return 0;
     }
+    if has(Symbol::MemcgUnflushed) && walk.phase == Phase::Size as u32 {
+        walk.steps += 1;
+        if size(walk, walk.css) {
+            return 0;
+        }
+        descend(walk, walk.css);
+    }
     for _ in 0..STEPS {
         if !step(walk) {
-            return 0;
+            break;
         }
     }
     walk.serial = word(walk.css, Symbol::CssSerial);

@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
+use tracer_ebpf::abi::offsets::Symbol;
 
 use super::{DirtyWish, LogWish, Options};
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         blocked::BlockedMaps,
         bpf_costs::BpfCosts,
         counters::Counters,
-        dead::{Walked, Walker},
+        dead::{Reading, Walked, Walker},
         decode,
         dirty::DirtyMaps,
         reclaims::Reclaims,
@@ -168,7 +169,10 @@ impl Probes {
                     probes.reclaims = Some(reclaims.context("cannot open the map of direct reclaim")?);
                 }
                 if probes.serves("dead_cgroups") {
-                    let walker = Walker::take(&mut loader.ebpf, probes.facts.cgroup.memory_v2);
+                    let facts = &probes.facts;
+                    let by_lists = facts.symbol(Symbol::MemcgUnflushed).is_some();
+                    let reading = Reading { v2: facts.cgroup.memory_v2, by_lists };
+                    let walker = Walker::take(&mut loader.ebpf, reading);
                     probes.walker = Some(walker.context("cannot open the maps of dead cgroups")?);
                 }
                 if probes.serves("log_write") {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::{
     aggregator::row::How,
     event::{
-        dead::Walked,
+        dead::{Listed, Walked},
         survey::{Held, Own},
     },
 };
@@ -143,7 +143,12 @@ pub fn without_kernel(mut walked: Walked, survey: &Survey) -> Walked {
 pub fn pinned(walked: &Walked, survey: &Survey) -> Pinned {
     let mut gathered: [Gathered; 3] = Default::default();
     for (living, sum) in &walked.sums {
-        for (gathered, part) in gathered.iter_mut().zip(kinds(*living, sum.pinned, survey)) {
+        let kinds = match sum.listed {
+            // Nobody is in a dead cgroup: what lies beside the files is tmpfs, but for what somebody took away with him.
+            Some(Listed { anon, file }) => [None, Some((file + anon, false)), Some((anon, false))],
+            None => kinds(*living, sum.pinned, survey),
+        };
+        for (gathered, part) in gathered.iter_mut().zip(kinds) {
             gathered.add(part);
         }
     }

@@ -44,7 +44,7 @@ fn walked(listed: Vec<DeadCgroup>) -> Walked {
     let all = sums.values().fold(DeadSum::default(), |all, sum| DeadSum {
         count: all.count + sum.count,
         pinned: all.pinned + sum.pinned,
-        swap: 0,
+        ..DeadSum::default()
     });
     let mut sums: Vec<_> = sums.into_iter().collect();
     sums.sort_by_key(|(id, _)| *id);
@@ -117,8 +117,8 @@ fn who_makes_them_is_told_once_there_is_a_before() {
 #[test]
 fn what_is_not_listed_is_counted_by_what_is_around() {
     let mut walk = walked(vec![dead(100, 10, 10, "a", MIB)]);
-    walk.all = DeadSum { count: 9, pinned: 9 * MIB, swap: 0 };
-    walk.sums = vec![(10, DeadSum { count: 6, pinned: 6 * MIB, swap: 0 })];
+    walk.all = DeadSum { count: 9, pinned: 9 * MIB, ..DeadSum::default() };
+    walk.sums = vec![(10, DeadSum { count: 6, pinned: 6 * MIB, ..DeadSum::default() })];
     let report = DeadCgroups::default().walked(&walk, seconds(1), &place, &nobody);
     let counts: Vec<(&str, u64, Option<u64>)> =
         report.by_origin.iter().map(|of| (of.origin.as_str(), of.count, of.pinned)).collect();

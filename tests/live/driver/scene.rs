@@ -1,0 +1,78 @@
+//! A scene of the lab: what was made to go wrong, and whether `memtrace diagnose` says that and nothing else. What is
+//! printed is what `cargo xtask lab` makes its table of.
+
+use serde_json::{Value, json};
+
+use super::{memtrace, output};
+
+/// What must be found.
+pub struct Wanted<'a> {
+    pub kind: &'a str,
+    /// Of its memory cgroup.
+    pub path: &'a str,
+}
+
+/// What a run of `diagnose` told.
+pub struct Report(pub Value);
+
+/// Watches for so many seconds, beginning now: what goes wrong goes wrong already.
+pub fn diagnose(seconds: &str) -> Report {
+    let told = output::of(&mut memtrace::command(&["diagnose", "-d", seconds, "--json"]));
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    Report(serde_json::from_slice(&told.stdout).expect("one object is printed"))
+}
+
+impl Report {
+    pub fn findings(&self) -> &[Value] {
+        self.0["findings"].as_array().expect("a list")
+    }
+
+    /// By kind and container, alone or as part of a worse one.
+    pub fn finding(&self, wanted: &Wanted<'_>) -> Option<&Value> {
+        self.findings().iter().find(|finding| wanted.is(finding))
+    }
+
+    /// Says what was true and what was told, and holds that each that is wanted is there and nothing else above `info`.
+    pub fn is(&self, scene: &str, truth: &Value, wanted: &[Wanted<'_>]) {
+        let bad = self.findings().iter().filter(|finding| finding["severity"] != "info");
+        let (right, other): (Vec<&Value>, Vec<&Value>) =
+            bad.partition(|finding| wanted.iter().any(|one| one.is(finding)));
+        let missing: Vec<&str> =
+            wanted.iter().filter(|one| self.finding(one).is_none()).map(|one| one.kind).collect();
+        let watched = self.0["duration_s"].as_f64().expect("a time");
+        let after = |finding: &Value| Some(watched - finding["open_s"].as_f64()?);
+        let found = right.iter().filter_map(|finding| after(finding)).reduce(f64::max);
+        let brief = |finding: &&Value| json!({ "kind": finding["kind"], "severity": finding["severity"], "summary": finding["summary"] });
+        let line = json!({
+            "scene": scene,
+            "truth": truth,
+            "found": right.iter().map(brief).collect::<Vec<_>>(),
+            "after_s": found,
+            "missing": missing,
+            "besides": other.iter().map(brief).collect::<Vec<_>>(),
+        });
+        println!("lab {line}");
+        assert!(missing.is_empty(), "not found: {missing:?} in {:#?}", self.findings());
+        assert!(other.is_empty(), "told besides: {other:#?}");
+    }
+}
+
+impl Wanted<'_> {
+    fn is(&self, finding: &Value) -> bool {
+        let also = finding["also"].as_array().is_some_and(|also| also.iter().any(|kind| kind == self.kind));
+        let of = finding["container"]["cgroup"]["path"].as_str();
+        (finding["kind"] == self.kind || also) && of == Some(self.path)
+    }
+}
+
+/// A number of a finding's evidence.
+pub fn number(finding: &Value, key: &str) -> f64 {
+    let value = finding["evidence"].pointer(&format!("/{}", key.replace('.', "/")));
+    value.and_then(Value::as_f64).unwrap_or_else(|| panic!("no {key} in {}", finding["evidence"]))
+}
+
+/// Holds that it is the truth within such a part of it.
+pub fn near(what: &str, told: f64, truth: f64, within: f64) {
+    println!("  {what}: told {told:.0}, true {truth:.0}");
+    assert!((told / truth - 1.0).abs() <= within, "{what}: told {told}, true {truth}");
+}

@@ -1,0 +1,109 @@
+//! Memory that grows towards a limit, of one kind each: the finding says which, how fast, and how long it will take.
+
+use std::{thread, time::Duration};
+
+use serde_json::{Value, json};
+
+use super::limit;
+use crate::driver::{
+    MIB,
+    cgroup::{Made, hierarchy},
+    guard, in_vm,
+    scene::{self, Wanted},
+    skip,
+    workload::Workload,
+};
+
+/// Looked at for so long.
+const WATCHED: &str = "8";
+/// It grows for longer than it is looked at, and is then still below its limit.
+const SECONDS: u64 = 25;
+const LIMIT: u64 = 30;
+
+fn rate() -> u64 {
+    if in_vm() { 4 * MIB } else { 20 * MIB }
+}
+
+/// One workload in a cgroup with a limit, whose growth is of one kind.
+fn grows(scene: &str, kind: &str, rate: u64, words: &[&str]) -> (Value, u32) {
+    let cgroup = Made::top(scene);
+    limit(&cgroup, LIMIT * rate);
+    let grower = Workload::start(&cgroup, words);
+    thread::sleep(Duration::from_secs(2));
+    let report = scene::diagnose(WATCHED);
+    let wanted = Wanted { kind: "memory-growth", path: &cgroup.path };
+    let truth = json!({ "container": cgroup.path, "kind": kind, "bytes_per_s": rate, "limit": LIMIT * rate });
+    report.is(scene, &truth, std::slice::from_ref(&wanted));
+    let finding = report.finding(&wanted).expect("it is there");
+    // Emulated, no rate is kept.
+    if !in_vm() {
+        scene::near("bytes_per_s", scene::number(finding, "bytes_per_s"), rate as f64, 0.2);
+        let left = scene::number(finding, "seconds_to_limit");
+        assert!((10.0..25.0).contains(&left), "{finding}");
+    }
+    assert_eq!(
+        (&finding["severity"], &finding["evidence"]["limit"]),
+        (&"critical".into(), &(LIMIT * rate).into())
+    );
+    let share = scene::number(finding, &format!("by_kind.{kind}")) / scene::number(finding, "bytes_per_s");
+    assert!((0.8..1.2).contains(&share), "{share} of it is {kind}: {finding}");
+    (finding.clone(), grower.pid())
+}
+
+#[test]
+fn anon_leak() {
+    let (each, total) = (rate().to_string(), (SECONDS * rate()).to_string());
+    let words = ["anon", "--rate", &each, "--total", &total, "--hold", "forever"];
+    let (finding, pid) = grows("anon-leak", "anon", rate(), &words);
+    assert_eq!(finding["evidence"]["top_process"]["pid"], pid);
+}
+
+#[test]
+fn tmpfs_filler() {
+    let (each, total) = (rate().to_string(), (SECONDS * rate()).to_string());
+    let file = format!("/dev/shm/mtlive-{}-filler", std::process::id());
+    guard::at_end(&format!("rm -f {file}"));
+    let words = ["tmpfs", &file, "--rate", &each, "--total", &total, "--hold", "forever"];
+    grows("tmpfs-filler", "shmem", rate(), &words);
+    let _ = std::fs::remove_file(&file);
+}
+
+/// Buffers of connections whose reader never reads.
+#[test]
+fn socket_buffers() {
+    const SCENE: &str = "socket-buffers";
+    if !hierarchy().v2 {
+        return skip(
+            SCENE,
+            "on cgroup v1 socket buffers are charged where they have a limit of their own only",
+        );
+    }
+    let (each, total) = (rate().to_string(), (SECONDS * rate()).to_string());
+    let words = ["sock", "--rate", &each, "--total", &total, "--hold", "forever"];
+    grows(SCENE, "sock", rate(), &words);
+}
+
+/// A dentry and an inode each: up to a million of them.
+#[test]
+fn slab_hog() {
+    const SCENE: &str = "slab-hog";
+    let files: u64 = if in_vm() { 4_000 } else { 40_000 };
+    let dir = format!("/dev/shm/mtlive-{}-slab", std::process::id());
+    std::fs::create_dir_all(&dir).expect("there is a tmpfs at /dev/shm");
+    guard::at_end(&format!("rm -rf {dir}"));
+    let cgroup = Made::top(SCENE);
+    let (each, total) = (files.to_string(), (files * SECONDS).to_string());
+    // An inode of tmpfs and its dentry take some 900 bytes.
+    limit(&cgroup, files * LIMIT * 1024);
+    let _grower =
+        Workload::start(&cgroup, &["slab", &dir, "--rate", &each, "--files", &total, "--hold", "forever"]);
+    thread::sleep(Duration::from_secs(2));
+    let report = scene::diagnose(WATCHED);
+    let wanted = Wanted { kind: "memory-growth", path: &cgroup.path };
+    let truth = json!({ "container": cgroup.path, "kind": "kernel", "files_per_s": files });
+    report.is(SCENE, &truth, std::slice::from_ref(&wanted));
+    let finding = report.finding(&wanted).expect("it is there");
+    let share = scene::number(finding, "by_kind.kernel") / scene::number(finding, "bytes_per_s");
+    assert!(share > 0.8, "{share} of it is the kernel's: {finding}");
+    let _ = std::fs::remove_dir_all(&dir);
+}

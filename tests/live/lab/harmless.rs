@@ -1,0 +1,62 @@
+//! What is loud and does no harm: nothing above `info`.
+
+use std::{thread, time::Duration};
+
+use serde_json::json;
+
+use super::limit;
+use crate::driver::{
+    MIB, cgroup::Made, container::Wanted as Container, disk, docker, in_vm, scene, skip, workload::Workload,
+};
+
+const WATCHED: &str = "8";
+
+/// A file that is read fills its cgroup to the limit with pages that cost nothing to drop.
+#[test]
+fn page_cache_hog() {
+    let cgroup = Made::top("cache");
+    let size = if in_vm() { 32 * MIB } else { 400 * MIB };
+    limit(&cgroup, size / 2);
+    let file = disk::file("cache-hog", size).to_string_lossy().into_owned();
+    let rate = (size / 10).to_string();
+    let _reader = Workload::start(&cgroup, &["read", &file, "--rate", &rate, "--hold", "forever"]);
+    let truth = json!({ "container": cgroup.path, "reads_per_s": size / 10, "limit": size / 2 });
+    scene::diagnose(WATCHED).is("page-cache-hog", &truth, &[]);
+}
+
+#[test]
+fn a_heap_that_is_filled_once() {
+    let cgroup = Made::top("heap");
+    limit(&cgroup, 300 * MIB);
+    let rate = (if in_vm() { 20 * MIB } else { 100 * MIB }).to_string();
+    let _heap = Workload::start(&cgroup, &["anon", "--rate", &rate, "--total", "100M", "--hold", "forever"]);
+    let truth = json!({ "container": cgroup.path, "total": 100 * MIB, "limit": 300 * MIB });
+    scene::diagnose(WATCHED).is("heap-filled-once", &truth, &[]);
+}
+
+/// Processes that start others without end, under a limit of processes: many come to nothing, and memory stays.
+#[test]
+fn fork_bomb() {
+    const SCENE: &str = "fork-bomb";
+    if in_vm() {
+        return skip(SCENE, "the emulated machine has no docker");
+    }
+    let words = ["-c", "f() { f | f & }; f; while :; do f; busybox usleep 100000; done"];
+    let wanted = Container { name: "bomb", program: Some("/bin/sh"), words: &words, ..Container::default() };
+    let bomb = docker::docker().run(&wanted, &["--pids-limit", "64", "--cpus", "0.3"]);
+    thread::sleep(Duration::from_secs(2));
+    scene::diagnose(WATCHED).is(SCENE, &json!({ "container": bomb.cgroup.path, "pids": 64 }), &[]);
+}
+
+/// A container that ends with an error and is started again, as often as its runtime does so.
+#[test]
+fn crash_loop() {
+    const SCENE: &str = "crash-loop";
+    if in_vm() {
+        return skip(SCENE, "the emulated machine has no docker");
+    }
+    let words = ["-c", "busybox dd if=/dev/zero of=/dev/null bs=8M count=4 2>/dev/null; exit 1"];
+    let wanted = Container { name: "crash", program: Some("/bin/sh"), words: &words, ..Container::default() };
+    let _crashing = docker::docker().run(&wanted, &["--restart", "always"]);
+    scene::diagnose(WATCHED).is(SCENE, &json!({ "restart": "always" }), &[]);
+}
