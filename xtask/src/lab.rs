@@ -42,6 +42,11 @@ const SCENES: &[(&str, &str, &str)] = &[
         "page cache, a heap that is filled once, a fork bomb under its limit, a crash loop",
     ),
     ("together", "lab::together::", "two at once, each innocent of the other's"),
+    (
+        "storm",
+        "lab::storm::",
+        "memtrace itself in 64 MiB, without a processor, stopped for a while, beside 2,000 cgroups",
+    ),
     ("quiet", "lab::quiet::", "an ordinary host (MEMTRACE_QUIET=600: for ten minutes)"),
 ];
 /// From the start of memtrace to the finding.

@@ -1,12 +1,20 @@
 //! What is loud and does no harm: nothing above `info`.
 
-use std::{thread, time::Duration};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
 
 use serde_json::json;
 
 use super::limit;
 use crate::driver::{
-    MIB, cgroup::Made, container::Wanted as Container, disk, docker, in_vm, scene, skip, workload::Workload,
+    MIB,
+    cgroup::Made,
+    container::{self, Wanted as Container},
+    disk, docker, in_vm, scene, skip,
+    workload::Workload,
 };
 
 const WATCHED: &str = "8";
@@ -48,15 +56,47 @@ fn fork_bomb() {
     scene::diagnose(WATCHED).is(SCENE, &json!({ "container": bomb.cgroup.path, "pids": 64 }), &[]);
 }
 
-/// A container that ends with an error and is started again, as often as its runtime does so.
+/// A container that ends with an error and is started again, over and over.
 #[test]
 fn crash_loop() {
     const SCENE: &str = "crash-loop";
     if in_vm() {
         return skip(SCENE, "the emulated machine has no docker");
     }
+    container::warm_up();
     let words = ["-c", "busybox dd if=/dev/zero of=/dev/null bs=8M count=4 2>/dev/null; exit 1"];
     let wanted = Container { name: "crash", program: Some("/bin/sh"), words: &words, ..Container::default() };
-    let _crashing = docker::docker().run(&wanted, &["--restart", "always"]);
-    scene::diagnose(WATCHED).is(SCENE, &json!({ "restart": "always" }), &[]);
+    let over = AtomicBool::new(false);
+    let (report, crashes) = thread::scope(|scope| {
+        let crashing = scope.spawn(|| {
+            let mut crashes = 0;
+            while !over.load(Ordering::Relaxed) {
+                docker::run(&wanted).wait();
+                crashes += 1;
+            }
+            crashes
+        });
+        let report = scene::diagnose(WATCHED);
+        over.store(true, Ordering::Relaxed);
+        (report, crashing.join().expect("containers can be run"))
+    });
+    report.is(SCENE, &json!({ "crashes": crashes }), &[]);
+}
+
+/// Many short lines, on a disk that has room for hours of them.
+#[test]
+fn log_flood() {
+    const SCENE: &str = "log-flood, with room";
+    if in_vm() {
+        return skip(SCENE, "the emulated machine has no docker");
+    }
+    container::warm_up();
+    let words = ["log", "--line-bytes", "1000", "--rate", "10M", "--total", "300M"];
+    let loud = docker::run(&Container { name: "loud", words: &words, ..Container::default() });
+    thread::sleep(Duration::from_secs(2));
+    scene::diagnose(WATCHED).is(
+        SCENE,
+        &json!({ "container": loud.cgroup.path, "bytes_per_s": 10 * MIB }),
+        &[],
+    );
 }

@@ -201,6 +201,7 @@ impl Pipeline {
         let dead = Undertaker::new(options.dead, &facts);
         let work = Work::new(options.work);
         let stuck = options.stuck.map(|threshold| StuckWatch::new(threshold, &facts.cgroup));
+        stay_in_memory();
         Ok(Pipeline {
             dead,
             stuck,
@@ -446,6 +447,14 @@ fn overflowed(events: &[Event]) -> u64 {
         _ => None,
     };
     events.iter().find_map(full).unwrap_or(0)
+}
+
+/// Where memory is short the kernel drops program text first, and each page of it has to come back from a disk that is busy.
+/// What is mapped now stays once it was touched; what is mapped later is not locked, for a limit would then refuse it.
+fn stay_in_memory() {
+    use rustix::mm::{MlockAllFlags, mlockall};
+    // Without the capability, or above the limit, it is as any other program.
+    let _ = mlockall(MlockAllFlags::CURRENT | MlockAllFlags::ONFAULT);
 }
 
 /// Two descriptors are kept per cgroup; the default limit is for ordinary programs.

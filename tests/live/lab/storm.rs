@@ -1,0 +1,122 @@
+//! memtrace on a host that is as bad as those it is for: with little memory, without a processor to itself, stopped for a
+//! while, beside cgroups that come and go by the thousand. The leak is found all the same.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+use super::{leak, limit};
+use crate::driver::{
+    MIB, bpf,
+    cgroup::Made,
+    cpus, in_vm, memtrace, output,
+    scene::{Report, Wanted},
+    scratch,
+    workload::Workload,
+};
+
+/// `diagnose` with more done to it; what it told, and how it ended.
+fn diagnose(change: impl FnOnce(&mut Command), meanwhile: impl FnOnce(&Child)) -> Report {
+    let mut command = memtrace::command(&["diagnose", "-d", "10", "--json"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    change(&mut command);
+    let child = command.spawn().expect("memtrace can be started");
+    meanwhile(&child);
+    let told = child.wait_with_output().expect("it is our child");
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    Report(serde_json::from_slice(&told.stdout).expect("one object is printed"))
+}
+
+/// The one leak is told, and nothing else is.
+fn finds(scene: &str, report: &Report, leaking: &Made) {
+    let wanted = [Wanted { kind: "memory-growth", path: &leaking.path }];
+    report.is(scene, &json!({ "leaks": leaking.path }), &wanted);
+}
+
+#[test]
+fn in_64_mib() {
+    let (_leak, leaking) = leak("storm-leak");
+    let narrow = Made::top("storm-narrow");
+    limit(&narrow, 64 * MIB);
+    let procs = narrow.dir().join("cgroup.procs");
+    let report = diagnose(
+        |command| {
+            let mut procs = fs::File::options().write(true).open(&procs).expect("it is ours");
+            // SAFETY: one write between fork and exec.
+            unsafe { command.pre_exec(move || procs.write_all(b"0")) };
+        },
+        |child| {
+            bpf::wait_for_links(child.id());
+            thread::sleep(Duration::from_secs(2));
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+            let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("it is told");
+            println!("  locked {}", locked.trim());
+            let locked = locked.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
+            assert!(locked > 0, "its text may go when memory is short");
+        },
+    );
+    finds("in 64 MiB", &report, &leaking);
+}
+
+/// Two that never sleep for each processor.
+#[test]
+fn without_a_processor() {
+    let busy = Made::top("storm-busy");
+    let spinning: Vec<Workload> = (0..2 * cpus()).map(|_| Workload::start(&busy, &["spin"])).collect();
+    let (_leak, leaking) = leak("storm-leak");
+    let report = diagnose(|_| {}, |_| {});
+    drop(spinning);
+    finds("busy loops", &report, &leaking);
+}
+
+/// As by the `z` of a shell, or a machine that is suspended: what is missed is not taken for what was.
+#[test]
+fn stopped_for_a_while() {
+    let (_leak, leaking) = leak("storm-leak");
+    let report = diagnose(
+        |_| {},
+        |child| {
+            bpf::wait_for_links(child.id());
+            thread::sleep(Duration::from_secs(2));
+            let pid = Pid::from_child(child);
+            kill_process(pid, Signal::STOP).expect("it is our child, not yet waited for");
+            thread::sleep(Duration::from_secs(3));
+            kill_process(pid, Signal::CONT).expect("it is our child, not yet waited for");
+        },
+    );
+    finds("stopped for 3 s", &report, &leaking);
+}
+
+/// Each with a process of its own.
+#[test]
+fn beside_thousands_of_cgroups() {
+    let count = if in_vm() { 200 } else { 2000 };
+    let crowd = Made::top("storm-crowd");
+    let (_leak, leaking) = leak("storm-leak");
+    let script = scratch::dir("storm").join("crowd");
+    let dir = crowd.dir();
+    let text = format!(
+        "n=0; while [ $n -lt {count} ]; do mkdir {0}/c$n; sh -c 'echo $$ > {0}/c'$n'/cgroup.procs; exec true'; rmdir {0}/c$n; n=$((n+1)); done; echo $n",
+        dir.display()
+    );
+    fs::write(&script, text).expect("the run's directory can be written");
+    let mut made = 0;
+    let report = diagnose(
+        |_| {},
+        |_| {
+            let done = output::of(Command::new("sh").arg(&script));
+            made = String::from_utf8_lossy(&done.stdout).trim().parse().unwrap_or(0);
+        },
+    );
+    assert_eq!(made, count, "all of them were made and removed");
+    println!("  lost {}", report.0["host"]["losses"]);
+    finds("2,000 cgroups", &report, &leaking);
+}
