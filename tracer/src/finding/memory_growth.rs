@@ -67,9 +67,12 @@ impl Case<'_> {
         })
     }
 
-    /// Until the host has nothing left, were this row alone.
+    /// Until the host has nothing left, were this row alone; never where a limit comes first.
     fn seconds_to_host(&self) -> Option<f64> {
-        self.look.host.available.map(|available| available as f64 / self.rate)
+        let available = self.look.host.available?;
+        let memory = &self.row.memory;
+        let room = memory.effective_limit.zip(memory.current).map(|(limit, held)| limit.saturating_sub(held));
+        room.is_none_or(|room| room > available).then_some(available as f64 / self.rate)
     }
 
     fn severity(&self) -> Option<Severity> {
@@ -138,11 +141,13 @@ impl Case<'_> {
             (Some(left), Some(limit)) => {
                 format!("; it reaches its limit of {} in about {}", bytes(limit as f64), seconds(left))
             }
-            _ => match self.seconds_to_host() {
-                Some(left) => {
+            (_, limit) => match (self.seconds_to_host(), limit) {
+                (Some(left), None) => {
                     format!("; without a limit, the host has no memory left in about {}", seconds(left))
                 }
-                None => String::new(),
+                (Some(left), Some(_)) => format!("; the host has no memory left in about {}", seconds(left)),
+                (None, Some(limit)) => format!(" below its limit of {}", bytes(limit as f64)),
+                (None, None) => String::new(),
             },
         };
         format!("{who} grows by {}/s{what}{process}{end}", bytes(self.rate))

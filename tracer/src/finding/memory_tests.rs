@@ -43,11 +43,16 @@ impl Scene {
     }
 
     fn run(&self, seconds: u64) -> Vec<Vec<Arc<Finding>>> {
+        self.run_with(seconds, |_| {})
+    }
+
+    fn run_with(&self, seconds: u64, change: impl Fn(&mut Row)) -> Vec<Vec<Arc<Finding>>> {
         let mut watch = Watch::default();
         (0..=seconds)
             .map(|second| {
                 let at = Duration::from_secs(second);
-                let row = self.row(second);
+                let mut row = self.row(second);
+                change(Arc::make_mut(&mut row));
                 let id = row.container.cgroup.id;
                 watch.processes(at, id, vec![(process(77, "api"), (self.memory)(second).anon.unwrap_or(0))]);
                 let host = HostMemory {
@@ -85,6 +90,23 @@ fn seen<'a>(at: Duration, rows: &'a [Arc<Row>], host: &'a HostMemory, logs: Opti
 
 fn told(findings: &[Arc<Finding>]) -> Vec<(Kind, Severity)> {
     findings.iter().map(|finding| (finding.kind, finding.severity)).collect()
+}
+
+/// No forecast for the limit: it is the limit that comes first all the same, not the end of the host.
+#[test]
+fn what_its_limit_holds_is_no_end_of_the_host() {
+    let scene =
+        |limit| Scene { memory: |second| anon(100 * MIB + 20 * MIB * second), limit, available: |_| 8 * GIB };
+    let last = |limit| {
+        let run = scene(limit).run_with(15, |row| row.seconds_to_limit = None);
+        run.into_iter().last().expect("a tick")
+    };
+    let limited = last(Some(GIB));
+    assert_eq!(told(&limited), [(Kind::MemoryGrowth, Severity::Info)]);
+    assert!(limited[0].summary.ends_with("in api[77] below its limit of 1.0 GiB"), "{}", limited[0].summary);
+    let unlimited = last(None);
+    assert_eq!(told(&unlimited), [(Kind::MemoryGrowth, Severity::Warning)]);
+    assert!(unlimited[0].summary.contains("without a limit, the host has no memory left"));
 }
 
 #[test]

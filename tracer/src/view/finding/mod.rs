@@ -31,8 +31,8 @@ pub fn lines(finding: &Open, snapshot: &Snapshot, columns: usize, charset: Chars
     let keys = facts.iter().map(|fact| fact.key.len()).max().unwrap_or(0);
     for fact in facts {
         if let Some((value, how, says)) = cells(fact) {
-            let line = format!("    {:<keys$}  {value:>10}  {how:<8}  {says}", fact.key);
-            lines.push(text::fit(&line, columns, charset));
+            let line = format!("    {:<keys$}  {value:>11}  {how:<8}  {says}", fact.key);
+            lines.push(text::head(&line, columns, charset));
         }
     }
     let course = course(finding, &snapshot.finding_events);
