@@ -131,8 +131,8 @@ fn writers_of_a_frozen_file_system_are_named() {
     }
 }
 
-/// What a task that reads past the page cache slept in all: by the kernel's own account where it keeps one (`schedstats`), and by
-/// the clock, since such a reader does nothing else.
+/// What a task that reads or writes past the page cache slept in all: by the kernel's own account where it keeps one (`schedstats`), and by
+/// the clock, since such a one does nothing else.
 #[test]
 fn sleeps_add_up() {
     const NAME: &str = "sleeps_add_up";
@@ -149,9 +149,11 @@ fn sleeps_add_up() {
     let mut memtrace = watch(&[]);
     memtrace.next();
     let begun = Instant::now();
-    // Emulated, the way from a wake-up to the switch takes long: sleeps of milliseconds, as a disk's are, leave it small.
-    let block = if in_vm() { "8M" } else { "4k" };
-    let dd = format!("exec dd if={} of=/dev/null iflag=direct bs={block} 2>/dev/null", file.display());
+    // Emulated, the way from a wake-up to the switch takes long. Its disk is slow to write to, so each sleep is longer yet.
+    let dd = match in_vm() {
+        true => format!("exec dd if=/dev/zero of={} oflag=direct bs=64k 2>/dev/null", file.display()),
+        false => format!("exec dd if={} of=/dev/null iflag=direct bs=4k 2>/dev/null", file.display()),
+    };
     let reader = Hung::start(&cgroup, &dd);
     thread::sleep(Duration::from_secs(20));
     let pid = Pid::from_raw(reader.pid() as i32).expect("it has a number");
