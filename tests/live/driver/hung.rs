@@ -68,7 +68,13 @@ impl Hung {
 impl Drop for Hung {
     fn drop(&mut self) {
         let _ = self.0.kill();
-        let _ = self.0.wait();
+        // What it waits for may end with a value that is dropped after it: then it goes without being waited for.
+        for _ in 0..100 {
+            if !matches!(self.0.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
