@@ -179,8 +179,7 @@ fn near(what: &str, told: u64, truth: u64) {
 const TOLD_FROM: u64 = 100;
 
 fn finding() -> Option<Value> {
-    let findings = scene::diagnose("2").findings().to_vec();
-    findings.into_iter().find(|finding| finding["kind"] == "dead-cgroups")
+    memtrace::found(&scene::diagnose("2").0, "dead-cgroups").into_iter().next()
 }
 
 /// The kernel hands pages on, so that nobody stays dead of them.

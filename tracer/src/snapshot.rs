@@ -131,7 +131,7 @@ pub struct Snapshot {
     /// What is wrong now, worst first.
     pub findings: Vec<Arc<Open>>,
     /// What became of findings, oldest first, as many as are kept.
-    pub finding_events: Vec<Change>,
+    pub finding_events: Arc<Vec<Change>>,
 }
 
 impl Host {

@@ -110,7 +110,7 @@ impl Lab {
 
     fn once(&self, artifacts: &Artifacts, names: &[&str]) -> Result<Option<Ran>> {
         let Some(release) = self.kernel else {
-            let ran = live::some_here(artifacts, names)?;
+            let ran = live::here(artifacts, false, names)?;
             if ran.is_none() {
                 println!("lab: {}", live::NOT_ROOT);
             }

@@ -25,17 +25,8 @@ pub(crate) const NOT_ROOT: &str = "only root may attach to the kernel; run this 
 /// With it the tests also print what fixtures are made of.
 pub(crate) const RECORD: &str = "MEMTRACE_RECORD";
 
-/// `None`: not permitted here.
-pub(crate) fn here(artifacts: &Artifacts, record: bool) -> Result<Option<Ran>> {
-    run(artifacts, record, &[])
-}
-
-/// Only those whose names hold one of these.
-pub(crate) fn some_here(artifacts: &Artifacts, names: &[&str]) -> Result<Option<Ran>> {
-    run(artifacts, false, names)
-}
-
-fn run(artifacts: &Artifacts, record: bool, names: &[&str]) -> Result<Option<Ran>> {
+/// All tests, or those whose names hold one of these. `None`: not permitted here.
+pub(crate) fn here(artifacts: &Artifacts, record: bool, names: &[&str]) -> Result<Option<Ran>> {
     if !is_root() {
         return Ok(None);
     }

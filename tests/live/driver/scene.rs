@@ -1,6 +1,8 @@
 //! A scene of the lab: what was made to go wrong, and whether `memtrace diagnose` says that and nothing else. What is
 //! printed is what `cargo xtask lab` makes its table of.
 
+use std::process::Output;
+
 use serde_json::{Value, json};
 
 use super::{memtrace, output};
@@ -17,12 +19,16 @@ pub struct Report(pub Value);
 
 /// Watches for so many seconds, beginning now: what goes wrong goes wrong already.
 pub fn diagnose(seconds: &str) -> Report {
-    let told = output::of(&mut memtrace::command(&["diagnose", "-d", seconds, "--json"]));
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    Report(serde_json::from_slice(&told.stdout).expect("one object is printed"))
+    Report::of(&output::of(&mut memtrace::command(&["diagnose", "-d", seconds, "--json"])))
 }
 
 impl Report {
+    /// What a run printed.
+    pub fn of(told: &Output) -> Report {
+        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        Report(serde_json::from_slice(&told.stdout).expect("one object is printed"))
+    }
+
     pub fn findings(&self) -> &[Value] {
         self.0["findings"].as_array().expect("a list")
     }

@@ -4,9 +4,8 @@ use std::{thread, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::limit;
+use super::{LIMIT, SECONDS, growing, leak, limit, rate};
 use crate::driver::{
-    MIB,
     cgroup::{Made, hierarchy},
     guard, in_vm,
     scene::{self, Wanted},
@@ -16,19 +15,9 @@ use crate::driver::{
 
 /// Looked at for so long.
 const WATCHED: &str = "8";
-/// It grows for longer than it is looked at, and is then still below its limit.
-const SECONDS: u64 = 25;
-const LIMIT: u64 = 30;
-
-fn rate() -> u64 {
-    if in_vm() { 4 * MIB } else { 20 * MIB }
-}
-
 /// One workload in a cgroup with a limit, whose growth is of one kind.
-fn grows(scene: &str, kind: &str, rate: u64, words: &[&str]) -> (Value, u32) {
-    let cgroup = Made::top(scene);
-    limit(&cgroup, LIMIT * rate);
-    let grower = Workload::start(&cgroup, words);
+fn grows(scene: &str, kind: &str, (grower, cgroup): (Workload, Made)) -> (Value, u32) {
+    let rate = rate();
     thread::sleep(Duration::from_secs(2));
     let report = scene::diagnose(WATCHED);
     let wanted = Wanted { kind: "memory-growth", path: &cgroup.path };
@@ -52,19 +41,17 @@ fn grows(scene: &str, kind: &str, rate: u64, words: &[&str]) -> (Value, u32) {
 
 #[test]
 fn anon_leak() {
-    let (each, total) = (rate().to_string(), (SECONDS * rate()).to_string());
-    let words = ["anon", "--rate", &each, "--total", &total, "--hold", "forever"];
-    let (finding, pid) = grows("anon-leak", "anon", rate(), &words);
+    const SCENE: &str = "anon-leak";
+    let (finding, pid) = grows(SCENE, "anon", leak(SCENE));
     assert_eq!(finding["evidence"]["top_process"]["pid"], pid);
 }
 
 #[test]
 fn tmpfs_filler() {
-    let (each, total) = (rate().to_string(), (SECONDS * rate()).to_string());
+    const SCENE: &str = "tmpfs-filler";
     let file = format!("/dev/shm/mtlive-{}-filler", std::process::id());
     guard::at_end(&format!("rm -f {file}"));
-    let words = ["tmpfs", &file, "--rate", &each, "--total", &total, "--hold", "forever"];
-    grows("tmpfs-filler", "shmem", rate(), &words);
+    grows(SCENE, "shmem", growing(SCENE, &["tmpfs", &file]));
     let _ = std::fs::remove_file(&file);
 }
 
@@ -78,9 +65,7 @@ fn socket_buffers() {
             "on cgroup v1 socket buffers are charged where they have a limit of their own only",
         );
     }
-    let (each, total) = (rate().to_string(), (SECONDS * rate()).to_string());
-    let words = ["sock", "--rate", &each, "--total", &total, "--hold", "forever"];
-    grows(SCENE, "sock", rate(), &words);
+    grows(SCENE, "sock", growing(SCENE, &["sock"]));
 }
 
 /// A dentry and an inode each: up to a million of them.

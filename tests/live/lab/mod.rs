@@ -23,12 +23,24 @@ fn limit(cgroup: &Cgroup, bytes: u64) {
     fs::write(file, bytes.to_string()).expect("the limit can be set");
 }
 
-/// What grows by anonymous memory towards its limit for half a minute.
-fn leak(name: &str) -> (Workload, Made) {
-    let rate = if in_vm() { 4 * MIB } else { 20 * MIB };
+/// It grows for longer than it is looked at, and is then still below its limit.
+const SECONDS: u64 = 25;
+const LIMIT: u64 = 30;
+
+/// Bytes a second.
+fn rate() -> u64 {
+    if in_vm() { 4 * MIB } else { 20 * MIB }
+}
+
+/// What grows at the rate towards its limit: a workload of that kind.
+fn growing(name: &str, kind: &[&str]) -> (Workload, Made) {
     let cgroup = Made::top(name);
-    limit(&cgroup, 30 * rate);
-    let (each, total) = (rate.to_string(), (25 * rate).to_string());
-    let words = ["anon", "--rate", &each, "--total", &total, "--hold", "forever"];
+    limit(&cgroup, LIMIT * rate());
+    let (each, total) = (rate().to_string(), (SECONDS * rate()).to_string());
+    let words = [kind, &["--rate", &each, "--total", &total, "--hold", "forever"]].concat();
     (Workload::start(&cgroup, &words), cgroup)
+}
+
+fn leak(name: &str) -> (Workload, Made) {
+    growing(name, &["anon"])
 }

@@ -30,9 +30,7 @@ fn diagnose(change: impl FnOnce(&mut Command), meanwhile: impl FnOnce(&Child)) -
     change(&mut command);
     let child = command.spawn().expect("memtrace can be started");
     meanwhile(&child);
-    let told = child.wait_with_output().expect("it is our child");
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    Report(serde_json::from_slice(&told.stdout).expect("one object is printed"))
+    Report::of(&child.wait_with_output().expect("it is our child"))
 }
 
 /// The one leak is told, and nothing else is.

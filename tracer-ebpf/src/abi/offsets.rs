@@ -58,6 +58,7 @@ symbols! {
     CssSibling: "cgroup_subsys_state.sibling";
     CssSerial: "cgroup_subsys_state.serial_nr";
     CgroupDescendants: "cgroup.nr_descendants";
+    CgroupDying: "cgroup.nr_dying_descendants";
     // What it holds where its statistics lag by up to 32 pages a processor and kind until it is freed: up to 5.12
     // (2d146aa3aa84 has them flushed, and renamed `stat`).
     MemcgUnflushed: "memcg_vmstats_percpu.stat";
@@ -65,7 +66,6 @@ symbols! {
     MemcgNodeLists: "mem_cgroup_per_node.lru_zone_size";
     Zones: "enum zone_type.__MAX_NR_ZONES";
     Lists: "enum lru_list.NR_LRU_LISTS";
-    CgroupDying: "cgroup.nr_dying_descendants";
     KernfsNodeName: "kernfs_node.name";
     // A node that is in no directory any more points to itself (`RB_CLEAR_NODE`).
     KernfsNodeLinked: "kernfs_node.rb.__rb_parent_color";

@@ -138,7 +138,7 @@ fn add(living: u64, (pages, swap, kmem): (u64, u64, u64)) {
 #[inline(always)]
 fn size(walk: &mut Walk, css: u64) -> bool {
     let (zones, lists) = (number(Symbol::Zones) as usize, number(Symbol::Lists) as usize);
-    if walk.node >= walk.nodes || lists < UNEVICTABLE || zones * lists > LISTS {
+    if walk.node >= walk.nodes || lists <= UNEVICTABLE || zones * lists > LISTS {
         return false;
     }
     let memcg = css - u64::from(number(Symbol::MemcgCss));

@@ -268,7 +268,7 @@ mod tests {
         let (sender, snapshots) = watch::channel(None);
         let snapshot = Snapshot {
             findings: Vec::new(),
-            finding_events: Vec::new(),
+            finding_events: Arc::default(),
             at: std::time::SystemTime::UNIX_EPOCH,
             sequence: 1,
             interval_s: 1.0,

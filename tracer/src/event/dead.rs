@@ -9,7 +9,10 @@ use aya::{
     Ebpf,
     maps::{Array, HashMap, MapData, MapError},
 };
-use tracer_ebpf::abi::dead::{self, NAME, Phase, Walk};
+use tracer_ebpf::abi::{
+    dead::{self, NAME, Phase, Walk},
+    offsets::Symbol,
+};
 
 use super::page_size;
 
@@ -78,6 +81,10 @@ pub struct Walker {
     sums: HashMap<MapData, u64, dead::Sum>,
     how: Reading,
 }
+
+/// What must be known of a kernel whose statistics lag, to count pages on their lists instead.
+pub const BY_LISTS: [Symbol; 5] =
+    [Symbol::MemcgUnflushed, Symbol::MemcgNodes, Symbol::MemcgNodeLists, Symbol::Zones, Symbol::Lists];
 
 /// What the numbers of a walk are.
 #[derive(Debug, Clone, Copy)]

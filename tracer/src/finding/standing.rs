@@ -83,7 +83,7 @@ pub struct Standing {
     /// How long what is not found any more is kept.
     hold: Duration,
     known: Vec<Known>,
-    changes: Vec<Change>,
+    changes: Arc<Vec<Change>>,
     number: u64,
 }
 
@@ -97,7 +97,7 @@ struct Known {
 
 impl Standing {
     pub fn new(hold: Duration) -> Standing {
-        Standing { hold, known: Vec::new(), changes: Vec::new(), number: 0 }
+        Standing { hold, known: Vec::new(), changes: Arc::default(), number: 0 }
     }
 
     /// What is open now, worst first; `found` in this tick.
@@ -124,7 +124,7 @@ impl Standing {
                 self.known.push(known);
             }
         }
-        // Both what is found and what is kept came in order.
+        // What is kept comes after what is found.
         self.known.sort_by(|a, b| super::order(&a.finding, &b.finding));
         let open = |known: &Known| {
             Arc::new(Open {
@@ -136,8 +136,8 @@ impl Standing {
         self.known.iter().map(open).collect()
     }
 
-    /// The latest changes, oldest first.
-    pub fn changes(&self) -> &[Change] {
+    /// The latest changes, oldest first; the same ones while nothing changes.
+    pub fn changes(&self) -> &Arc<Vec<Change>> {
         &self.changes
     }
 
@@ -160,10 +160,11 @@ impl Standing {
 
     fn tell(&mut self, became: Became, finding: &Finding, at: Duration, since: Duration) {
         self.number += 1;
-        if self.changes.len() == KEPT {
-            self.changes.remove(0);
+        let changes = Arc::make_mut(&mut self.changes);
+        if changes.len() == KEPT {
+            changes.remove(0);
         }
-        self.changes.push(Change {
+        changes.push(Change {
             number: self.number,
             became,
             id: finding.id.clone(),

@@ -429,7 +429,7 @@ impl Pipeline {
             daemons,
             stuck,
             findings,
-            finding_events: self.standing.changes().to_vec(),
+            finding_events: Arc::clone(self.standing.changes()),
         })
     }
 }

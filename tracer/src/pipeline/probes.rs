@@ -10,7 +10,6 @@ use anyhow::Context as _;
 use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use tokio::io::unix::AsyncFd;
-use tracer_ebpf::abi::offsets::Symbol;
 
 use super::{DirtyWish, LogWish, Options};
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
         blocked::BlockedMaps,
         bpf_costs::BpfCosts,
         counters::Counters,
-        dead::{Reading, Walked, Walker},
+        dead::{BY_LISTS, Reading, Walked, Walker},
         decode,
         dirty::DirtyMaps,
         reclaims::Reclaims,
@@ -170,7 +169,7 @@ impl Probes {
                 }
                 if probes.serves("dead_cgroups") {
                     let facts = &probes.facts;
-                    let by_lists = facts.symbol(Symbol::MemcgUnflushed).is_some();
+                    let by_lists = BY_LISTS.iter().all(|symbol| facts.symbol(*symbol).is_some());
                     let reading = Reading { v2: facts.cgroup.memory_v2, by_lists };
                     let walker = Walker::take(&mut loader.ebpf, reading);
                     probes.walker = Some(walker.context("cannot open the maps of dead cgroups")?);

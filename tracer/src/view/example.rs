@@ -363,7 +363,7 @@ pub fn snapshot() -> Snapshot {
         daemons: None,
         stuck: None,
         findings: Vec::new(),
-        finding_events: Vec::new(),
+        finding_events: Arc::default(),
         probes: Arc::new([
             String::from("charge: fentry:try_charge_memcg"),
             String::from("oom: tp_btf:mark_victim"),

@@ -233,7 +233,7 @@ mod tests {
             let at = std::time::Duration::from_secs(second);
             let found = if second < 5 { crate::finding::example::incident(15) } else { Vec::new() };
             let findings = standing.tick(at, found);
-            let finding_events = standing.changes().to_vec();
+            let finding_events = Arc::clone(standing.changes());
             let snapshot = Snapshot { findings, finding_events, ..example::snapshot() };
             let written = intervals.then(|| writer.top(&snapshot, &[]));
             written.map_or(Value::Null, |text| serde_json::from_str(&text).unwrap())

@@ -74,7 +74,7 @@ fn live_parts() -> Vec<Part> {
     let mut parts = vec![
         built,
         part(here, || {
-            let Some(ran) = live::here(&artifacts, false)? else {
+            let Some(ran) = live::here(&artifacts, false, &[])? else {
                 return Ok(Tally::skipped(here, live::NOT_ROOT));
             };
             let tally = Tally::of(&ran.lines, ran.success);

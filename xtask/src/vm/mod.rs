@@ -160,7 +160,7 @@ fn scripts(record: &str, named: &str) -> Vec<String> {
 }
 
 fn here(artifacts: &Artifacts, record: bool) -> Result<Outcome> {
-    Ok(match live::here(artifacts, record)? {
+    Ok(match live::here(artifacts, record, &[])? {
         Some(ran) => Outcome::Ran { ran, emulated: false },
         None => Outcome::Skipped { reason: live::NOT_ROOT.to_owned() },
     })

@@ -29,7 +29,7 @@ fn snapshots() -> Vec<Arc<Snapshot>> {
             .collect();
         found.extend(found.first().map(|finding| info(finding)));
         let findings = standing.tick(Duration::from_secs(second), found);
-        let finding_events = standing.changes().to_vec();
+        let finding_events = Arc::clone(standing.changes());
         Arc::new(Snapshot { findings, finding_events, ..crate::view::example::snapshot() })
     });
     seconds.collect()

@@ -52,13 +52,33 @@ pub fn joined(sections: impl IntoIterator<Item = Vec<Line<'static>>>) -> Vec<Lin
     lines
 }
 
-/// So many lines of it, with a word that there are more.
-pub fn shortened(
-    mut lines: Vec<Line<'static>>,
-    room: usize,
+/// Fewer lines than this below a table are left empty.
+const BELOW: usize = 4;
+
+/// The lines of a table, and of a part below it as many as the screen has room for.
+pub fn below(
+    lines: Vec<Line<'static>>,
+    part: Vec<Line<'static>>,
+    height: usize,
     rest: &str,
     theme: &Theme,
 ) -> Vec<Line<'static>> {
+    let room = height.saturating_sub(lines.len() + 1);
+    if room < BELOW.min(part.len()) {
+        return lines;
+    }
+    joined([lines, shortened(part, room, rest, theme)])
+}
+
+/// What stands in the place of a table.
+pub fn instead(words: &str, page: Page<'_>) -> Vec<Line<'static>> {
+    let Page { theme, width } = page;
+    let lines = text::wrap(words, width.saturating_sub(MARK), theme.charset).into_iter();
+    lines.map(|line| Line::styled(format!("{:MARK$}{line}", ""), theme.dim())).collect()
+}
+
+/// So many lines of it, with a word that there are more.
+fn shortened(mut lines: Vec<Line<'static>>, room: usize, rest: &str, theme: &Theme) -> Vec<Line<'static>> {
     if lines.len() > room {
         lines.truncate(room.saturating_sub(1));
         lines.push(Line::styled(format!("{:MARK$}{rest}", ""), theme.dim()));

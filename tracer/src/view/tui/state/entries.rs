@@ -204,11 +204,11 @@ impl State {
             }
             Tab::Findings => {
                 let passes = |open: &&Arc<Open>| {
-                    let container = open.container.as_ref();
-                    container.is_none_or(|container| filters.iter().all(|filter| filter.matches(container)))
+                    open.container.as_ref().is_none_or(|container| self.passes(container))
                 };
                 let findings = shown.findings.iter().filter(passes).take(limit.unwrap_or(usize::MAX));
-                self.findings.set(findings.cloned().collect());
+                let findings = findings.cloned().collect();
+                self.findings.set(findings);
             }
         }
         // From the whole picture: a filter does not close the detail.

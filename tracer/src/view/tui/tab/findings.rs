@@ -12,7 +12,7 @@ use crate::{
         severity::{self, Level},
         text,
         tui::{
-            page::{Page, joined, shortened},
+            page::{Page, below, instead},
             state::State,
             tab::memory::column::MARK,
             theme::Theme,
@@ -26,8 +26,6 @@ const KIND: usize = 21;
 const OPEN: usize = 6;
 /// A screen with fewer columns needs them for the sentence, which begins with the container.
 const WIDE: usize = 100;
-/// Fewer lines than this below the findings are left empty.
-const BELOW: usize = 4;
 
 /// The columns, as the help states them.
 pub const COLUMNS: &[(&str, &str)] = &[
@@ -44,25 +42,20 @@ pub fn lines(
     width: usize,
     height: usize,
 ) -> Vec<Line<'static>> {
+    let page = Page { theme, width };
     if state.findings.is_empty() {
         let none = match snapshot.findings.is_empty() {
             true => "nothing is wrong that memtrace can see; `memtrace diagnose` says what it could not see",
             false => "no finding passes the filter",
         };
-        let lines = text::wrap(none, width.saturating_sub(MARK), theme.charset).into_iter();
-        return lines.map(|line| Line::styled(format!("{:MARK$}{line}", ""), theme.dim())).collect();
+        return instead(none, page);
     }
     let kind = if width < WIDE { 0 } else { KIND + 1 };
     let mut lines = vec![titles(theme, kind)];
-    let page = state.findings.iter().enumerate().skip(state.findings.offset).take(height.saturating_sub(1));
-    lines.extend(page.map(|(place, open)| line(open, place == state.findings.cursor, theme, width, kind)));
+    let shown = state.findings.iter().enumerate().skip(state.findings.offset).take(height.saturating_sub(1));
+    lines.extend(shown.map(|(place, open)| line(open, place == state.findings.cursor, theme, width, kind)));
     let Some(chosen) = state.findings.get(state.findings.cursor) else { return lines };
-    let whole = whole(chosen, snapshot, Page { theme, width });
-    let room = height.saturating_sub(lines.len() + 1);
-    if room >= BELOW.min(whole.len()) {
-        lines = joined([lines, shortened(whole, room, "Enter tells the rest", theme)]);
-    }
-    lines
+    below(lines, whole(chosen, snapshot, page), height, "Enter tells the rest", theme)
 }
 
 /// The finding that was opened.

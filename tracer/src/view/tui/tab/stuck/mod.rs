@@ -20,7 +20,7 @@ use crate::{
         stuck::{self, Sort},
         text::{self, Charset},
         tui::{
-            page::{Page, joined, shortened},
+            page::{Page, below, instead},
             state::State,
             tab::memory::column::MARK,
             theme::Theme,
@@ -38,8 +38,6 @@ const CELL: [usize; 2] = [15, 12];
 /// Columns of a container's name.
 const NAME: usize = 48;
 const LEAST: usize = 10;
-/// Fewer lines than this below the tasks are left empty.
-const BELOW: usize = 4;
 
 /// What tasks are ordered by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -168,12 +166,9 @@ pub fn lines(
     width: usize,
     height: usize,
 ) -> Vec<Line<'static>> {
-    let told = |words: &str| {
-        let lines = text::wrap(words, width.saturating_sub(MARK), theme.charset).into_iter();
-        lines.map(|line| Line::styled(format!("{:MARK$}{line}", ""), theme.dim())).collect::<Vec<_>>()
-    };
+    let page = Page { theme, width };
     let Some(report) = snapshot.stuck.as_deref() else {
-        return told(&stuck::missing(snapshot));
+        return instead(&stuck::missing(snapshot), page);
     };
     let mut lines = Vec::new();
     if state.tasks.is_empty() {
@@ -181,24 +176,20 @@ pub fn lines(
             true => format!("no task is blocked for more than {} s", report.threshold_s),
             false => String::from("no task passes the filter"),
         };
-        lines.extend(told(&none));
+        lines.extend(instead(&none, page));
     } else {
         let layout = Layout::new(state, width, theme.charset);
         lines.push(titles(state, theme, &layout));
-        let page = state.tasks.iter().enumerate().skip(state.tasks.offset).take(height.saturating_sub(1));
-        lines.extend(page.map(|(place, task)| line(task, place == state.tasks.cursor, theme, &layout)));
+        let shown = state.tasks.iter().enumerate().skip(state.tasks.offset).take(height.saturating_sub(1));
+        lines.extend(shown.map(|(place, task)| line(task, place == state.tasks.cursor, theme, &layout)));
     }
-    let page = Page { theme, width };
     let story = state
         .tasks
         .get(state.tasks.cursor)
         .map(|task| detail::brief(&detail::Subject { task, gone: false, snapshot, page }));
     let sleeps = sleeps::lines(state, snapshot, report, page);
     for (part, rest) in [(story.unwrap_or_default(), "Enter tells the rest"), (sleeps, "and more")] {
-        let room = height.saturating_sub(lines.len() + 1);
-        if room >= BELOW.min(part.len()) {
-            lines = joined([lines, shortened(part, room, rest, theme)]);
-        }
+        lines = below(lines, part, height, rest, theme);
     }
     lines
 }
