@@ -58,8 +58,9 @@ impl Report {
             "besides": other.iter().map(brief).collect::<Vec<_>>(),
         });
         println!("lab {line}");
-        assert!(missing.is_empty(), "not found: {missing:?} in {:#?}", self.findings());
-        assert!(other.is_empty(), "told besides: {other:#?}");
+        // What it is comes first: of a long message the beginning is kept.
+        assert!(missing.is_empty(), "not found: {missing:?} in {} {:#?}", line["found"], self.findings());
+        assert!(other.is_empty(), "told besides: {} {other:#?}", line["besides"]);
     }
 }
 

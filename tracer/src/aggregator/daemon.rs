@@ -42,12 +42,18 @@ impl Wanted {
     }
 }
 
+/// Clients that are told one by one: those with most connections.
+pub const CLIENTS: usize = 32;
+
 /// Who is connected to a daemon, by how many connections that it has not closed.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Client {
     pub pid: u32,
     pub comm: Arc<str>,
     pub open: u64,
+    /// The row it runs in.
+    #[serde(skip)]
+    pub row: Option<u64>,
 }
 
 /// One process.

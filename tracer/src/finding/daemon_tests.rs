@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Finding, Kind, Seen, Severity, Watch,
-    example::{container, process},
+    example::{container, process, seen},
 };
 use crate::{
     aggregator::{
@@ -26,26 +26,15 @@ const ROW: u64 = 4711;
 fn found(unkillable: &[Arc<StuckTask>], daemons: Option<&Daemons>) -> Vec<Arc<Finding>> {
     let (host, dirty) = (HostMemory::default(), Dirty::default());
     let stuck = StuckReport { tasks: unkillable.to_vec(), ..StuckReport::default() };
-    Watch::default().tick(&Seen {
-        at: Duration::from_secs(10),
-        rows: &[],
-        host: &host,
-        held: None,
-        logs: None,
-        dirty: &dirty,
-        kills: &[],
-        dead: None,
-        calls: None,
-        stuck: Some(&stuck),
-        daemons,
-    })
+    let seen = seen(Duration::from_secs(10), &[], &host, &dirty);
+    Watch::default().tick(&Seen { stuck: Some(&stuck), daemons, ..seen })
 }
 
-fn killer(pid: u32, comm: &str, count: u64, via: &[&str]) -> Killer {
+pub(super) fn killer(pid: u32, comm: &str, count: u64, via: &[&str]) -> Killer {
     Killer { pid, comm: comm.into(), count, via: via.iter().copied().map(Arc::from).collect() }
 }
 
-fn task(tid: u32, killers: &[Killer]) -> StuckTask {
+pub(super) fn task(tid: u32, killers: &[Killer]) -> StuckTask {
     StuckTask {
         container: Arc::new(container("shop", "db-0", "db")),
         pid: 500,
@@ -70,7 +59,7 @@ fn task(tid: u32, killers: &[Killer]) -> StuckTask {
 }
 
 /// One that opens a descriptor a second, of which it closes none.
-fn leaking(pid: u32, comm: &str, role: Role) -> Daemon {
+pub(super) fn leaking(pid: u32, comm: &str, role: Role) -> Daemon {
     Daemon {
         process: process(pid, comm),
         role,
@@ -88,7 +77,7 @@ fn leaking(pid: u32, comm: &str, role: Role) -> Daemon {
         anon_growth: Some(3 << 20),
         accepted_growth: Some(20),
         floors: [Some([100, 105, 110, 115]), Some([29, 29, 30, 30])],
-        clients: Some(vec![Client { pid: 77, comm: "docker".into(), open: 20 }]),
+        clients: Some(vec![Client { pid: 77, comm: "docker".into(), open: 20, row: None }]),
     }
 }
 
@@ -103,7 +92,7 @@ fn calm(pid: u32, comm: &str) -> Daemon {
     }
 }
 
-fn all(daemons: impl IntoIterator<Item = Daemon>) -> Daemons {
+pub(super) fn all(daemons: impl IntoIterator<Item = Daemon>) -> Daemons {
     Daemons { daemons: daemons.into_iter().map(Arc::new).collect() }
 }
 

@@ -105,23 +105,28 @@ pub fn row(container: Arc<Container>, memory: Memory) -> Row {
     }
 }
 
-/// A tick in which nothing but this is known.
-pub fn tick_of(watch: &mut Watch, second: u64, logs: Option<&Logs>, rows: &[Arc<Row>]) -> Vec<Arc<Finding>> {
-    let (host, dirty) = (HostMemory::default(), Dirty::default());
-    let at = Duration::from_secs(second);
-    watch.tick(&Seen {
+/// Nothing but this is known.
+pub fn seen<'a>(at: Duration, rows: &'a [Arc<Row>], host: &'a HostMemory, dirty: &'a Dirty) -> Seen<'a> {
+    Seen {
         at,
         rows,
-        host: &host,
+        host,
         held: None,
-        logs,
-        dirty: &dirty,
+        logs: None,
+        dirty,
         kills: &[],
         dead: None,
         calls: None,
         daemons: None,
         stuck: None,
-    })
+    }
+}
+
+/// A tick in which nothing but this is known.
+pub fn tick_of(watch: &mut Watch, second: u64, logs: Option<&Logs>, rows: &[Arc<Row>]) -> Vec<Arc<Finding>> {
+    let (host, dirty) = (HostMemory::default(), Dirty::default());
+    let at = Duration::from_secs(second);
+    watch.tick(&Seen { logs, ..seen(at, rows, &host, &dirty) })
 }
 
 /// What is open after each of the ticks, one a second, the first at the start of the run.

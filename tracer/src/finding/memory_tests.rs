@@ -73,19 +73,7 @@ impl Scene {
 
 fn seen<'a>(at: Duration, rows: &'a [Arc<Row>], host: &'a HostMemory, logs: Option<&'a Logs>) -> Seen<'a> {
     static NOTHING: Dirty = Dirty { rows: Vec::new() };
-    Seen {
-        at,
-        rows,
-        host,
-        held: Some(GIB),
-        logs,
-        dirty: &NOTHING,
-        kills: &[],
-        dead: None,
-        calls: None,
-        daemons: None,
-        stuck: None,
-    }
+    Seen { held: Some(GIB), logs, ..example::seen(at, rows, host, &NOTHING) }
 }
 
 fn told(findings: &[Arc<Finding>]) -> Vec<(Kind, Severity)> {
@@ -306,19 +294,7 @@ mod dirty {
     fn tick_with(watch: &mut Watch, second: u64, row: &Arc<Row>, pages: DirtyRow) -> Vec<Arc<Finding>> {
         let (host, dirty) = (HostMemory::default(), Dirty { rows: vec![Arc::new(pages)] });
         let at = Duration::from_secs(second);
-        watch.tick(&Seen {
-            at,
-            rows: &[Arc::clone(row)],
-            host: &host,
-            held: None,
-            logs: None,
-            dirty: &dirty,
-            kills: &[],
-            dead: None,
-            calls: None,
-            daemons: None,
-            stuck: None,
-        })
+        watch.tick(&example::seen(at, std::slice::from_ref(row), &host, &dirty))
     }
 
     #[test]

@@ -233,7 +233,7 @@ impl Watch {
         found.extend(node_exhaustion::check(&look, &self.courses));
         found.extend(dirty_pressure::check(&look, dirty, &mut self.dirty));
         self.work.note(at, rows);
-        found.extend(request_pileup::check(&look, &self.work, calls));
+        let piles = request_pileup::check(&look, &self.work, calls);
         found.extend(cpu_backlog::check(&look, &self.work));
         found.extend(oom_kill::check(&look, kills));
         found.extend(dead.and_then(|dead| dead_cgroups::check(&look, dead)));
@@ -246,8 +246,10 @@ impl Watch {
         let blocked = stuck.map_or(&[][..], |stuck| &stuck.tasks);
         let mut stuck = unkillable_task::check(blocked, daemons);
         if let Some(daemons) = daemons {
-            found.extend(daemon_leak::check(&look, daemons, &mut stuck));
+            let leaks = daemon_leak::check(&look, daemons, &mut stuck);
+            stuck.extend(leaks);
         }
+        found.extend(request_pileup::but_for_callers(piles, &look, daemons, &mut stuck));
         found.extend(stuck);
         fold(found)
     }

@@ -58,19 +58,7 @@ fn tick(
     dead: Option<&DeadReport>,
 ) -> Vec<Arc<Finding>> {
     let host = HostMemory { total: Some(24 * GIB), ..HostMemory::default() };
-    watch.tick(&Seen {
-        at: Duration::ZERO,
-        rows,
-        host: &host,
-        held: None,
-        logs: None,
-        dirty,
-        kills,
-        dead,
-        calls: None,
-        daemons: None,
-        stuck: None,
-    })
+    watch.tick(&Seen { kills, dead, ..example::seen(Duration::ZERO, rows, &host, dirty) })
 }
 
 fn told(findings: &[Arc<Finding>]) -> Vec<(Kind, Severity)> {

@@ -14,7 +14,9 @@ use super::{
 use crate::{
     aggregator::{
         call::CallReport,
+        daemon::{CLIENTS, Daemon, Daemons},
         row::{How, Row},
+        stream::Process,
         work::flight::{Child, Flight},
     },
     quantity::{bytes, seconds, share},
@@ -67,6 +69,48 @@ pub(super) fn check(look: &Look<'_>, courses: &Courses, calls: Option<&CallRepor
         Some(Case { look, row: Arc::clone(row), course, flight, pile, calls }.finding())
     };
     look.rows.iter().filter_map(case).collect()
+}
+
+/// Those piles that are not the callers of a daemon of whom `told` says that it does not come to an end with what they ask:
+/// these are told with it.
+pub(super) fn but_for_callers(
+    piles: Vec<Finding>,
+    look: &Look<'_>,
+    daemons: Option<&Daemons>,
+    told: &mut [Finding],
+) -> Vec<Finding> {
+    let mut is_told = |pile: &Finding| {
+        let Some(grown) = pile.grown else { return false };
+        let row = look.rows.iter().find(|row| Some(row.container.cgroup.id) == grown.row);
+        let Some(flight) = row.and_then(|row| row.flight.as_deref()) else { return false };
+        let called = |daemon: &&Arc<Daemon>| calls(flight, grown.row, daemon);
+        let called: Vec<&Process> = daemons
+            .iter()
+            .flat_map(|daemons| &daemons.daemons)
+            .filter(called)
+            .map(|daemon| &daemon.process)
+            .collect();
+        let mut is_told = false;
+        for finding in
+            told.iter_mut().filter(|one| one.daemon.as_ref().is_some_and(|daemon| called.contains(&daemon)))
+        {
+            is_told = true;
+            finding.also.push(pile.kind);
+            finding.grown = finding.grown.or(Some(grown));
+        }
+        is_told
+    };
+    let mut piles = piles;
+    piles.retain(|pile| !is_told(pile));
+    piles
+}
+
+/// Whether most of the children alive in a row are connected to a daemon, as far as its clients are told one by one.
+fn calls(flight: &Flight, row: Option<u64>, daemon: &Daemon) -> bool {
+    let clients = daemon.clients.iter().flatten().filter(|client| client.row == row);
+    let of = |child: &Child| clients.clone().filter(|client| client.comm == child.comm).count() as u64;
+    let connected: u64 = flight.children.iter().map(|child| of(child).min(child.running)).sum();
+    connected >= LEAST as u64 && 2 * connected > flight.running().min(CLIENTS as u64)
 }
 
 /// Whether a row's requests pile up.

@@ -5,10 +5,12 @@ use std::net::IpAddr;
 use serde_json::Value;
 
 use super::{
-    example::{MIB, container, row},
+    daemon_tests::{all, leaking, task},
+    example::{MIB, container, row, seen},
     *,
 };
 use crate::aggregator::{
+    daemon::{Client, Daemon, Daemons, Role},
     dirty::row::Dirty,
     row::{Growth, Memory},
     work::flight::{Child, Flight, Peer},
@@ -56,6 +58,16 @@ fn flight(now: Second, first: Second) -> Flight {
 
 /// What is open at the end of so many seconds.
 fn last(seconds: u64, limit: Option<u64>, at: impl Fn(u64) -> Second) -> Vec<Arc<Finding>> {
+    last_beside(None, None, seconds, limit, at)
+}
+
+fn last_beside(
+    stuck: Option<&StuckReport>,
+    daemons: Option<&Daemons>,
+    seconds: u64,
+    limit: Option<u64>,
+    at: impl Fn(u64) -> Second,
+) -> Vec<Arc<Finding>> {
     let mut watch = Watch::default();
     let (host, dirty) =
         (HostMemory { available: Some(200 * GIB), ..HostMemory::default() }, Dirty::default());
@@ -78,19 +90,7 @@ fn last(seconds: u64, limit: Option<u64>, at: impl Fn(u64) -> Second) -> Vec<Arc
             throttled_share: Some(now.throttled),
             ..row(Arc::new(container("kube-system", "cadvisor-x", "cadvisor")), memory)
         });
-        watch.tick(&Seen {
-            at: Duration::from_secs(second),
-            rows: &[row],
-            host: &host,
-            held: None,
-            logs: None,
-            dirty: &dirty,
-            stuck: None,
-            daemons: None,
-            kills: &[],
-            dead: None,
-            calls: None,
-        })
+        watch.tick(&Seen { stuck, daemons, ..seen(Duration::from_secs(second), &[row], &host, &dirty) })
     };
     (0..=seconds).map(&mut tick).last().expect("a tick")
 }
@@ -251,4 +251,25 @@ fn a_quota_that_makes_work_wait_is_told_where_memory_is_not_the_trouble() {
     );
     assert!(last(10, Some(GIB), |second| Second { throttled: 0.05, ..waits(second) }).is_empty());
     assert!(last(10, Some(GIB), |second| Second { queued: noise(second, 3), ..waits(second) }).is_empty());
+}
+
+/// Whoever tries again and again to end what cannot end piles up himself: that is not another trouble.
+#[test]
+fn callers_of_a_daemon_that_waits_for_what_cannot_end_are_told_with_it() {
+    let pile =
+        |second: u64| Second { anon: (100 + 16 * second) * MIB, children: second, ..Second::default() };
+    let own = container("kube-system", "cadvisor-x", "cadvisor").cgroup.id;
+    let stuck = StuckReport { tasks: vec![Arc::new(task(500, &[]))], ..StuckReport::default() };
+    let told = |connected: u32, row: u64| {
+        let client = |pid| Client { pid, comm: "du".into(), open: 1, row: Some(row) };
+        let daemon = Daemon {
+            clients: Some((0..connected).map(client).collect()),
+            ..leaking(812, "harbour", Role::Server)
+        };
+        kinds(&last_beside(Some(&stuck), Some(&all([daemon])), 15, None, pile))
+    };
+    let both = [(Kind::UnkillableTask, Severity::Critical), (Kind::RequestPileup, Severity::Warning)];
+    assert_eq!(told(14, own), both[..1]);
+    assert_eq!(told(14, own + 1), both, "somebody else's callers");
+    assert_eq!(told(3, own), both, "most of its children have nothing to do with it");
 }

@@ -119,10 +119,16 @@ fn report(parts: &[Part]) -> ExitCode {
     for part in parts {
         let seconds = part.time.as_secs_f64();
         println!("{:<32} {seconds:>6.1} s  {}", part.name, part.tally);
-        for reason in &part.tally.reasons {
-            println!("    {reason}");
+        for skip in part.tally.skips() {
+            println!("    skipping {skip}");
         }
         sum.add(&part.tally);
+    }
+    // Near the end, which is what is kept of a long log.
+    for part in parts {
+        for failure in part.tally.failures() {
+            println!("failed: {}: {failure}", part.name);
+        }
     }
     // Alone on the last line, in the form that a CI reads.
     println!("{sum}");

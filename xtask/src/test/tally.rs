@@ -55,6 +55,11 @@ impl Tally {
         self.reasons.iter().filter_map(|reason| reason.strip_prefix("skipping "))
     }
 
+    /// What failed, as `<test>: <where and why>`.
+    pub(crate) fn failures(&self) -> impl Iterator<Item = &str> {
+        self.reasons.iter().filter_map(|reason| reason.strip_prefix("failed: "))
+    }
+
     pub(crate) fn add(&mut self, other: &Self) {
         self.passed += other.passed;
         self.failed += other.failed;

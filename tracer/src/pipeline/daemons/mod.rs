@@ -81,7 +81,7 @@ impl DaemonWatch {
             self.search(rows, logs, &suspects, now);
         }
         self.suspects = suspects;
-        self.look(at, now);
+        self.look(rows, at, now);
         Arc::new(self.state.tell())
     }
 
@@ -181,7 +181,7 @@ impl DaemonWatch {
         }
     }
 
-    fn look(&mut self, at: Duration, now: Instant) {
+    fn look(&mut self, rows: &Rows, at: Duration, now: Instant) {
         let mut all = self.state.all();
         // Those that waited longest, and were never looked at, first.
         all.sort_by_key(|(.., looked)| *looked);
@@ -203,10 +203,8 @@ impl DaemonWatch {
             let start = Instant::now();
             let (holdings, sockets) = holdings(target.pid, suspect);
             self.took.insert(target, start.elapsed());
-            let (accepted, clients) = match suspect.then(|| self.peers.clients(&sockets, now)).flatten() {
-                Some((accepted, clients)) => (Some(accepted), Some(clients)),
-                None => (None, None),
-            };
+            let connected = suspect.then(|| self.peers.clients(&sockets, now, |pid| row_of(rows, pid)));
+            let (accepted, clients) = connected.flatten().unzip();
             self.state.look(target, at, Look { holdings, accepted, clients });
         }
     }

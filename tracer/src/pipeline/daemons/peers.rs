@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    aggregator::daemon::Client,
+    aggregator::daemon::{CLIENTS, Client},
     event::{
         descriptors::holdings,
         procfs,
@@ -23,8 +23,6 @@ const PART: Duration = Duration::from_millis(60);
 const FRESH: Duration = Duration::from_millis(200);
 /// Sockets whose owners are remembered.
 const OWNERS: usize = 65_536;
-/// Clients that are told one by one.
-const CLIENTS: usize = 32;
 
 #[derive(Default)]
 pub struct Peers {
@@ -97,8 +95,13 @@ impl Peers {
     }
 
     /// What a process with these sockets has accepted and not closed, those that wait too, and from whom. `None` where the
-    /// kernel does not tell.
-    pub fn clients(&mut self, inodes: &[u32], now: Instant) -> Option<(u64, Vec<Client>)> {
+    /// kernel does not tell. `row_of`: where a process runs.
+    pub fn clients(
+        &mut self,
+        inodes: &[u32],
+        now: Instant,
+        row_of: impl Fn(u32) -> Option<u64>,
+    ) -> Option<(u64, Vec<Client>)> {
         self.ask(now);
         let sockets = self.sockets.as_ref()?;
         let mut ends: Vec<Option<u32>> = Vec::new();
@@ -115,10 +118,13 @@ impl Peers {
         }
         let mut clients: Vec<Client> = open
             .into_iter()
-            .filter_map(|(pid, open)| Some(Client { pid, comm: Arc::from(procfs::comm(pid)?), open }))
+            .filter_map(|(pid, open)| {
+                Some(Client { pid, comm: Arc::from(procfs::comm(pid)?), open, row: None })
+            })
             .collect();
         clients.sort_by(|a, b| b.open.cmp(&a.open).then(a.pid.cmp(&b.pid)));
         clients.truncate(CLIENTS);
+        clients.iter_mut().for_each(|client| client.row = row_of(client.pid));
         Some((ends.len() as u64, clients))
     }
 }
