@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::{
     Finding, Kind, Look, Severity,
+    account::{Account, Accounts},
     evidence::{Evidence, Value},
     named,
     unkillable_task::grown,
@@ -25,7 +26,12 @@ const LOOKS: u32 = 8;
 const SEVERAL: u64 = 8;
 
 /// Where `told` has findings of tasks that cannot die, what those explain is told with them.
-pub(super) fn check(look: &Look<'_>, daemons: &Daemons, told: &mut [Finding]) -> Vec<Finding> {
+pub(super) fn check(
+    look: &Look<'_>,
+    daemons: &Daemons,
+    accounts: &Accounts,
+    told: &mut [Finding],
+) -> Vec<Finding> {
     let mut found = Vec::new();
     for daemon in &daemons.daemons {
         if !leaks(daemon) {
@@ -44,7 +50,7 @@ pub(super) fn check(look: &Look<'_>, daemons: &Daemons, told: &mut [Finding]) ->
             }
         }
         if !explained {
-            found.push(finding(look, daemon));
+            found.push(finding(look, daemon, accounts.get(&daemon.process)));
         }
     }
     found
@@ -63,7 +69,7 @@ fn leaks(daemon: &Daemon) -> bool {
             || rises(&daemon.floors[1]) && several(daemon.threads_growth))
 }
 
-fn finding(look: &Look<'_>, daemon: &Daemon) -> Finding {
+fn finding(look: &Look<'_>, daemon: &Daemon, account: Option<&Account>) -> Finding {
     let process = &daemon.process;
     let own = (daemon.role == Role::Shim).then(|| daemon.serves.first()).flatten();
     let container = own
@@ -71,6 +77,13 @@ fn finding(look: &Look<'_>, daemon: &Daemon) -> Finding {
         .map(|row| Arc::clone(&row.container));
     let whose = container.as_ref().map(|container| format!(", the shim of {},", label(container)));
     let is_shim = daemon.role == Role::Shim;
+    let evidence = Evidence::default()
+        .with("daemon_fds", "descriptors", Value::Count(daemon.fds.map(|fds| fds.total)))
+        .with("daemon_fd_growth", "growth of that over the run", Value::Difference(daemon.fd_growth))
+        .with("daemon_socket_growth", "of them sockets", Value::Difference(daemon.socket_growth))
+        .with("daemon_threads", "threads", Value::Count(daemon.threads))
+        .with("daemon_threads_growth", "growth of that", Value::Difference(daemon.threads_growth))
+        .with("daemon_growth", "growth of its anonymous memory", Value::Growth(daemon.anon_growth));
     let shims = if is_shim { vec![process.clone()] } else { Vec::new() };
     Finding {
         id: format!("{}:{}", Kind::DaemonLeak.as_str(), process.pid),
@@ -85,25 +98,22 @@ fn finding(look: &Look<'_>, daemon: &Daemon) -> Finding {
             grown(daemon),
             seconds(daemon.watched_s)
         ),
-        advice: vec![
+        advice: [
             "See what it keeps, and who is at the other end.".to_owned(),
             format!("$ ls -l /proc/{}/fd", process.pid),
             "Find who repeats a request that does not end, and end that; then restart the daemon, which gives back what it \
              holds."
                 .to_owned(),
-        ],
+        ]
+        .into_iter()
+        .chain(Account::doubt(account))
+        .collect(),
         refuted_by: format!(
             "Descriptors in /proc/{0}/fd and Threads in /proc/{0}/status that fall back once its clients have ended: then it \
              was load.",
             process.pid
         ),
-        evidence: Evidence::default()
-            .with("daemon_fds", "descriptors", Value::Count(daemon.fds.map(|fds| fds.total)))
-            .with("daemon_fd_growth", "growth of that over the run", Value::Difference(daemon.fd_growth))
-            .with("daemon_socket_growth", "of them sockets", Value::Difference(daemon.socket_growth))
-            .with("daemon_threads", "threads", Value::Count(daemon.threads))
-            .with("daemon_threads_growth", "growth of that", Value::Difference(daemon.threads_growth))
-            .with("daemon_growth", "growth of its anonymous memory", Value::Growth(daemon.anon_growth))
+        evidence: Account::tell(account, evidence)
             .with("shims", "a container's own", Value::Processes(shims))
             .with("clients", "holds connections to it:", Value::Clients(daemon.clients.clone())),
         also: Vec::new(),

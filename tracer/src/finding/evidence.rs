@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use super::growth::Grower;
+use super::{account::Cause, growth::Grower};
 use crate::{
     aggregator::{
         call::Call,
@@ -47,6 +47,8 @@ pub enum Value {
     Child(Option<SlowChild>),
     /// `None`: not counted.
     Calls(Option<Vec<SlowCall>>),
+    /// What explains how much of something that grew.
+    Causes(Vec<Cause>),
     /// For programs, as another view writes it; its numbers stand beside it for people.
     Record(serde_json::Value),
 }
@@ -119,7 +121,7 @@ impl Value {
         match self {
             Value::Record(record) => !record.is_null(),
             Value::Word(_) | Value::Processes(_) | Value::Containers(_) | Value::Dirtiers(_) => true,
-            Value::Peers(_) => true,
+            Value::Peers(_) | Value::Causes(_) => true,
             Value::Child(child) => child.is_some(),
             Value::Calls(calls) => calls.is_some(),
             Value::Parts(parts) => parts.iter().any(|(_, rate)| rate.is_some()),

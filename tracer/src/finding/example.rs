@@ -150,7 +150,8 @@ pub fn incident(seconds: u64) -> Vec<Arc<Finding>> {
         let written = 50 * MIB * tick;
         let stream = Stream { open_line_before: Some(3 << 30), ..endless(1, "web-7", written, written) };
         let grown = written.next_multiple_of(64 * MIB);
-        let reader = Reader { anon_growth: Some(grown as i64), ..reader(400 * MIB + grown) };
+        let explained = vec![(written, Arc::new(container("shop", "web-7", "app")))];
+        let reader = Reader { anon_growth: Some(grown as i64), explained, ..reader(400 * MIB + grown) };
         logs([stream], [reader])
     });
     findings.into_iter().last().unwrap_or_default()

@@ -7,6 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{
     Finding, Grown, Kind, Look, Severity,
+    account::{Account, Accounts},
     evidence::{Evidence, Value},
     growth::{Courses, RowCourse},
     named, remedy,
@@ -26,11 +27,11 @@ const CRITICAL_SECONDS: f64 = 60.0;
 /// Slower is not worth a word where nothing is near.
 const NOTABLE: f64 = 4.0 * 1024.0 * 1024.0;
 
-pub(super) fn check(look: &Look<'_>, courses: &Courses) -> Vec<Finding> {
+pub(super) fn check(look: &Look<'_>, courses: &Courses, accounts: &Accounts) -> Vec<Finding> {
     let growing = |row: &'_ Arc<Row>| {
         let course = courses.row(row.container.cgroup.id)?;
         let rate = course.held.steady().filter(|rate| *rate > 0.0)?;
-        Case { look, row: Arc::clone(row), course, rate }.finding()
+        Case { look, row: Arc::clone(row), course, rate, accounts }.finding()
     };
     look.rows.iter().filter_map(growing).collect()
 }
@@ -41,6 +42,7 @@ struct Case<'a> {
     course: &'a RowCourse,
     /// Bytes a second over the time it was watched.
     rate: f64,
+    accounts: &'a Accounts,
 }
 
 impl Case<'_> {
@@ -89,7 +91,7 @@ impl Case<'_> {
 
     fn evidence(&self) -> Evidence {
         let memory = &self.row.memory;
-        Evidence::default()
+        let evidence = Evidence::default()
             .with("bytes_per_s", "growth without clean page cache", Value::Rate(Some(self.rate)))
             .with("by_kind", "of it", Value::Parts(self.course.by_kind().to_vec()))
             .with("current", "what it holds now", Value::Bytes(memory.current))
@@ -106,7 +108,15 @@ impl Case<'_> {
                 Value::Seconds(self.seconds_to_host()),
                 Some(How::Inferred),
             )
-            .with("top_process", "grows most", Value::Grower(self.course.top_process()))
+            .with("top_process", "grows most", Value::Grower(self.course.top_process()));
+        Account::tell(self.account(), evidence)
+    }
+
+    /// Of the process that makes most of the growth, where that serves containers.
+    fn account(&self) -> Option<&Account> {
+        let top = self.course.top_process()?;
+        let is_most = top.bytes_per_s.is_some_and(|rate| rate >= self.rate / 2.0);
+        self.accounts.get(&top.process).filter(|_| is_most)
     }
 
     /// The kind that grows most, in words.
@@ -162,7 +172,9 @@ impl Case<'_> {
             );
             advice.extend(remedy::stop(container));
         }
+        let doubt = Account::doubt(self.account());
         advice.push(match self.what() {
+            _ if let Some(doubt) = doubt => doubt,
             Some(("anonymous memory", _)) => {
                 "Find what the process keeps: take a heap profile of it, twice, a minute apart, and compare.".to_owned()
             }

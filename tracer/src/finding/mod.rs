@@ -1,11 +1,13 @@
 //! FINDINGS. What is wrong, who does it, by which mechanism, and what to do. A rule looks at numbers only, never at the
 //! name of a container, an image or a daemon; every finding carries the numbers that made it and what would refute it.
 //!
+//! - `account`: what a daemon's growth comes from, and what of it nothing explains.
 //! - `evidence` is what a finding rests on; `past` what earlier ticks were like; `standing` since when each is open.
 //! - One file a kind: check -> evidence -> summary -> advice. `remedy` is advice that several kinds give.
 //!
 //! Time is an argument; nothing here reads a clock or a file.
 
+mod account;
 mod blocked_io;
 mod cpu_backlog;
 mod daemon_leak;
@@ -47,8 +49,9 @@ use std::{
 
 use serde::Serialize;
 
-use self::{evidence::Evidence, growth::Courses, past::Past};
+use self::{account::Accounts, evidence::Evidence, growth::Courses, past::Past};
 pub use self::{
+    account::Cause,
     growth::Grower,
     standing::{Became, Change, Open, Standing},
 };
@@ -229,7 +232,8 @@ impl Watch {
         let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
         let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);
         let look = Look { at, rows, host, unattributed };
-        let mut found = memory_growth::check(&look, &self.courses);
+        let accounts = Accounts::of(logs, daemons);
+        let mut found = memory_growth::check(&look, &self.courses, &accounts);
         found.extend(node_exhaustion::check(&look, &self.courses));
         found.extend(dirty_pressure::check(&look, dirty, &mut self.dirty));
         self.work.note(at, rows);
@@ -239,14 +243,14 @@ impl Watch {
         found.extend(dead.and_then(|dead| dead_cgroups::check(&look, dead)));
         if let Some(logs) = logs {
             self.past.note(at, logs);
-            found.extend(unterminated_line::check(&look, logs, &mut self.past));
+            found.extend(unterminated_line::check(&look, logs, &mut self.past, &accounts));
             found.extend(log_flood::check(&look, logs, &self.past));
         }
         found.extend(stuck.iter().flat_map(|stuck| blocked_io::check(&look, stuck, &mut self.sleeps)));
         let blocked = stuck.map_or(&[][..], |stuck| &stuck.tasks);
-        let mut stuck = unkillable_task::check(blocked, daemons);
+        let mut stuck = unkillable_task::check(blocked, daemons, &accounts);
         if let Some(daemons) = daemons {
-            let leaks = daemon_leak::check(&look, daemons, &mut stuck);
+            let leaks = daemon_leak::check(&look, daemons, &accounts, &mut stuck);
             stuck.extend(leaks);
         }
         found.extend(request_pileup::but_for_callers(piles, &look, daemons, &mut stuck));

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use super::{
     Finding, Kind, Severity,
+    account::{Account, Accounts},
     evidence::{Evidence, Value},
     named, remedy,
 };
@@ -42,7 +43,11 @@ struct Shim<'a> {
     kill_attempts: Option<u64>,
 }
 
-pub(super) fn check(stuck: &[Arc<StuckTask>], daemons: Option<&Daemons>) -> Vec<Finding> {
+pub(super) fn check(
+    stuck: &[Arc<StuckTask>],
+    daemons: Option<&Daemons>,
+    accounts: &Accounts,
+) -> Vec<Finding> {
     let mut by_row: BTreeMap<u64, Vec<&StuckTask>> = BTreeMap::new();
     for task in stuck.iter().filter(|task| task.is_unkillable()) {
         by_row.entry(task.container.cgroup.id).or_default().push(task);
@@ -54,7 +59,9 @@ pub(super) fn check(stuck: &[Arc<StuckTask>], daemons: Option<&Daemons>) -> Vec<
             daemons.iter().flat_map(|daemons| daemons.shims(row)).map(AsRef::as_ref).collect();
         let servers = daemons.iter().flat_map(|daemons| daemons.servers(row)).map(AsRef::as_ref);
         let daemon = servers.max_by_key(|daemon| rank(daemon, &tasks));
-        found.push(Case { container: &tasks[0].container, daemon, shims, tasks: &tasks }.finding());
+        let account = daemon.and_then(|daemon| accounts.get(&daemon.process));
+        let case = Case { container: &tasks[0].container, daemon, account, shims, tasks: &tasks };
+        found.push(case.finding());
     }
     found
 }
@@ -81,6 +88,7 @@ fn of_processes<'a>(tasks: &'a [&StuckTask]) -> impl Iterator<Item = &'a StuckTa
 struct Case<'a> {
     container: &'a Arc<Container>,
     daemon: Option<&'a Daemon>,
+    account: Option<&'a Account>,
     shims: Vec<&'a Daemon>,
     tasks: &'a [&'a StuckTask],
 }
@@ -131,7 +139,7 @@ impl Case<'_> {
         let grown = |number: fn(&Daemon) -> Option<i64>| Value::Difference(daemon.and_then(number));
         let shim_growth: Option<i64> = self.shims.iter().map(|shim| shim.fd_growth).sum();
         let clients = daemon.and_then(|daemon| daemon.clients.clone());
-        Evidence::default()
+        let evidence = Evidence::default()
             .with("tasks", "tasks", Value::record(&tasks))
             .with("stuck_tasks", "tasks that cannot die", Value::Count(Some(self.tasks.len() as u64)))
             .with("kill_attempts", "SIGKILLs sent since attach", Value::Count(self.attempts()))
@@ -144,7 +152,8 @@ impl Case<'_> {
                 "daemon_growth",
                 "growth of its anonymous memory",
                 Value::Growth(daemon.and_then(|daemon| daemon.anon_growth)),
-            )
+            );
+        Account::tell(self.account, evidence)
             .with("daemon_accepted", "connections that it keeps open", of(|daemon| daemon.accepted))
             .with("shims", "shims", Value::record(&shims))
             .with(
@@ -203,6 +212,7 @@ impl Case<'_> {
                 named(&daemon.process)
             ));
         }
+        advice.extend(Account::doubt(self.account));
         advice
     }
 

@@ -7,7 +7,9 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Finding, Grown, Kind, Look, Severity, as_daemon,
+    Finding, Grown, Kind, Look, Severity,
+    account::{Account, Accounts},
+    as_daemon,
     evidence::{Evidence, Value},
     named,
     past::{Past, ReaderPast, StreamPast},
@@ -70,7 +72,7 @@ struct Course {
     share: Option<i64>,
 }
 
-pub(super) fn check(look: &Look<'_>, logs: &Logs, past: &mut Past) -> Vec<Finding> {
+pub(super) fn check(look: &Look<'_>, logs: &Logs, past: &mut Past, accounts: &Accounts) -> Vec<Finding> {
     let mut found = Vec::new();
     for stream in &logs.streams {
         let Some((past, readers)) = past.stream(stream.id) else { continue };
@@ -82,7 +84,8 @@ pub(super) fn check(look: &Look<'_>, logs: &Logs, past: &mut Past) -> Vec<Findin
         let course = course(stream, past, reader, reader.and_then(|reader| readers.get(&reader.process)));
         let Some(verdict) = judge(stream, past, course, look.at) else { continue };
         let run = look.at.saturating_sub(past.since);
-        let case = Case { stream, reader, course, verdict, run, rows: look.rows };
+        let account = reader.and_then(|reader| accounts.get(&reader.process));
+        let case = Case { stream, reader, account, course, verdict, run, rows: look.rows };
         found.push(case.finding());
     }
     found
@@ -156,6 +159,7 @@ fn of_long_line(stream: &Stream, course: Course) -> Verdict {
 struct Case<'a> {
     stream: &'a Stream,
     reader: Option<&'a Reader>,
+    account: Option<&'a Account>,
     course: Course,
     verdict: Verdict,
     /// Time that the stream's bytes are counted for.
@@ -237,6 +241,7 @@ impl Case<'_> {
             let says = "of it by this stream";
             evidence = evidence.with_how("daemon_growth_share", says, Value::Growth(Some(share)), inferred);
         }
+        evidence = Account::tell(self.account, evidence);
         if stream.unscanned > 0 {
             let says = "written but not looked at";
             evidence = evidence.with("unscanned_bytes", says, Value::Bytes(Some(stream.unscanned)));
@@ -335,6 +340,7 @@ impl Case<'_> {
                 advice.push("$ containerd config dump | grep max_container_log_line_size".to_owned());
             }
         }
+        advice.extend(Account::doubt(self.account));
         advice.push(
             "In the application: end each record with a newline, and write large data to a file or a socket, not to \
              the log."

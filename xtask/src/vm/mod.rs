@@ -9,14 +9,15 @@ mod source;
 
 use std::{
     fs,
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
+    path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
     thread,
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::Args;
 
 pub(crate) use self::release::{RELEASES, Release};
@@ -190,10 +191,11 @@ impl Run<'_> {
             }
         };
         let dir = workspace::target().join("vm");
-        let (mut guests, mut emulated) = (Vec::new(), false);
+        let (mut guests, mut locks, mut emulated) = (Vec::new(), Vec::new(), false);
         for (number, script) in self.scripts.iter().enumerate() {
             let dir = dir.join(format!("run-{}-{number}", release.label));
             fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+            locks.push(locked(&dir)?);
             let files = guest::pack(&kernel, self.artifacts, script, self.cgroup, &dir)?;
             let (guest, accelerator) = boot(&kernel, &files, self.append)?;
             emulated |= accelerator == Accelerator::Tcg;
@@ -215,6 +217,19 @@ impl Run<'_> {
             ran.lines.extend(lines);
         }
         Ok(Outcome::Ran { ran, emulated })
+    }
+}
+
+/// A guest's directory, for as long as the lock is kept: a second guest would write over the disk of the first.
+fn locked(dir: &Path) -> Result<File> {
+    let path = dir.join("lock");
+    let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(_) => bail!(
+            "another guest of this kernel runs in {}: wait for its end, or use another checkout",
+            dir.display()
+        ),
     }
 }
 
@@ -258,6 +273,18 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_second_guest_is_refused_a_directory_in_use() {
+        let dir = std::env::temp_dir().join(format!("memtrace-lock-{}", std::process::id()));
+        fs::create_dir_all(&dir).expect("it can be made");
+        let first = locked(&dir).expect("nobody has it");
+        assert!(locked(&dir).expect_err("somebody has it").to_string().contains("another guest"));
+        drop(first);
+        let again = locked(&dir).is_ok();
+        fs::remove_dir_all(&dir).expect("it can be removed");
+        assert!(again);
+    }
 
     #[test]
     fn one_word_is_a_shell_line_and_more_are_quoted() {

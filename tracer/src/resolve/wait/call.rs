@@ -118,23 +118,24 @@ pub fn first(name: &str) -> First {
 pub fn descriptor(name: &str, call: &Call) -> Option<u32> {
     let is = matches!(first(name), First::File | First::Start);
     // A C int: the upper half of the register is anybody's.
-    is.then_some(call.first as u32).filter(|number| *number <= i32::MAX as u32)
+    is.then_some(call.arguments[0] as u32).filter(|number| *number <= i32::MAX as u32)
 }
 
-/// `write(3 </mnt/data/log>)`.
-pub fn shown(name: &str, call: &Call, file: Option<&str>) -> String {
+/// `write(3 </mnt/data/log>)`, `openat(AT_FDCWD, "/mnt/data/log")`.
+pub fn shown(name: &str, call: &Call, file: Option<&str>, path: Option<&str>) -> String {
+    let path = path.map(|path| format!("{:?}", bounded(path)));
     let which = match (descriptor(name, call), first(name)) {
         (Some(number), _) => match file {
             Some(file) => format!("{number} <{}>", bounded(file)),
             None => number.to_string(),
         },
-        (None, First::Start) if call.first as i32 == libc::AT_FDCWD => String::from("AT_FDCWD"),
-        (None, First::File | First::Start) => (call.first as i32).to_string(),
+        (None, First::Start) if call.arguments[0] as i32 == libc::AT_FDCWD => String::from("AT_FDCWD"),
+        (None, First::File | First::Start) => (call.arguments[0] as i32).to_string(),
         (None, First::Nothing) => return format!("{name}()"),
-        (None, First::Other) => return format!("{name}(...)"),
+        (None, First::Other) => return format!("{name}({})", path.as_deref().unwrap_or("...")),
     };
     match first(name) {
-        First::Start => format!("{name}({which}, ...)"),
+        First::Start => format!("{name}({which}, {})", path.as_deref().unwrap_or("...")),
         _ => format!("{name}({which})"),
     }
 }
@@ -154,19 +155,22 @@ mod tests {
     use super::*;
 
     fn call(first: u64) -> Call {
-        Call { number: 0, first, compat: false }
+        Call { number: 0, arguments: [first, 0, 0], compat: false }
     }
 
     #[test]
     fn a_descriptor_is_shown_with_its_file() {
-        assert_eq!(shown("write", &call(3), Some("/mnt/data/log")), "write(3 </mnt/data/log>)");
-        assert_eq!(shown("write", &call(3), None), "write(3)");
-        assert_eq!(shown("i386:write", &call(3), Some("/a")), "i386:write(3 </a>)");
-        assert_eq!(shown("openat", &call(0xffff_ff9c), None), "openat(AT_FDCWD, ...)");
-        assert_eq!(shown("openat", &call(5), Some("/srv")), "openat(5 </srv>, ...)");
-        assert_eq!(shown("read", &call(u64::MAX), None), "read(-1)");
-        assert_eq!(shown("mkdir", &call(0x7fff_0000), None), "mkdir(...)");
-        assert_eq!(shown("sync", &call(0x7fff_0000), None), "sync()");
+        assert_eq!(shown("write", &call(3), Some("/mnt/data/log"), None), "write(3 </mnt/data/log>)");
+        assert_eq!(shown("write", &call(3), None, None), "write(3)");
+        assert_eq!(shown("i386:write", &call(3), Some("/a"), None), "i386:write(3 </a>)");
+        assert_eq!(shown("openat", &call(0xffff_ff9c), None, None), "openat(AT_FDCWD, ...)");
+        assert_eq!(shown("openat", &call(5), Some("/srv"), None), "openat(5 </srv>, ...)");
+        assert_eq!(shown("read", &call(u64::MAX), None, None), "read(-1)");
+        assert_eq!(shown("mkdir", &call(0x7fff_0000), None, None), "mkdir(...)");
+        assert_eq!(shown("sync", &call(0x7fff_0000), None, None), "sync()");
+        let path = Some("/mnt/a \"b\"\n");
+        assert_eq!(shown("openat", &call(0xffff_ff9c), None, path), r#"openat(AT_FDCWD, "/mnt/a \"b\"\n")"#);
+        assert_eq!(shown("mkdir", &call(0x7fff_0000), None, Some("/mnt")), r#"mkdir("/mnt")"#);
         assert_eq!(descriptor("mkdir", &call(3)), None);
     }
 
@@ -174,7 +178,7 @@ mod tests {
     #[test]
     fn a_number_is_named_by_its_table() {
         assert_eq!(name(&Call { number: 1, ..call(0) }), "write");
-        assert_eq!(name(&Call { number: 4, first: 0, compat: true }), "i386:write");
+        assert_eq!(name(&Call { number: 4, compat: true, ..call(0) }), "i386:write");
         assert_eq!(name(&Call { number: X32 | 1, ..call(0) }), "x32:write");
         assert_eq!(name(&Call { number: u64::MAX, ..call(0) }), "x32:syscall_65535");
     }

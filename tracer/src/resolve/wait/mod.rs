@@ -6,6 +6,7 @@ mod cause;
 mod function;
 mod mount;
 mod parse;
+mod path;
 mod phrase;
 #[cfg(test)]
 mod tests;

@@ -66,7 +66,8 @@ pub fn wchan(text: &str) -> Option<String> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Call {
     pub number: u64,
-    pub first: u64,
+    /// The first of them.
+    pub arguments: [u64; 3],
     /// It was made from code and with a stack below 4 GiB: by a 32-bit program, whose calls have other numbers.
     pub compat: bool,
 }
@@ -77,8 +78,8 @@ pub fn call(text: &str) -> Option<Call> {
     let number = words.next()?.parse().ok()?;
     let hex = |word: &str| u64::from_str_radix(word.trim_start_matches("0x"), 16).ok();
     let arguments: Vec<u64> = words.map_while(hex).take(8).collect();
-    let [first, .., stack, code] = arguments[..] else { return None };
-    Some(Call { number, first, compat: stack >> 32 == 0 && code >> 32 == 0 })
+    let [first, second, third, .., stack, code] = arguments[..] else { return None };
+    Some(Call { number, arguments: [first, second, third], compat: stack >> 32 == 0 && code >> 32 == 0 })
 }
 
 /// The mount that a descriptor is of, of `/proc/PID/fdinfo/N`.
@@ -138,9 +139,9 @@ mod tests {
     #[test]
     fn a_call_is_told_from_a_fault() {
         let text = "1 0x3 0x7fdf03551fa0 0x1 0x0 0x0 0x0 0x7ffc13a0a2c8 0x7fdf02f16350";
-        assert_eq!(call(text), Some(Call { number: 1, first: 3, compat: false }));
+        assert_eq!(call(text), Some(Call { number: 1, arguments: [3, 0x7fdf_0355_1fa0, 1], compat: false }));
         let text = "4 0x1 0x80 0x1 0x0 0x0 0x0 0xffc13a0a 0x8048000";
-        assert_eq!(call(text), Some(Call { number: 4, first: 1, compat: true }));
+        assert_eq!(call(text), Some(Call { number: 4, arguments: [1, 0x80, 1], compat: true }));
         assert_eq!(call("-1 0x7ffc13a0a330 0x7fdf02727b03"), None);
         assert_eq!(call("running"), None);
     }

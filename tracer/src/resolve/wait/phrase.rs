@@ -17,6 +17,8 @@ pub struct Known<'a> {
     pub file: Option<&'a str>,
     /// The mount that its descriptor is of.
     pub mount_id: Option<u64>,
+    /// The path that the call was given, from the task's root on: where links lead elsewhere it is not where it waits.
+    pub path: Option<&'a str>,
     /// As the task sees them.
     pub mounts: Option<&'a Mounts>,
     /// As the host sees them: where the layers of an overlay are.
@@ -33,14 +35,22 @@ struct Place<'a> {
     mount: &'a Mount,
     /// The overlay that lies over it.
     over: Option<&'a Mount>,
+    /// Only a path says so.
+    by_path: bool,
 }
+
+const BY_PATH: &str = "by its path";
 
 impl Place<'_> {
     fn title(&self) -> String {
-        match self.over {
-            Some(over) => format!("{}, below overlay at {}", self.mount.title(), bounded(&over.point)),
-            None => self.mount.title(),
+        let mut title = self.mount.title();
+        if let Some(over) = self.over {
+            title.push_str(&format!(", below overlay at {}", bounded(&over.point)));
         }
+        if self.by_path {
+            title.push_str(&format!(", {BY_PATH}"));
+        }
+        title
     }
 }
 
@@ -157,10 +167,14 @@ impl<'a> Known<'a> {
             return format!("block I/O on {}", bounded(device));
         }
         match (place, Stack::new(self.stack).family()) {
-            (Some(Place { mount, over }), _) if mount.is_of_device() => {
-                let below = over.map(|over| format!(", below overlay at {}", bounded(&over.point)));
+            (Some(Place { mount, over, by_path }), _) if mount.is_of_device() => {
+                let mut below = over
+                    .map_or_else(String::new, |over| format!(", below overlay at {}", bounded(&over.point)));
+                if *by_path {
+                    below.push_str(&format!(", {BY_PATH}"));
+                }
                 let (device, kind, point) = (bounded(&mount.source), &mount.kind, bounded(&mount.point));
-                format!("block I/O on {device} ({kind} at {point}{})", below.unwrap_or_default())
+                format!("block I/O on {device} ({kind} at {point}{below})")
             }
             (Some(place), _) => format!("block I/O of {}", place.title()),
             (None, Some(family)) => format!("block I/O of {family}"),
@@ -179,27 +193,25 @@ impl<'a> Known<'a> {
     fn place(&self) -> Option<Place<'a>> {
         let mounts = self.mounts?;
         let family = Stack::new(self.stack).family();
-        let own = match (self.mount_id, self.file) {
+        let own = match (self.mount_id, self.file, self.path) {
             // Not in the list: of another namespace, or no longer mounted.
-            (Some(id), _) => mounts.by_id(id),
-            (None, Some(file)) => mounts.of(file),
-            (None, None) => None,
+            (Some(id), ..) => mounts.by_id(id),
+            (None, Some(path), _) | (None, None, Some(path)) => mounts.of(path),
+            (None, None, None) => None,
         };
-        let own = own.and_then(|mount| self.below(mount));
+        let by_path = self.mount_id.is_none() && self.file.is_none();
+        let own = own.map(|mount| Place { by_path, ..self.below(mount) });
         let fits = |place: &Place<'_>| family.is_none_or(|family| place.mount.is_kind(family));
-        own.filter(fits).or_else(|| Some(Place { mount: mounts.only(family?)?, over: None }))
+        own.filter(fits).or_else(|| Some(Place { mount: mounts.only(family?)?, over: None, by_path: false }))
     }
 
     /// An overlay keeps nothing itself.
-    fn below(&self, mount: &'a Mount) -> Option<Place<'a>> {
-        if mount.kind != "overlay" {
-            return Some(Place { mount, over: None });
+    fn below(&self, mount: &'a Mount) -> Place<'a> {
+        let upper = mount.upper.as_deref().filter(|_| mount.kind == "overlay");
+        match upper.and_then(|upper| self.host?.of(upper)) {
+            Some(below) => Place { mount: below, over: Some(mount), by_path: false },
+            None => Place { mount, over: None, by_path: false },
         }
-        let below = mount.upper.as_deref().and_then(|upper| self.host?.of(upper));
-        Some(match below {
-            Some(below) => Place { mount: below, over: Some(mount) },
-            None => Place { mount, over: None },
-        })
     }
 }
 
@@ -210,17 +222,18 @@ fn server(family: &str, place: Option<&Place<'_>>) -> String {
         "afs" | "fuse" | "nfs" => family.to_uppercase(),
         other => other.to_owned(),
     };
+    let by_path = place.filter(|place| place.by_path).map_or_else(String::new, |_| format!(", {BY_PATH}"));
     match place.map(|place| place.mount) {
         Some(mount) if family == "fuse" && mount.is_fuse() => {
             format!(
-                "{name} server of {} ({}), which does not answer",
+                "{name} server of {} ({}{by_path}), which does not answer",
                 bounded(&mount.point),
                 bounded(&mount.kind)
             )
         }
         Some(mount) if mount.is_kind(family) => {
             format!(
-                "{name} server {} at {}, which does not answer",
+                "{name} server {} at {}{by_path}, which does not answer",
                 bounded(&mount.source),
                 bounded(&mount.point)
             )

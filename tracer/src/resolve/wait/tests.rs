@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use super::{Blocker, call, look, mount::Mounts, parse, phrase::Known, state};
 
-/// `## name`, then `call`, `file`, `mount`, `blocker`, `cgroup`, frames, and what it must say after `=>`. Frames are separated by
+/// `## name`, then `call`, `file`, `mount`, `path`, `blocker`, `cgroup`, frames, and what it must say after `=>`. Frames are separated by
 /// blanks; `mounts` are the lines of mountinfo, up to the first case.
 fn check(path: &Path, wrong: &mut Vec<String>) -> usize {
     let text = fs::read_to_string(path).expect("a fixture can be read");
@@ -28,6 +28,7 @@ fn check(path: &Path, wrong: &mut Vec<String>) -> usize {
             wchan: stack.first().map(String::as_str),
             file: field("file "),
             mount_id: field("mount ").map(|id| id.parse().expect("a number")),
+            path: field("path "),
             mounts: Some(&mounts),
             host: Some(&mounts),
             blocker: blocker.as_ref(),

@@ -2,7 +2,7 @@
 //!
 //! `stat`, `status`, `wchan` and `comm` take no lock that a sleeper holds. `stack` and `syscall` wait for a task that is in the
 //! middle of exec (`lock_trace`, fs/proc/base.c), mountinfo may read btrfs' disk, `cgroup` takes the lock of all cgroups:
-//! whoever looks is a thread that can be left behind. Never `cmdline`, `environ`, `maps`, `mem`, `exe`.
+//! whoever looks is a thread that can be left behind. Never `cmdline`, `environ`, `maps`, `exe`; `mem` for a path only (`path`).
 
 use std::{fs::File, io::Read as _, sync::Arc};
 
@@ -10,7 +10,7 @@ use super::{
     Hint, call,
     cause::{Kind, Stack},
     mount::Mounts,
-    parse,
+    parse, path,
     phrase::Known,
 };
 
@@ -43,6 +43,9 @@ pub struct Told {
     /// The file behind the call's first argument.
     file: Option<String>,
     mount_id: Option<u64>,
+    /// The path that the call was given, and that from the task's root on.
+    path: Option<String>,
+    whole_path: Option<String>,
     mounts: Option<Arc<Mounts>>,
     host: Option<Arc<Mounts>>,
     /// Its cgroup is frozen, or becomes it.
@@ -56,7 +59,7 @@ fn text(path: &str, most: u64) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn of(tid: u32, name: &str) -> Option<String> {
+pub(super) fn of(tid: u32, name: &str) -> Option<String> {
     text(&format!("/proc/{tid}/{name}"), TEXT)
 }
 
@@ -74,9 +77,13 @@ pub fn fuse_waits(tid: u32) -> bool {
     let Some(name) = of(tid, "wchan") else { return false };
     // Up to 5.15 it is `0` for every task that sleeps (42a20f86dc19), and the stack has to tell.
     match name.as_str() {
-        "0" => of(tid, "stack").is_some_and(|text| parse::stack(&text).iter().any(|name| name == FUSE_WAIT)),
+        "0" => of(tid, "stack").is_some_and(|text| is_for_fuse(&parse::stack(&text))),
         name => name == FUSE_WAIT,
     }
+}
+
+fn is_for_fuse(stack: &[String]) -> bool {
+    stack.iter().any(|name| name == FUSE_WAIT)
 }
 
 /// `None`: it is gone. Of one that has not moved since `before` only what may have changed is read.
@@ -95,6 +102,14 @@ pub fn look(tid: u32, before: Option<&Told>) -> Option<Told> {
     let descriptor = call.and_then(|call| call::descriptor(&call::name(&call), &call));
     // Of a directory of /proc by the thread's number: it may share its files with nobody.
     let file = descriptor.and_then(|number| std::fs::read_link(format!("/proc/{tid}/fd/{number}")).ok());
+    let file = file.map(|path| path.to_string_lossy().into_owned());
+    let sleeps = status.state == 'D' || is_for_fuse(&stack);
+    let path = call.filter(|_| sleeps).and_then(|call| path::read(status.pid, tid, &call));
+    let whole_path = path.as_deref().and_then(|path| {
+        let here = || std::fs::read_link(format!("/proc/{tid}/cwd")).ok();
+        let start = file.clone().or_else(|| Some(here()?.to_string_lossy().into_owned()));
+        path::whole(path, start.as_deref())
+    });
     let info = descriptor.and_then(|number| of(tid, &format!("fdinfo/{number}")));
     let cgroups = of(tid, "cgroup").unwrap_or_default();
     let told = of(tid, "wchan").and_then(|text| parse::wchan(&text));
@@ -111,7 +126,9 @@ pub fn look(tid: u32, before: Option<&Told>) -> Option<Told> {
         stack,
         pending,
         call,
-        file: file.map(|path| path.to_string_lossy().into_owned()),
+        file,
+        path,
+        whole_path,
         mount_id: info.and_then(|info| parse::mount_id(&info)),
         mounts: mounts.map(|mounts| Arc::new(Mounts::parse(&mounts))),
         host: has_overlay.then(host).flatten().map(|host| Arc::new(Mounts::parse(&host))),
@@ -135,7 +152,7 @@ impl Told {
     /// `write(3 </mnt/data/log>)`. `None`: it is in none.
     pub fn syscall(&self) -> Option<String> {
         let call = self.call?;
-        let shown = call::shown(&call::name(&call), &call, self.file.as_deref());
+        let shown = call::shown(&call::name(&call), &call, self.file.as_deref(), self.path.as_deref());
         Some(if Stack::dies_of_signal(&self.stack) { format!("{shown}, dying") } else { shown })
     }
 
@@ -148,6 +165,7 @@ impl Told {
             wchan: self.wchan.as_deref(),
             file: self.file.as_deref().filter(|_| is_about),
             mount_id: self.mount_id.filter(|_| is_about),
+            path: self.whole_path.as_deref(),
             mounts: self.mounts.as_deref(),
             host: self.host.as_deref(),
             blocker: hint.blocker.as_ref(),

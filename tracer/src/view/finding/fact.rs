@@ -22,6 +22,8 @@ pub(super) fn cells(fact: &Fact) -> Option<(String, &'static str, String)> {
     };
     let size = |bytes: Option<f64>| unit::format(Unit::Bytes, bytes);
     let value = match &fact.value {
+        // At least nothing says nothing.
+        Value::Bytes(Some(0)) if fact.how == Some(How::AtLeast) => return None,
         Value::Word(word) => (*word).to_owned(),
         Value::Bytes(bytes) => size(bytes.map(|bytes| bytes as f64)),
         Value::Growth(Some(bytes)) if *bytes > 0 => format!("+{}", size(Some(*bytes as f64))),
@@ -94,6 +96,23 @@ pub(super) fn cells(fact: &Fact) -> Option<(String, &'static str, String)> {
             let holds = size(Some(*anon as f64));
             let says = format!("{} {}[{}], holds {holds}", fact.says, process.comm, process.pid);
             return Some((unit::format(Unit::BytesPerSecond, *bytes_per_s), how, says));
+        }
+        Value::Causes(causes) => {
+            let told = causes.iter().map(|cause| match (&cause.container, cause.count) {
+                (Some(container), _) => format!("a line of {}", label(container)),
+                (None, count) => {
+                    let most = size(Some(cause.bytes_at_most as f64));
+                    format!(
+                        "{} requests kept ({most} at most)",
+                        unit::format(Unit::Count, count.map(|count| count as f64))
+                    )
+                }
+            });
+            let told = told.collect::<Vec<_>>();
+            let told = if told.is_empty() { "nothing that was seen".to_owned() } else { told.join(", ") };
+            let known: Vec<u64> = causes.iter().filter_map(|cause| cause.bytes).collect();
+            let sum = (!known.is_empty()).then(|| known.iter().sum::<u64>() as f64);
+            return Some((size(sum), how, format!("{} {told}", fact.says)));
         }
         Value::Record(_) => return None,
         Value::Dirtiers(dirtiers) if dirtiers.is_empty() => return None,

@@ -70,7 +70,7 @@ fn golden_findings() {
 fn what_is_not_found_any_more_stays_a_while_and_says_so() {
     let mut state = state(17);
     state.apply(Action::Show(Tab::Findings));
-    let screen = drawn(&mut state, &theme(), 100, 30);
+    let screen = drawn(&mut state, &theme(), 100, 34);
     assert!(screen.contains("? shop/web-7/app") && screen.contains("not found any more"), "{screen}");
     state.apply(Action::Open);
     state.update(Arc::new(crate::view::example::snapshot()));
