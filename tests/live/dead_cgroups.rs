@@ -19,7 +19,9 @@ use crate::driver::{
     interval::Interval,
     matrix,
     memtrace::{self, Memtrace},
-    output, scene, scratch, skip, wait_for,
+    output,
+    scene::{self, During},
+    scratch, skip, wait_for,
     workload::{self, Workload},
 };
 
@@ -180,6 +182,22 @@ const TOLD_FROM: u64 = 100;
 
 fn finding() -> Option<Value> {
     memtrace::found(&scene::diagnose("2").0, "dead-cgroups").into_iter().next()
+}
+
+/// Beside others: they are dead already.
+pub fn going(during: During<'_>) -> Result<(), String> {
+    let mut memtrace = start(&[]);
+    let reparents = reparents(&memtrace.next());
+    memtrace.stop();
+    if reparents {
+        return Err("this kernel hands pages on, so that nobody stays dead of them".to_owned());
+    }
+    let left = Left::new("pair");
+    let top = Made::top("pair-dead");
+    // Here they pin more than 256 MiB, which is a warning.
+    left.die(&top, "pair", if in_vm() { TOLD_FROM as usize } else { 1100 });
+    during(vec![("dead-cgroups", String::new())]);
+    Ok(())
 }
 
 /// The kernel hands pages on, so that nobody stays dead of them.

@@ -15,7 +15,8 @@ use crate::driver::{
     interval::Interval,
     kmsg,
     memtrace::{self, Memtrace},
-    scene, skip,
+    scene::{self, During},
+    skip,
     slow::{EmulatedDisk, SlowDisk},
     wait_for,
 };
@@ -164,6 +165,22 @@ fn an_importer_that_outruns_its_disk_is_found() {
     let kill = &kill.last().expect("it was waited for").0;
     kmsg::agrees(kill, &container.cgroup.path);
     assert!(kill["cause"].as_str().is_some_and(|cause| cause.contains("dirty page cache")), "{kill}");
+}
+
+/// Beside others: it stands at its limit.
+pub fn going(during: During<'_>) -> Result<(), String> {
+    if in_vm() {
+        return Err("there is no docker, and no program that slows a disk".to_owned());
+    }
+    container::warm_up();
+    let source = disk::file("source", SOURCE);
+    let disk = SlowDisk::new(600);
+    disk.pace(MIB);
+    let container = importer(&disk, &source);
+    wait_for("its limit to be full", || is_full(&container).then_some(()));
+    during(vec![("dirty-page-pressure", container.cgroup.path.clone())]);
+    disk.pace(0);
+    Ok(())
 }
 
 /// The page cache stands still at the limit when memtrace comes.

@@ -16,7 +16,8 @@ use crate::driver::{
     in_vm,
     known::Known,
     lines::{Job, comm},
-    scene, scratch, skip,
+    scene::{self, During},
+    scratch, skip,
 };
 
 const NO_DAEMON: &str = "the emulated machine has no containerd";
@@ -114,6 +115,20 @@ fn found(endless: &Endless, daemon: u32, seconds: f64) {
     }
     let advice = finding["advice"].to_string();
     assert!(advice.contains("max_container_log_line_size"), "{advice}");
+}
+
+/// Beside others.
+pub fn going(during: During<'_>) -> Result<(), String> {
+    if in_vm() {
+        return Err(NO_DAEMON.to_owned());
+    }
+    let containerd =
+        Containerd::start_with("endless", Settings { log_line: Some(-1), ..Settings::default() });
+    let _innocent = Innocent::start(&containerd, 0);
+    let endless = Endless::start(&containerd, "30M");
+    thread::sleep(Duration::from_secs(2));
+    during(vec![("unterminated-line", endless.known.cgroup.path.clone())]);
+    Ok(())
 }
 
 #[test]

@@ -20,7 +20,9 @@ use crate::driver::{
     interval::Interval,
     matrix,
     memtrace::Memtrace,
-    output, scene, scratch,
+    output,
+    scene::{self, During},
+    scratch,
     workload::{self, Workload},
 };
 
@@ -111,6 +113,18 @@ fn serious<'a>(told: &'a Value, server: &Container) -> Vec<&'a Value> {
         finding["container"]["cgroup"]["path"] == server.cgroup.path && finding["severity"] != "info"
     };
     findings.iter().filter(own).collect()
+}
+
+/// Beside others.
+pub fn going(during: During<'_>) -> Result<(), String> {
+    let (files, rate) = if in_vm() { (4_000, "1") } else { (40_000, "4") };
+    let tree = tree(files);
+    let server = exporter("exporter", &tree);
+    let elsewhere = Made::top("prometheus");
+    let _asking = Asking::start(&elsewhere, server.process(), rate);
+    thread::sleep(Duration::from_secs(if in_vm() { 20 } else { 3 }));
+    during(vec![("request-pileup", server.cgroup.path.clone())]);
+    Ok(())
 }
 
 #[test]

@@ -19,7 +19,9 @@ use crate::driver::{
     in_vm,
     known::Known,
     lines::comm,
-    matrix, memtrace, patience, scene, skip, wait_for,
+    matrix, memtrace, patience,
+    scene::{self, During},
+    skip, wait_for,
 };
 
 /// A second or so of memtrace's start, and what it takes to attach.
@@ -148,6 +150,19 @@ impl Incident {
             finding.clone()
         })
     }
+}
+
+/// Beside others.
+pub fn going(during: During<'_>) -> Result<(), String> {
+    if in_vm() {
+        return Err("the emulated machine has no docker".to_owned());
+    }
+    let incident = Incident::start()?;
+    incident.with_retries(|| {
+        thread::sleep(Duration::from_secs(3));
+        during(incident.both().map(|(one, _)| ("unkillable-task", one.cgroup.path.clone())).to_vec());
+    });
+    Ok(())
 }
 
 fn is_told(task: &Value, container: &Container, on: &str) {

@@ -42,6 +42,7 @@ const SCENES: &[(&str, &str, &str)] = &[
         "page cache, a heap that is filled once, a fork bomb under its limit, a crash loop",
     ),
     ("together", "lab::together::", "two at once, each innocent of the other's"),
+    ("pairs", "lab::pairs::", "two of the five incidents at once, in all ten pairs"),
     (
         "storm",
         "lab::storm::",
@@ -110,13 +111,13 @@ impl Lab {
 
     fn once(&self, artifacts: &Artifacts, names: &[&str]) -> Result<Option<Ran>> {
         let Some(release) = self.kernel else {
-            let ran = live::here(artifacts, false, names)?;
+            let ran = live::here(artifacts, Some(live::LAB), names)?;
             if ran.is_none() {
                 println!("lab: {}", live::NOT_ROOT);
             }
             return Ok(ran);
         };
-        match vm::live_tests(release, artifacts, &[&names.join(" ")], VM_TIMEOUT)? {
+        match vm::live_tests(release, artifacts, Some(live::LAB), &[&names.join(" ")], VM_TIMEOUT)? {
             vm::Outcome::Ran { ran, .. } => Ok(Some(ran)),
             vm::Outcome::Skipped { reason } => {
                 println!("lab: kernel {}: {reason}", release.label);

@@ -25,8 +25,12 @@ pub(crate) const NOT_ROOT: &str = "only root may attach to the kernel; run this 
 /// With it the tests also print what fixtures are made of.
 pub(crate) const RECORD: &str = "MEMTRACE_RECORD";
 
-/// All tests, or those whose names hold one of these. `None`: not permitted here.
-pub(crate) fn here(artifacts: &Artifacts, record: bool, names: &[&str]) -> Result<Option<Ran>> {
+/// With it scenes are made that take too long for each run of the tests.
+pub(crate) const LAB: &str = "MEMTRACE_LAB";
+
+/// All tests, or those whose names hold one of these. `set`: a variable that they look for. `None`: not
+/// permitted here.
+pub(crate) fn here(artifacts: &Artifacts, set: Option<&str>, names: &[&str]) -> Result<Option<Ran>> {
     if !is_root() {
         return Ok(None);
     }
@@ -35,9 +39,7 @@ pub(crate) fn here(artifacts: &Artifacts, record: bool, names: &[&str]) -> Resul
     let mut tests = command(program);
     tests.args(["--test-threads=1", "--show-output"]).args(names);
     tests.env("MEMTRACE_BIN", &artifacts.memtrace).env("MEMTRACE_WORKLOAD", &artifacts.workload);
-    if record {
-        tests.env(RECORD, "1");
-    }
+    tests.envs(set.map(|name| (name, "1")));
     watch(&mut tests).map(Some)
 }
 

@@ -52,6 +52,11 @@ pub fn in_vm() -> bool {
     env::var_os("MEMTRACE_VM").is_some()
 }
 
+/// `cargo xtask lab`: what takes too long for each run of the tests is done, too.
+pub fn in_lab() -> bool {
+    env::var_os("MEMTRACE_LAB").is_some()
+}
+
 /// For the record: what is shortened where it would take long is done whole.
 pub fn for_the_record() -> bool {
     env::var_os("MEMTRACE_RECORD").is_some()

@@ -10,9 +10,15 @@ use super::{memtrace, output};
 /// What must be found.
 pub struct Wanted<'a> {
     pub kind: &'a str,
-    /// Of its memory cgroup.
+    /// Of its memory cgroup; empty: of the host.
     pub path: &'a str,
 }
+
+/// What is to be found while an incident goes on: kinds, and paths of memory cgroups.
+pub type Going = Vec<(&'static str, String)>;
+
+/// What is done meanwhile.
+pub type During<'a> = &'a mut dyn FnMut(Going);
 
 /// What a run of `diagnose` told.
 pub struct Report(pub Value);
@@ -68,7 +74,7 @@ impl Wanted<'_> {
     fn is(&self, finding: &Value) -> bool {
         let also = finding["also"].as_array().is_some_and(|also| also.iter().any(|kind| kind == self.kind));
         let of = finding["container"]["cgroup"]["path"].as_str();
-        (finding["kind"] == self.kind || also) && of == Some(self.path)
+        (finding["kind"] == self.kind || also) && (self.path.is_empty() || of == Some(self.path))
     }
 }
 

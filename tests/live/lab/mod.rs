@@ -3,6 +3,7 @@
 
 mod growing;
 mod harmless;
+mod pairs;
 mod quiet;
 mod storm;
 mod together;

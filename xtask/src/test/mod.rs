@@ -74,7 +74,7 @@ fn live_parts() -> Vec<Part> {
     let mut parts = vec![
         built,
         part(here, || {
-            let Some(ran) = live::here(&artifacts, false, &[])? else {
+            let Some(ran) = live::here(&artifacts, None, &[])? else {
                 return Ok(Tally::skipped(here, live::NOT_ROOT));
             };
             let tally = Tally::of(&ran.lines, ran.success);
@@ -86,7 +86,7 @@ fn live_parts() -> Vec<Part> {
         let Some(release) = vm::RELEASES.iter().find(|release| release.label == *label) else { continue };
         let name = format!("live tests on kernel {}", release.label);
         parts.push(part(&name, || {
-            Ok(match vm::live_tests(release, &artifacts, guests, VM_TIMEOUT)? {
+            Ok(match vm::live_tests(release, &artifacts, None, guests, VM_TIMEOUT)? {
                 vm::Outcome::Ran { ran, emulated } => {
                     let tally = Tally::of(&ran.lines, ran.success);
                     columns.extend(Column::of(&ran.lines, &tally, emulated));

@@ -161,7 +161,7 @@ fn scripts(record: &str, named: &str) -> Vec<String> {
 }
 
 fn here(artifacts: &Artifacts, record: bool) -> Result<Outcome> {
-    Ok(match live::here(artifacts, record, &[])? {
+    Ok(match live::here(artifacts, record.then_some(live::RECORD), &[])? {
         Some(ran) => Outcome::Ran { ran, emulated: false },
         None => Outcome::Skipped { reason: live::NOT_ROOT.to_owned() },
     })
@@ -171,10 +171,12 @@ fn here(artifacts: &Artifacts, record: bool) -> Result<Outcome> {
 pub(crate) fn live_tests(
     release: &Release,
     artifacts: &Artifacts,
+    set: Option<&str>,
     guests: &[&str],
     timeout: Duration,
 ) -> Result<Outcome> {
-    let scripts = guests.iter().map(|tests| format!("{LIVE_TESTS} {tests}")).collect();
+    let set = set.map(|name| format!("{name}=1 ")).unwrap_or_default();
+    let scripts = guests.iter().map(|tests| format!("{set}{LIVE_TESTS} {tests}")).collect();
     let cgroup = Layout::default();
     Run { artifacts, scripts, cgroup, append: "", refresh: false, timeout }.on(release)
 }
