@@ -52,7 +52,7 @@ impl Report {
         let missing: Vec<&str> =
             wanted.iter().filter(|one| self.finding(one).is_none()).map(|one| one.kind).collect();
         let watched = self.0["duration_s"].as_f64().expect("a time");
-        let after = |finding: &Value| Some(watched - finding["open_s"].as_f64()?);
+        let after = |finding: &Value| Some((watched - finding["open_s"].as_f64()?).max(0.0));
         let found = right.iter().filter_map(|finding| after(finding)).reduce(f64::max);
         let brief = |finding: &&Value| json!({ "kind": finding["kind"], "severity": finding["severity"], "summary": finding["summary"] });
         let line = json!({

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use super::{LIMIT, SECONDS, growing, leak, limit, rate};
 use crate::driver::{
     cgroup::{Made, hierarchy},
-    guard, in_vm,
+    container::{self, Wanted as Container},
+    docker, guard, in_vm,
     scene::{self, Wanted},
-    skip,
+    scratch, skip,
     workload::Workload,
 };
 
@@ -94,4 +95,50 @@ fn slab_hog() {
     let share = kinds.iter().sum::<f64>() / scene::number(finding, "bytes_per_s");
     assert!(share > 0.8, "{share} of it is the kernel's: {finding}");
     let _ = std::fs::remove_dir_all(&dir);
+}
+
+/// A log *agent* that reads a file line by line, and a line in it that does not end. Who writes it holds nothing; the agent
+/// does, and no daemon of containers is in between.
+#[test]
+fn an_agent_that_hoards_a_line_of_a_file() {
+    const SCENE: &str = "log-agent";
+    if in_vm() {
+        return skip(SCENE, "the emulated machine has no docker");
+    }
+    container::warm_up();
+    let logs = scratch::dir("logs");
+    let binds = [(logs.as_path(), "/logs")];
+    let run = |name, script: &str, more: &[&str]| {
+        let words = ["-c", script];
+        let wanted = Container {
+            name,
+            program: Some("/bin/sh"),
+            words: &words,
+            binds: &binds,
+            ..Container::default()
+        };
+        docker::docker().run(&wanted, more)
+    };
+    let app = run(
+        "app",
+        "n=0; while [ $n -lt 300 ]; do busybox head -c 2000000 /dev/zero | busybox tr '\\0' x; busybox usleep 80000; \
+         n=$((n+1)); done > /logs/app.log",
+        &["--memory", "1g"],
+    );
+    let agent = run(
+        "agent",
+        "busybox tail -c +1 -f /logs/app.log | busybox grep nothing",
+        &["--memory", "700m", "--memory-swap", "700m"],
+    );
+    thread::sleep(Duration::from_secs(2));
+    let report = scene::diagnose("10");
+    let wanted = Wanted { kind: "memory-growth", path: &agent.cgroup.path };
+    let truth =
+        json!({ "hoards": agent.cgroup.path, "writes": app.cgroup.path, "bytes_per_s_at_most": 25_000_000 });
+    report.is(SCENE, &truth, std::slice::from_ref(&wanted));
+    let finding = report.finding(&wanted).expect("it is there");
+    agent.is(finding).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(finding["evidence"]["top_process"]["comm"], "busybox", "{finding}");
+    let share = scene::number(finding, "by_kind.anon") / scene::number(finding, "bytes_per_s");
+    assert!((0.8..1.2).contains(&share), "{share} of it is anonymous: {finding}");
 }

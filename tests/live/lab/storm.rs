@@ -1,5 +1,6 @@
 //! memtrace on a host that is as bad as those it is for: with little memory, without a processor to itself, stopped for a
-//! while, beside cgroups that come and go by the thousand. The leak is found all the same.
+//! while, beside cgroups that come and go by the thousand, with daemons that die, a clock that jumps and a disk that is full.
+//! The leak is found all the same.
 
 use std::{
     fs,
@@ -10,16 +11,25 @@ use std::{
     time::Duration,
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    process::{Pid, Signal, kill_process},
+    time::{ClockId, clock_gettime, clock_settime},
+};
 use serde_json::json;
 
 use super::{leak, limit};
 use crate::driver::{
     MIB, bpf,
     cgroup::Made,
-    cpus, in_vm, memtrace, output,
+    container,
+    containerd::forget,
+    cpus,
+    docker::{Binaries, Docker},
+    guard, in_vm,
+    loops::Loop,
+    memtrace, output,
     scene::{Report, Wanted},
-    scratch,
+    scratch, skip,
     workload::Workload,
 };
 
@@ -117,4 +127,95 @@ fn beside_thousands_of_cgroups() {
     assert_eq!(made, count, "all of them were made and removed");
     println!("  lost {}", report.0["host"]["losses"]);
     finds("2,000 cgroups", &report, &leaking);
+}
+
+/// dockerd and containerd die while it looks; the container goes on, and is told by its name.
+#[test]
+fn daemons_that_are_killed() {
+    const SCENE: &str = "daemons killed";
+    if in_vm() {
+        return skip(SCENE, "the emulated machine has no daemons");
+    }
+    let mut docker = Docker::start("killed", Binaries::default());
+    let words = ["anon", "--rate", "20M", "--total", "500M", "--hold", "forever"];
+    let wanted = container::Wanted { name: "leak", words: &words, ..container::Wanted::default() };
+    let leaking = docker.run(&wanted, &["--memory", "600m", "--memory-swap", "600m"]);
+    let report = diagnose(
+        |_| {},
+        |child| {
+            bpf::wait_for_links(child.id());
+            thread::sleep(Duration::from_secs(2));
+            docker.dockerd.kill();
+            docker.containerd.kill();
+        },
+    );
+    let wanted = [Wanted { kind: "memory-growth", path: &leaking.cgroup.path }];
+    report.is(SCENE, &json!({ "leaks": leaking.cgroup.path }), &wanted);
+    leaking.is(report.finding(&wanted[0]).expect("it is told")).unwrap_or_else(|why| panic!("{why}"));
+    // There is nobody left to remove it.
+    guard::at_end(&forget(&leaking.cgroup.path));
+    let process = Pid::from_raw(leaking.process() as i32).expect("it has a number");
+    kill_process(process, Signal::KILL).expect("it runs");
+}
+
+/// The wall clock goes an hour on, and two back: rates and times come from another.
+#[test]
+fn a_clock_that_jumps() {
+    const SCENE: &str = "clock jumps";
+    if !in_vm() {
+        return skip(SCENE, "the clock is the whole machine's, so it is set in an emulated one only");
+    }
+    let (_leak, leaking) = leak("storm-leak");
+    let jump = |seconds: i64| {
+        let mut now = clock_gettime(ClockId::Realtime);
+        now.tv_sec += seconds;
+        clock_settime(ClockId::Realtime, now).expect("root may set the clock");
+    };
+    let report = diagnose(
+        |_| {},
+        |child| {
+            bpf::wait_for_links(child.id());
+            thread::sleep(Duration::from_secs(3));
+            jump(3600);
+            thread::sleep(Duration::from_secs(2));
+            jump(-7200);
+        },
+    );
+    jump(3600);
+    finds(SCENE, &report, &leaking);
+    let watched = report.0["duration_s"].as_f64().expect("a time");
+    assert!((9.0..600.0).contains(&watched), "{watched} s by the clock that jumped");
+}
+
+/// Nothing that it needs is on a disk; what cannot be written is said.
+#[test]
+fn a_disk_that_is_full() {
+    const SCENE: &str = "full disk";
+    let disk = match Loop::mount("ext4", 16) {
+        Ok(disk) => disk,
+        Err(why) => return skip(SCENE, &why),
+    };
+    let filled = output::of(Command::new("sh").args([
+        "-c",
+        &format!(
+            "dd if=/dev/zero of={0}/all bs=64k; dd if=/dev/zero of={0}/rest bs=1k; sync",
+            disk.mount.display()
+        ),
+    ]));
+    println!("  {}", String::from_utf8_lossy(&filled.stderr).lines().next().unwrap_or_default());
+    let (_leak, leaking) = leak("storm-leak");
+    let on_it = |command: &mut Command| {
+        command.current_dir(&disk.mount).env("HOME", &disk.mount).env("TMPDIR", &disk.mount);
+    };
+    let report = diagnose(on_it, |_| {});
+    finds(SCENE, &report, &leaking);
+
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" diagnose -d 2 --json > report"]).arg(memtrace::binary());
+    on_it(&mut command);
+    let ended = output::of(&mut command);
+    let said = String::from_utf8_lossy(&ended.stderr);
+    println!("  {said}");
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("No space left on device"), "{said}");
 }

@@ -5,12 +5,13 @@ use std::{fs, thread, time::Duration};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::leak;
+use super::{LIMIT, SECONDS, leak, limit, rate};
 use crate::driver::{
     cgroup::Made,
     hung::{Frozen, Hung},
     scene::{self, Wanted},
     skip,
+    workload::Workload,
 };
 
 const WATCHED: &str = "8";
@@ -41,4 +42,28 @@ fn a_leak_and_one_that_cannot_be_killed() {
     let finding = report.finding(&wanted[0]).expect("it is there");
     assert_eq!(finding["evidence"]["tasks"][0]["pid"], hung.pid());
     disk.thaw();
+}
+
+/// Two that look alike, and do the same work: first the one leaks, then the other.
+#[test]
+fn guilty_once_and_innocent_once() {
+    let pair = ["alpha", "beta"].map(|name| {
+        let cgroup = Made::top(name);
+        limit(&cgroup, LIMIT * rate());
+        let work = Workload::start(&cgroup, &["anon", "--total", "8M", "--hold", "forever"]);
+        (work, cgroup)
+    });
+    for (at, (_, guilty)) in pair.iter().enumerate() {
+        let (each, total) = (rate().to_string(), (SECONDS * rate() / 2).to_string());
+        let words = ["anon", "--rate", &each, "--total", &total, "--hold", "forever"];
+        let leak = Workload::start(guilty, &words);
+        thread::sleep(Duration::from_secs(1));
+        let report = scene::diagnose(WATCHED);
+        let wanted = [Wanted { kind: "memory-growth", path: &guilty.path }];
+        let truth = json!({ "leaks": guilty.path, "does_not": pair[1 - at].1.path });
+        report.is("guilty once, innocent once", &truth, &wanted);
+        let told = report.findings().iter().map(|finding| &finding["container"]["cgroup"]["path"]);
+        assert!(told.into_iter().all(|path| *path != pair[1 - at].1.path), "{:#?}", report.findings());
+        drop(leak);
+    }
 }

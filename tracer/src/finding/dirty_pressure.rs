@@ -124,8 +124,13 @@ impl<'a> Case<'a> {
 
     fn severity(&self) -> Option<Severity> {
         let full = self.row.memory.current.is_some_and(|current| current as f64 >= FULL * self.limit as f64);
-        let faster =
-            self.rates.inflow.zip(self.rates.outflow).is_some_and(|(inflow, outflow)| inflow >= outflow);
+        // Pages younger than half a minute wait for their turn: where none is written yet, nothing is known of the disk.
+        let begun = self.row.memory.writeback.is_some_and(|bytes| bytes > 0);
+        let faster = self
+            .rates
+            .inflow
+            .zip(self.rates.outflow)
+            .is_some_and(|(inflow, outflow)| inflow >= outflow && (begun || outflow > 0.0));
         let throttled =
             self.pages.and_then(|pages| pages.throttled_per_s).is_some_and(|time| time >= HELD_UP);
         match self.share {

@@ -27,6 +27,8 @@ const CRITICAL_SECONDS: f64 = 60.0;
 /// Slower is not worth a word where nothing is near.
 const NOTABLE: f64 = 4.0 * 1024.0 * 1024.0;
 
+const NOT_YET_WRITTEN: &str = "page cache that is not yet written back";
+
 pub(super) fn check(look: &Look<'_>, courses: &Courses, accounts: &Accounts) -> Vec<Finding> {
     let growing = |row: &'_ Arc<Row>| {
         let course = courses.row(row.container.cgroup.id)?;
@@ -81,12 +83,18 @@ impl Case<'_> {
         let span = self.course.held.span();
         let ends = [self.row.seconds_to_limit, self.seconds_to_host()];
         let left = ends.into_iter().flatten().fold(f64::INFINITY, f64::min);
+        // What is written back in its turn never gets there; what is not is dirty-page-pressure.
+        let left = if self.is_not_yet_written() { f64::INFINITY } else { left };
         match left {
             left if span >= SUSTAINED && left < CRITICAL_SECONDS => Some(Severity::Critical),
             left if span >= SUSTAINED && left < WARNING_SECONDS => Some(Severity::Warning),
             _ if span >= LASTING && self.rate >= NOTABLE => Some(Severity::Info),
             _ => None,
         }
+    }
+
+    fn is_not_yet_written(&self) -> bool {
+        self.what().is_some_and(|(words, rate)| words == NOT_YET_WRITTEN && rate >= self.rate / 2.0)
     }
 
     fn evidence(&self) -> Evidence {
@@ -125,7 +133,7 @@ impl Case<'_> {
         let (kind, rate) = kinds.max_by(|a, b| a.1.total_cmp(&b.1))?;
         let words = match kind {
             "anon" => "anonymous memory",
-            "file" => "page cache that is not yet written back",
+            "file" => NOT_YET_WRITTEN,
             "shmem" => "tmpfs and shared memory",
             "slab" => "kernel objects (slab)",
             "sock" => "socket buffers",
@@ -191,8 +199,9 @@ impl Case<'_> {
             Some(("socket buffers", _)) => {
                 "Look for connections whose other side does not read: `ss -tmp`, column Recv-Q and Send-Q.".to_owned()
             }
-            Some(("page cache that is not yet written back", _)) => {
-                "It writes faster than its disk takes it: write with direct or synchronous I/O, or to a faster disk."
+            Some((NOT_YET_WRITTEN, _)) => {
+                "See whether its disk takes what it writes: `memtrace dirty`, columns in and out. If not, write with direct \
+                 or synchronous I/O, or to a faster disk."
                     .to_owned()
             }
             _ => "See through which kernel functions it is charged.".to_owned(),

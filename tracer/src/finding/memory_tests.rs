@@ -333,6 +333,36 @@ mod dirty {
         assert!(tick(&mut watch, 1, &idle, pages(&idle, 60e6, 40e6, "dd")).is_empty());
     }
 
+    /// Pages wait half a minute for their turn: nothing is known of the disk before.
+    #[test]
+    fn what_is_not_written_yet_is_no_pressure_until_the_limit_is_full() {
+        let mut watch = Watch::default();
+        let young = importer(200 * MIB, 400 * MIB);
+        assert!(tick(&mut watch, 0, &young, pages(&young, 16e6, 0.0, "app")).is_empty());
+        assert!(tick(&mut watch, 1, &young, pages(&young, 16e6, 0.0, "app")).is_empty());
+        let begun =
+            Row { memory: Memory { writeback: Some(MIB), ..young.memory.clone() }, ..(*young).clone() };
+        let begun = Arc::new(begun);
+        let found = tick(&mut watch, 2, &begun, pages(&begun, 16e6, 0.0, "app"));
+        assert_eq!(told(&found), [(Kind::DirtyPagePressure, Severity::Warning)]);
+    }
+
+    /// It comes to an end when the kernel writes it: no forecast of a limit is made of it.
+    #[test]
+    fn growth_that_is_to_be_written_is_worth_a_word_at_most() {
+        let mut watch = Watch::default();
+        let (host, none) = (HostMemory::default(), Dirty::default());
+        let mut found = Vec::new();
+        for second in 0..=12_u64 {
+            let young = importer(16 * MIB * second, 100 * MIB + 16 * MIB * second);
+            let grows = Growth { current: Some(16e6), ..Growth::default() };
+            let young = Row { growth_ewma_per_s: grows, seconds_to_limit: Some(20.0), ..(*young).clone() };
+            let at = Duration::from_secs(second);
+            found = watch.tick(&example::seen(at, &[Arc::new(young)], &host, &none));
+        }
+        assert_eq!(told(&found), [(Kind::MemoryGrowth, Severity::Info)]);
+    }
+
     /// It takes 40 MB each fourth second, all at once.
     #[test]
     fn rates_are_of_a_window_not_of_what_a_disk_completes_at_once() {
