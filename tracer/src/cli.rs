@@ -114,6 +114,10 @@ pub struct Top {
     #[arg(long, value_name = "FILE", requires = "sites")]
     pub folded: Option<PathBuf>,
 
+    /// Percent of one CPU that memtrace may take, its programs in the kernel too; above it system calls are not counted
+    #[arg(long, value_name = "PERCENT", default_value_t = 3.0, value_parser = percent)]
+    pub budget: f64,
+
     /// Draw with ASCII characters only
     #[arg(long)]
     pub ascii: bool,
@@ -237,6 +241,10 @@ pub struct Diagnose {
     #[arg(long, value_name = "PID|COMM", value_parser = Wanted::parse)]
     pub watch: Vec<Wanted>,
 
+    /// Percent of one CPU that memtrace may take, its programs in the kernel too; above it system calls are not counted
+    #[arg(long, value_name = "PERCENT", default_value_t = 3.0, value_parser = percent)]
+    pub budget: f64,
+
     /// One JSON object at the end
     #[arg(long)]
     pub json: bool,
@@ -292,6 +300,15 @@ fn stream_sort_help() -> String {
 }
 
 /// A number of seconds with fractions, from a tenth to a day.
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.1..=10_000.0).contains(&percent) {
+        Ok(percent)
+    } else {
+        Err("out of range: from 0.1 to 10000 percent of one CPU".to_owned())
+    }
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if (0.1..=86_400.0).contains(&seconds) {

@@ -54,12 +54,25 @@ pub struct Unattributed {
 pub struct Own {
     /// User and system time of the process over the interval, in CPUs (1.0 = one CPU).
     pub cpu_share: Option<f64>,
+    /// Time of the programs in the kernel, in CPUs: of a tenth of a second each ten, `None` before the first.
+    pub programs_share: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub programs_share_how: Option<How>,
     pub rss: Option<u64>,
     /// Kernel memory of the BPF maps.
     pub maps: Option<u64>,
     /// Time of a collection tick: median and 99th percentile since the start, seconds.
     pub tick_p50_s: Option<f64>,
     pub tick_p99_s: Option<f64>,
+    /// That both together are above the budget, and what is not done because of that.
+    pub over_budget: Vec<String>,
+}
+
+impl Own {
+    /// Of the process and of its programs, as far as that is known.
+    pub fn share(&self) -> Option<f64> {
+        self.cpu_share.map(|share| share + self.programs_share.unwrap_or(0.0))
+    }
 }
 
 /// One way of losing data, with its sentence and count since attach.

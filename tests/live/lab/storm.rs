@@ -32,6 +32,7 @@ use crate::driver::{
     scratch, skip,
     workload::Workload,
 };
+use crate::pileup;
 
 /// `diagnose` with more done to it; what it told, and how it ended.
 fn diagnose(change: impl FnOnce(&mut Command), meanwhile: impl FnOnce(&Child)) -> Report {
@@ -218,4 +219,28 @@ fn a_disk_that_is_full() {
     println!("  {said}");
     assert_eq!(ended.status.code(), Some(1), "{said}");
     assert!(said.contains("No space left on device"), "{said}");
+}
+
+/// Above its budget it gives up what is dearest, says so, and finds what it is there for.
+#[test]
+fn above_its_budget() {
+    let made = pileup::going(&mut |wanted| {
+        let seconds = if in_vm() { "40" } else { "14" };
+        let mut command = memtrace::command(&["diagnose", "-d", seconds, "--json", "--budget", "0.1"]);
+        let report = Report::of(&output::of(&mut command));
+        let own = &report.0["host"]["own"];
+        println!("  {own}");
+        let (kind, path) = &wanted[0];
+        let wanted = [Wanted { kind, path }];
+        report.is("above its budget", &json!({ "container": path, "budget": 0.001 }), &wanted);
+        let says = own["over_budget"][0].as_str().expect("it is said");
+        assert!(says.contains("system calls are not counted") && says.contains("0.1 %"), "{says}");
+        assert!(own["programs_share"].as_f64().is_some_and(|share| share > 0.0), "{own}");
+        // What was counted until then is told.
+        let calls = &report.finding(&wanted[0]).expect("it is told")["evidence"]["top_syscalls"];
+        assert!(calls.as_array().is_some_and(|calls| !calls.is_empty()), "{calls}");
+    });
+    made.unwrap_or_else(|why| panic!("{why}"));
+    let on = fs::read_to_string("/proc/sys/kernel/bpf_stats_enabled").expect("it is there");
+    assert_eq!(on.trim(), "0", "the kernel's statistics are off again");
 }

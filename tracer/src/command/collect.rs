@@ -63,6 +63,7 @@ pub fn options(watch: &Watch, logs: LogWish) -> pipeline::Options {
         work: false,
         stuck: None,
         hold: Duration::ZERO,
+        budget: pipeline::BUDGET,
         probe_log: level.map_or(0, |place| place as u8 + 1),
     }
 }

@@ -28,8 +28,17 @@ const CRITICAL: u8 = 10;
 
 pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
     let facts = collect::usable_facts()?;
-    let Diagnose { duration, interval, container, watch: watched, json, exit_code, attach, probe_log } =
-        options;
+    let Diagnose {
+        duration,
+        interval,
+        container,
+        watch: watched,
+        budget,
+        json,
+        exit_code,
+        attach,
+        probe_log,
+    } = options;
     let filter = container.clone().unwrap_or_default();
     let watch = Watch { interval, duration: Some(duration), container, rows: None, json, attach, probe_log };
     let charset = Charset::of_environment();
@@ -44,6 +53,7 @@ pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
         daemons: Some(watched),
         dirty: DirtyWish::Names,
         stuck: Some(pipeline::STUCK),
+        budget: budget / 100.0,
         ..shared
     };
     let last = collect::run(collected, facts, |snapshots, _| {

@@ -53,6 +53,7 @@ pub fn run(options: Top) -> Result<(), Failure> {
         signals: true,
         daemons: Some(Vec::new()),
         hold: pipeline::HOLD,
+        budget: options.budget / 100.0,
         ..collect::options(&options.watch, LogWish::Counts)
     };
     let folded = options.folded.as_deref().map(Folded::create).transpose()?;

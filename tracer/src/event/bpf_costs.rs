@@ -25,13 +25,18 @@ impl BpfCosts {
         self.descriptors = bpf.map(|entry| Path::new("/proc/self/fdinfo").join(entry.file_name())).collect();
     }
 
+    /// Time that our programs took so far, as far as the kernel's statistics were on; nanoseconds.
+    pub fn run_time(&self) -> u64 {
+        let texts = self.descriptors.iter().filter_map(|path| fs::read_to_string(path).ok());
+        texts.filter_map(|text| number(&text, "run_time_ns:")).sum()
+    }
+
     /// What the kernel charges for the maps, and how often it skipped a program of ours since the start because another
     /// was running on that CPU.
     pub fn read(&mut self) -> (u64, u64) {
         let mut maps = 0;
         for text in self.descriptors.iter().filter_map(|path| fs::read_to_string(path).ok()) {
-            let get =
-                |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+            let get = |key: &str| number(&text, key);
             if text.contains("map_type:") {
                 maps += get("memlock:").unwrap_or(0);
             }
@@ -41,4 +46,8 @@ impl BpfCosts {
         }
         (maps, self.misses.values().sum())
     }
+}
+
+fn number(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse().ok())
 }

@@ -108,6 +108,10 @@ impl CallCounter {
         }
     }
 
+    pub fn is_counting(&self) -> bool {
+        self.attached.is_some()
+    }
+
     /// Counts for the rows that were chosen and are there now: at each tick, and when cgroups came.
     pub fn follow(&mut self, rows: &Rows, at: Duration) {
         let (Some(attached), Some(callers)) = (&mut self.attached, &self.callers) else { return };

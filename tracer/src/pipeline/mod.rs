@@ -3,8 +3,9 @@
 //!
 //! `probes` is what is attached, `logs` what comes of log lines, `dirty` of dirty pages, `oom` of kills, `sites` and `calls`
 //! what is attached for chosen containers only, `work` what is in flight, `rows` what is known of cgroups, `dead` what is kept
-//! of removed ones, `own` what memtrace costs.
+//! of removed ones, `own` what memtrace costs, `budget` what that may be.
 
+mod budget;
 mod calls;
 mod daemons;
 mod dead;
@@ -29,24 +30,26 @@ use tokio::sync::{mpsc, watch};
 use tracer_ebpf::abi::failure::Failure;
 
 use self::{
-    calls::CallCounter, daemons::DaemonWatch, dead::Undertaker, dirty::DirtyPages, logs::LogLines,
-    oom::OomWatch, own::Meter, probes::Probes, rows::Rows, signals::SignalWatch, sites::Sampler,
-    stuck::StuckWatch, work::Work,
+    budget::Budget, calls::CallCounter, daemons::DaemonWatch, dead::Undertaker, dirty::DirtyPages,
+    logs::LogLines, oom::OomWatch, own::Meter, probes::Probes, rows::Rows, signals::SignalWatch,
+    sites::Sampler, stuck::StuckWatch, work::Work,
 };
 pub use self::{
+    budget::DEFAULT as BUDGET,
     calls::Callers,
     sites::{Chosen, SiteWish},
 };
 use crate::{
     aggregator::{
         daemon::Wanted,
+        row::How,
         signal::{Signalled, Signals},
     },
     event::{Event, procfs},
     finding,
     kernel::{Facts, cgroup::LayoutError},
     probe::{plan::Force, registry},
-    snapshot::{Host, Snapshot},
+    snapshot::{Host, Own, Snapshot},
     view::demand::Demand,
 };
 
@@ -79,6 +82,8 @@ pub struct Options {
     pub stuck: Option<Duration>,
     /// A finding that is not found any more is kept for so long.
     pub hold: Duration,
+    /// What memtrace may take, its programs in the kernel too, in processors.
+    pub budget: f64,
     /// 0 is off, else an `aya_log` level.
     pub probe_log: u8,
 }
@@ -162,6 +167,7 @@ pub struct Pipeline {
     watch: finding::Watch,
     standing: finding::Standing,
     meter: Meter,
+    budget: Budget,
     rescanned: Instant,
     kept_up: Instant,
     /// Events lost when the tree was last looked at.
@@ -201,6 +207,7 @@ impl Pipeline {
         let dead = Undertaker::new(options.dead, &facts);
         let work = Work::new(options.work);
         let stuck = options.stuck.map(|threshold| StuckWatch::new(threshold, &facts.cgroup));
+        let budget = Budget::new(options.budget, started);
         stay_in_memory();
         Ok(Pipeline {
             dead,
@@ -220,6 +227,7 @@ impl Pipeline {
             watch: finding::Watch::default(),
             standing,
             meter: Meter::new()?,
+            budget,
             rescanned: started,
             kept_up: started,
             lost: 0,
@@ -262,6 +270,11 @@ impl Pipeline {
                     }
                     self.dirty.look(&mut self.probes, &self.rows);
                 }
+                () = tokio::time::sleep_until(self.budget.wakes().unwrap_or(last).into()),
+                    if self.budget.wakes().is_some() =>
+                {
+                    self.budget.sample(Instant::now(), || self.probes.run_time());
+                }
                 Some(demand) = demands.recv() => self.demanded(demand),
                 () = snapshots.closed() => return Ok(()),
             }
@@ -292,7 +305,7 @@ impl Pipeline {
         match demand {
             Demand::Calls(row) => {
                 // One that was asked for by a command goes on.
-                if self.options.calls == CallWish::Off {
+                if self.options.calls == CallWish::Off && self.budget.allows_calls(now) {
                     self.count_calls(row.map(|row| Callers::Rows(HashSet::from([row]))), now);
                 }
             }
@@ -375,7 +388,7 @@ impl Pipeline {
         for row in self.watch.suspects() {
             self.watch.processes(at, row, self.rows.anonymous(row));
         }
-        if self.options.calls == CallWish::Suspects {
+        if self.options.calls == CallWish::Suspects && self.budget.allows_calls(now) {
             let callers = self.watch.callers();
             self.count_calls(Some(Callers::Rows(callers)), now);
         }
@@ -407,7 +420,15 @@ impl Pipeline {
             stuck: stuck.as_deref(),
         });
         let findings = self.standing.tick(at, found);
-        let host = Host::take(&self.rows.aggregator, &tick, self.meter.read(now, maps));
+        let own = self.meter.read(now, maps);
+        let optional = self.calls.is_counting() && !matches!(self.options.calls, CallWish::Of(_));
+        if self.budget.tick(now, own.cpu_share, optional) {
+            self.count_calls(None, now);
+        }
+        let programs_share = self.budget.programs();
+        let programs_share_how = programs_share.map(|_| How::Sampled);
+        let own = Own { programs_share, programs_share_how, over_budget: self.budget.says(now), ..own };
+        let host = Host::take(&self.rows.aggregator, &tick, own);
         // A tick's own time is known to the next one.
         self.meter.ticked(now);
         Arc::new(Snapshot {

@@ -37,6 +37,6 @@ impl Meter {
             (wall > 0.0).then(|| cpu.saturating_sub(before).as_secs_f64() / wall)
         });
         let quantile = |q| (!self.ticks.is_empty()).then(|| self.ticks.value_at_quantile(q) as f64 / 1e6);
-        Own { cpu_share, rss, maps, tick_p50_s: quantile(0.5), tick_p99_s: quantile(0.99) }
+        Own { cpu_share, rss, maps, tick_p50_s: quantile(0.5), tick_p99_s: quantile(0.99), ..Own::default() }
     }
 }

@@ -239,6 +239,11 @@ impl Probes {
         self.costs = None;
     }
 
+    /// Of all programs so far, as far as statistics were on; nanoseconds.
+    pub fn run_time(&self) -> u64 {
+        self.descriptors.run_time()
+    }
+
     fn serves(&self, name: &str) -> bool {
         self.outcomes.iter().any(|outcome| outcome.probe.name == name && outcome.chosen.is_some())
     }

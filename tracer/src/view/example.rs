@@ -406,6 +406,9 @@ fn host() -> Host {
             maps: Some(9 * MIB),
             tick_p50_s: Some(0.0021),
             tick_p99_s: Some(0.0065),
+            programs_share: Some(0.004),
+            programs_share_how: Some(How::Sampled),
+            over_budget: Vec::new(),
         },
     }
 }

@@ -75,7 +75,7 @@ fn host_line(snapshot: &Snapshot) -> String {
         host::size(*attributed),
         host::unattributed(&snapshot.host.unattributed),
         host::dead_cgroups(&snapshot.host),
-        unit::format(Unit::Share, own.cpu_share),
+        unit::format(Unit::Share, own.share()),
         host::size(own.rss),
         host::size(own.maps),
         lost_events,
@@ -87,6 +87,9 @@ fn host_line(snapshot: &Snapshot) -> String {
         .collect();
     if !lost.is_empty() {
         line.push_str(&format!(" ({})", lost.join("; ")));
+    }
+    if !own.over_budget.is_empty() {
+        line.push_str(&format!("; {}", own.over_budget.join("; ")));
     }
     line
 }

@@ -44,6 +44,7 @@ pub(super) struct Own {
 pub(super) fn own(bed: &Bed, report: &mut Report, name: &'static str, aim: Option<f64>) -> Result<Own> {
     let own = screen(bed, report, name, aim)?;
     stream(bed, report, name)?;
+    everything(bed, report, name)?;
     Ok(own)
 }
 
@@ -105,6 +106,20 @@ fn stream(bed: &Bed, report: &mut Report, name: &'static str) -> Result<()> {
     if let Some(maps) = own["maps"].as_f64() {
         report.add(Line::new(name, "memtrace, maps in the kernel", Unit::Bytes, maps).aim(Aim::AtMost(MAPS)));
     }
+    Ok(())
+}
+
+/// `diagnose`, with all that it attaches; what its programs take falls on whoever runs into them, and is in the storms.
+fn everything(bed: &Bed, report: &mut Report, name: &'static str) -> Result<()> {
+    let diagnose = bed.diagnosing()?;
+    bed.stop.sleep(SETTLE)?;
+    let shares = shares(bed, || diagnose.cpu_share(&bed.stop, WINDOW))?;
+    let share = median(shares.iter().copied());
+    report.add(
+        Line::new(name, "memtrace diagnose, CPU of one core", Unit::Share, share)
+            .spread(super::report::Spread::of(&shares)?),
+    );
+    memory(report, name, "memtrace diagnose", diagnose.usage()?);
     Ok(())
 }
 

@@ -27,12 +27,14 @@ use std::{
     fs,
     path::PathBuf,
     process::{Command, ExitCode},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 
 use self::{
+    process::Running,
     report::{Machine, Report},
     stop::Stop,
 };
@@ -151,11 +153,23 @@ impl Name {
     }
 }
 
+/// Until `diagnose` has attached its probes and taken its first look.
+const DIAGNOSING: Duration = Duration::from_secs(3);
+
 impl Bed {
     fn memtrace(&self, args: &[&str]) -> Command {
         let mut top = command(&self.memtrace);
         top.arg("top").args(args);
         top
+    }
+
+    /// Everything that it can attach by itself, attached: it says nothing before its end.
+    fn diagnosing(&self) -> Result<Running> {
+        let mut diagnose = command(&self.memtrace);
+        diagnose.args(["diagnose", "--json", "-d", "3600"]);
+        let running = Running::start(&mut diagnose)?;
+        self.stop.sleep(DIAGNOSING)?;
+        Ok(running)
     }
 
     /// A folder for what is written, on the file system of the build.

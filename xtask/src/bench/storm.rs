@@ -26,6 +26,8 @@ const AIM: f64 = 0.03;
 enum Beside {
     Nothing,
     Default,
+    /// All that it attaches by itself.
+    Diagnose,
     Charges,
     /// Its own charges followed to their sites, and those of another cgroup.
     Sites,
@@ -71,8 +73,14 @@ pub(super) fn writes(bed: &Bed, report: &mut Report) -> Result<()> {
 }
 
 fn run(bed: &Bed, report: &mut Report, storm: &Storm) -> Result<()> {
-    let mut kinds =
-        vec![Beside::Nothing, Beside::Default, Beside::Charges, Beside::OtherSites, Beside::Sites];
+    let mut kinds = vec![
+        Beside::Nothing,
+        Beside::Default,
+        Beside::Diagnose,
+        Beside::Charges,
+        Beside::OtherSites,
+        Beside::Sites,
+    ];
     match tracing::missing() {
         None => kinds.extend([Beside::Bpftrace, Beside::BpftraceStacks]),
         Some(why) => report.skip("a storm beside bpftrace", why),
@@ -117,6 +125,7 @@ impl Beside {
         match self {
             Self::Nothing => "alone",
             Self::Default => "memtrace top",
+            Self::Diagnose => "memtrace diagnose",
             Self::Charges => "memtrace top --charges",
             Self::Sites => "memtrace top -c it --sites",
             Self::OtherSites => "memtrace top -c other --sites",
@@ -129,6 +138,7 @@ impl Beside {
     fn start(self, bed: &Bed) -> Result<Option<Running>> {
         let mut command = match self {
             Self::Nothing => return Ok(None),
+            Self::Diagnose => return Ok(Some(bed.diagnosing()?)),
             Self::Default => bed.memtrace(&["--json"]),
             Self::Charges => bed.memtrace(&["--json", "--charges=60"]),
             Self::Sites => {

@@ -49,6 +49,8 @@ enum Beside {
     Nothing,
     /// All that it attaches: a pipe is followed as a log, too.
     Top,
+    /// Everything that it attaches by itself.
+    Diagnose,
     /// What follows switches, and nothing else that is met here.
     Stuck,
     Calls,
@@ -66,8 +68,15 @@ struct Started {
 pub(super) fn switches(bed: &Bed, report: &mut Report) -> Result<()> {
     ensure!(find("perf").is_some(), "perf is not installed: `perf bench sched pipe` is what is measured");
     let mut kinds = Vec::new();
-    for kind in [Beside::Nothing, Beside::Top, Beside::Stuck, Beside::Calls, Beside::Floor, Beside::Bpftrace]
-    {
+    for kind in [
+        Beside::Nothing,
+        Beside::Top,
+        Beside::Diagnose,
+        Beside::Stuck,
+        Beside::Calls,
+        Beside::Floor,
+        Beside::Bpftrace,
+    ] {
         match kind.start(bed) {
             Ok(_) => kinds.push(kind),
             Err(error) if kind.is_memtrace() => return Err(error),
@@ -147,6 +156,7 @@ impl Beside {
         match self {
             Self::Nothing => "alone",
             Self::Top => "memtrace top",
+            Self::Diagnose => "memtrace diagnose",
             Self::Stuck => "memtrace stuck",
             Self::Calls => "memtrace syscalls",
             Self::Floor => "an empty program on sched_switch",
@@ -155,7 +165,7 @@ impl Beside {
     }
 
     fn is_memtrace(self) -> bool {
-        matches!(self, Self::Top | Self::Stuck | Self::Calls)
+        matches!(self, Self::Top | Self::Diagnose | Self::Stuck | Self::Calls)
     }
 
     fn start(self, bed: &Bed) -> Result<Started> {
@@ -163,6 +173,9 @@ impl Beside {
             Self::Nothing => return Ok(Started::default()),
             Self::Floor => {
                 return Ok(Started { _program: None, _empty: Some(Empty::attach(c"sched_switch")?) });
+            }
+            Self::Diagnose => {
+                return Ok(Started { _program: Some(bed.diagnosing()?), _empty: None });
             }
             Self::Top => bed.memtrace(&["--json"]),
             Self::Stuck | Self::Calls => {

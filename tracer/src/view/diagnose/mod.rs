@@ -100,6 +100,9 @@ impl Report<'_> {
         for loss in self.last.host.losses.iter().filter(|loss| loss.count > 0) {
             page.paragraph("Lost: ", "  ", &format!("{} {}", loss.count, loss.what));
         }
+        for sentence in &self.last.host.own.over_budget {
+            page.paragraph("Budget: ", "  ", sentence);
+        }
         page.out
     }
 

@@ -44,6 +44,10 @@ pub fn lines(
         lines.push(holders(&snapshot.host, theme));
         lines.push(costs(&snapshot.host));
         lines.extend(losses(state, theme));
+        let over = snapshot.host.own.over_budget.iter();
+        lines.extend(
+            over.map(|says| Line::styled(format!("budget: {says}"), theme.level(Some(Level::Warning)))),
+        );
     }
     lines.push(chosen(state, snapshot, theme, width));
     lines
@@ -176,7 +180,7 @@ fn costs(host: &Host) -> Line<'static> {
         "available {}{soon}  dead cgroups {}  self cpu {} rss {} maps {}",
         host::size(host.mem_available),
         host::dead_cgroups(host),
-        unit::format(Unit::Share, host.own.cpu_share),
+        unit::format(Unit::Share, host.own.share()),
         host::size(host.own.rss),
         host::size(host.own.maps)
     ))
