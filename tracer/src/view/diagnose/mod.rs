@@ -231,7 +231,7 @@ impl Page {
     }
 
     fn finding(&mut self, finding: &Open, last: &Snapshot) {
-        for line in finding::lines(finding, last, COLUMNS, self.charset) {
+        for (_, line) in finding::lines(finding, last, COLUMNS, self.charset) {
             let _ = writeln!(self.out, "{line}");
         }
     }

@@ -14,8 +14,18 @@ use crate::{
 /// Where each kind is explained.
 const PAGE: &str = "docs/findings.md";
 
+/// What a line is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// Of the sentence at the top.
+    Sentence,
+    /// What the lines below it are.
+    Title,
+    Body,
+}
+
 /// Lines of at most so many columns, commands apart: these are whole, to be pasted.
-pub fn lines(finding: &Open, snapshot: &Snapshot, columns: usize, charset: Charset) -> Vec<String> {
+pub fn lines(finding: &Open, snapshot: &Snapshot, columns: usize, charset: Charset) -> Vec<(Part, String)> {
     let mut lines = Vec::new();
     let head = finding.severity.as_str().to_uppercase() + " ";
     let wrapped = |head: &str, said: &str| {
@@ -24,36 +34,38 @@ pub fn lines(finding: &Open, snapshot: &Snapshot, columns: usize, charset: Chars
         let lines = text::wrap(said, room, charset).into_iter().zip(heads);
         lines.map(|(line, head)| format!("{head}{line}")).collect::<Vec<_>>()
     };
-    lines.extend(wrapped(&head, &finding.summary));
+    let body = |line: String| (Part::Body, line);
+    let title = |line: String| (Part::Title, line);
+    lines.extend(wrapped(&head, &finding.summary).into_iter().map(|line| (Part::Sentence, line)));
     let also: String = finding.also.iter().map(|kind| format!(", also {}", kind.as_str())).collect();
-    lines.push(format!("  evidence ({}{also})", finding.kind.as_str()));
+    lines.push(title(format!("  evidence ({}{also})", finding.kind.as_str())));
     let facts = finding.evidence.facts();
     let keys = facts.iter().map(|fact| fact.key.len()).max().unwrap_or(0);
     for fact in facts {
         if let Some((value, how, says)) = cells(fact) {
             let line = format!("    {:<keys$}  {value:>11}  {how:<8}  {says}", fact.key);
-            lines.push(text::head(&line, columns, charset));
+            lines.push(body(text::head(&line, columns, charset)));
         }
     }
     let course = course(finding, &snapshot.finding_events);
     if !course.is_empty() {
-        lines.push("  timeline, since memtrace began".to_owned());
-        lines.extend(course.iter().map(|line| text::head(&format!("    {line}"), columns, charset)));
+        lines.push(title("  timeline, since memtrace began".to_owned()));
+        lines.extend(course.iter().map(|line| body(text::head(&format!("    {line}"), columns, charset))));
     }
-    lines.push("  refuted by".to_owned());
-    lines.extend(wrapped("    ", &finding.refuted_by));
-    lines.push("  what to do".to_owned());
+    lines.push(title("  refuted by".to_owned()));
+    lines.extend(wrapped("    ", &finding.refuted_by).into_iter().map(body));
+    lines.push(title("  what to do".to_owned()));
     let mut number = 0;
     for advice in &finding.advice {
         match advice.strip_prefix("$ ") {
-            Some(command) => lines.push(format!("       {}", text::clean(command, charset))),
+            Some(command) => lines.push(body(format!("       {}", text::clean(command, charset)))),
             None => {
                 number += 1;
-                lines.extend(wrapped(&format!("    {number}. "), advice));
+                lines.extend(wrapped(&format!("    {number}. "), advice).into_iter().map(body));
             }
         }
     }
-    lines.push(format!("  explained in {PAGE}#{}", finding.kind.as_str()));
+    lines.push(title(format!("  explained in {PAGE}#{}", finding.kind.as_str())));
     lines
 }
 

@@ -8,7 +8,7 @@ use crate::{
     metric::Unit,
     snapshot::Snapshot,
     view::{
-        finding,
+        finding::{self, Part},
         severity::{self, Level},
         text,
         tui::{
@@ -67,18 +67,13 @@ pub fn detail(state: &State, snapshot: &Snapshot, page: Page<'_>) -> Option<Vec<
 
 fn whole(open: &Open, snapshot: &Snapshot, page: Page<'_>) -> Vec<Line<'static>> {
     let Page { theme, width } = page;
-    let lines = finding::lines(open, snapshot, width, theme.charset).into_iter();
     let level = severity::of_finding(open.severity);
+    let lines = finding::lines(open, snapshot, width, theme.charset).into_iter();
     lines
-        .scan(true, |first, line| {
-            // The sentence goes on for as long as lines do not begin a section.
-            *first &= !line.starts_with("  evidence");
-            let is_section = line.starts_with("  ") && !line.starts_with("   ");
-            Some(match (*first, is_section) {
-                (true, _) => Line::styled(line, theme.level(level)),
-                (false, true) => Line::styled(line, theme.title()),
-                (false, false) => Line::from(line),
-            })
+        .map(|(part, line)| match part {
+            Part::Sentence => Line::styled(line, theme.level(level)),
+            Part::Title => Line::styled(line, theme.title()),
+            Part::Body => Line::from(line),
         })
         .collect()
 }
