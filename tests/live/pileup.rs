@@ -22,7 +22,7 @@ use crate::driver::{
     memtrace::Memtrace,
     output,
     scene::{self, During},
-    scratch,
+    scratch, wait_for,
     workload::{self, Workload},
 };
 
@@ -267,14 +267,20 @@ fn what_was_in_flight_before_and_what_the_peer_left() {
         ["serve", "--port", &port, "--", program.to_str().expect("a plain name"), "idle", "--hold", "60"];
     let server = Workload::start(&place, &words);
     server.done();
+    let children = || {
+        let tasks = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs").flatten();
+        let of = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        tasks.map(|task| of(task).split_whitespace().count()).sum::<usize>()
+    };
     let ask = || {
+        let before = children();
         let mut child = Command::new(workload::binary())
             .args(["--with-parent", "scrape", "--port", &port, "--rate", "50", "--total", "5"])
             .stdout(Stdio::null())
             .spawn()
             .expect("the workload can be started");
-        // All five have come when the server has taken them in.
-        (0..5).for_each(|_| drop(server.next_line()));
+        // It has taken all five in, and their requests: one whose request never comes is over.
+        wait_for("the five to be at work", || (children() == before + 5).then_some(()));
         move || {
             let _ = child.kill();
             let _ = child.wait();

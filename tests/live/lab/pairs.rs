@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     dead_cgroups, dirty_incident,
     driver::{
-        in_lab, matrix,
+        in_lab, in_vm, matrix,
         scene::{self, During, Wanted},
         skip,
     },
@@ -30,7 +30,7 @@ fn both(first: Incident, second: Incident) -> Result<(), String> {
     let mut made = Ok(());
     first.1(&mut |one| {
         made = second.1(&mut |other| {
-            let report = scene::diagnose("12");
+            let report = scene::diagnose(if in_vm() { "40" } else { "12" });
             let all: Vec<_> = one.iter().chain(&other).collect();
             let wanted: Vec<_> = all.iter().map(|(kind, path)| Wanted { kind, path }).collect();
             report.is(&name, &json!({ "both": all }), &wanted);

@@ -29,14 +29,15 @@ use crate::driver::{
     loops::Loop,
     memtrace, output,
     scene::{Report, Wanted},
-    scratch, skip,
+    scratch, skip, wait_for,
     workload::Workload,
 };
 use crate::pileup;
 
 /// `diagnose` with more done to it; what it told, and how it ended.
 fn diagnose(change: impl FnOnce(&mut Command), meanwhile: impl FnOnce(&Child)) -> Report {
-    let mut command = memtrace::command(&["diagnose", "-d", "10", "--json"]);
+    let seconds = if in_vm() { "20" } else { "10" };
+    let mut command = memtrace::command(&["diagnose", "-d", seconds, "--json"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     change(&mut command);
     let child = command.spawn().expect("memtrace can be started");
@@ -64,12 +65,13 @@ fn in_64_mib() {
         },
         |child| {
             bpf::wait_for_links(child.id());
-            thread::sleep(Duration::from_secs(2));
-            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
-            let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("it is told");
-            println!("  locked {}", locked.trim());
-            let locked = locked.trim().trim_end_matches(" kB").parse::<u64>().expect("a number");
-            assert!(locked > 0, "its text may go when memory is short");
+            // Or its text may go when memory is short.
+            let locked = wait_for("its text to be locked", || {
+                let status = fs::read_to_string(format!("/proc/{}/status", child.id())).expect("it runs");
+                let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).expect("it is told");
+                locked.trim().trim_end_matches(" kB").parse::<u64>().ok().filter(|locked| *locked > 0)
+            });
+            println!("  locked {locked} KiB");
         },
     );
     finds("in 64 MiB", &report, &leaking);

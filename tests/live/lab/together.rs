@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{LIMIT, SECONDS, leak, limit, rate};
 use crate::driver::{
+    MIB,
     cgroup::Made,
     hung::{Frozen, Hung},
     scene::{self, Wanted},
@@ -49,15 +50,16 @@ fn a_leak_and_one_that_cannot_be_killed() {
 fn guilty_once_and_innocent_once() {
     let pair = ["alpha", "beta"].map(|name| {
         let cgroup = Made::top(name);
-        limit(&cgroup, LIMIT * rate());
+        // Beside what it has already.
+        limit(&cgroup, LIMIT * rate() + 8 * MIB);
         let work = Workload::start(&cgroup, &["anon", "--total", "8M", "--hold", "forever"]);
         (work, cgroup)
     });
     for (at, (_, guilty)) in pair.iter().enumerate() {
-        let (each, total) = (rate().to_string(), (SECONDS * rate() / 2).to_string());
+        let (each, total) = (rate().to_string(), (SECONDS * rate()).to_string());
         let words = ["anon", "--rate", &each, "--total", &total, "--hold", "forever"];
         let leak = Workload::start(guilty, &words);
-        thread::sleep(Duration::from_secs(1));
+        thread::sleep(Duration::from_secs(2));
         let report = scene::diagnose(WATCHED);
         let wanted = [Wanted { kind: "memory-growth", path: &guilty.path }];
         let truth = json!({ "leaks": guilty.path, "does_not": pair[1 - at].1.path });
