@@ -132,14 +132,12 @@ impl Account {
     pub fn tell(account: Option<&Account>, evidence: Evidence) -> Evidence {
         let Some(account) = account else { return evidence };
         let causes: Vec<Cause> = account.causes.iter().take(TOLD + 1).cloned().collect();
-        evidence
-            .with_how("growth_causes", "of it explained by", Value::Causes(causes), Some(How::Inferred))
-            .with_how(
-                "unexplained",
-                "of the growth has another cause",
-                Value::Bytes(Some(account.unexplained())),
-                Some(How::AtLeast),
-            )
+        evidence.with_how("growth_causes", "of it", Value::Causes(causes), Some(How::Inferred)).with_how(
+            "unexplained",
+            "of the growth has another cause",
+            Value::Bytes(Some(account.unexplained())),
+            Some(How::AtLeast),
+        )
     }
 
     /// What is to be said where the candidates do not explain it.

@@ -109,10 +109,12 @@ pub(super) fn cells(fact: &Fact) -> Option<(String, &'static str, String)> {
                 }
             });
             let told = told.collect::<Vec<_>>();
-            let told = if told.is_empty() { "nothing that was seen".to_owned() } else { told.join(", ") };
+            if told.is_empty() {
+                return Some(("-".to_owned(), how, "no cause of it was seen".to_owned()));
+            }
             let known: Vec<u64> = causes.iter().filter_map(|cause| cause.bytes).collect();
             let sum = (!known.is_empty()).then(|| known.iter().sum::<u64>() as f64);
-            return Some((size(sum), how, format!("{} {told}", fact.says)));
+            return Some((size(sum), how, format!("{} {}", fact.says, told.join(", "))));
         }
         Value::Record(_) => return None,
         Value::Dirtiers(dirtiers) if dirtiers.is_empty() => return None,
