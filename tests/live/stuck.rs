@@ -18,7 +18,8 @@ use crate::driver::{
     hung::{Frozen, Hung, Silent, state},
     in_vm,
     memtrace::{self, Memtrace},
-    output, skip, wait_for,
+    output, scratch, skip, wait_for,
+    workload::Workload,
 };
 
 fn watch(words: &[&str]) -> Memtrace {
@@ -304,4 +305,47 @@ fn a_frozen_cgroup_is_no_trouble() {
     if apart {
         wait_for("the frozen cgroup to be empty", || fs::remove_dir(&dir).is_ok().then_some(()));
     }
+}
+
+/// Who waits for a FUSE server sleeps as one that may be woken, until a signal is to end it: then as one that may not. It is
+/// told in both states, and cannot be killed in the second.
+#[test]
+fn who_waits_for_a_silent_fuse_server_is_told_in_both_its_states() {
+    const TEST: &str = "who_waits_for_a_silent_fuse_server_is_told_in_both_its_states";
+    if !Path::new("/dev/fuse").exists() {
+        return skip(TEST, "there is no /dev/fuse");
+    }
+    let top = Made::top("fuse");
+    let (home, cgroup) = (top.child("server"), top.child("asks"));
+    let point = scratch::dir("fuse");
+    guard::at_end(&format!("umount -l {} 2>/dev/null", point.display()));
+    let server = Workload::start(&home, &["fuse", &point.display().to_string(), "file"]);
+    server.done();
+    let asks = Hung::start(&cgroup, &format!("exec stat {} 2>/dev/null", point.join("file").display()));
+    wait_for("it to ask", || {
+        let stack = fs::read_to_string(format!("/proc/{}/stack", asks.pid())).unwrap_or_default();
+        stack.contains("request_wait_answer").then_some(())
+    });
+    let mut memtrace = watch(&[]);
+    let server_of = format!("FUSE server of {} (fuse, by its path), which does not answer", point.display());
+    for (state, killed) in [("S", false), ("D", true)] {
+        if killed {
+            let _ = output::of(Command::new("kill").args(["-KILL", &asks.pid().to_string()]));
+        }
+        let told = memtrace.until("it to be told", |interval| {
+            task(&interval.0, asks.pid())
+                .is_some_and(|task| task["state"] == state && !task["sigkill_pending"].is_null())
+        });
+        let task = task(&told.last().expect("it was waited for").0, asks.pid()).expect("it was waited for");
+        println!("  {} {} {} {}", task["state"], task["syscall"], task["waits_on"], task["stack"]);
+        assert_eq!(
+            (&task["waits_on"], &task["sigkill_pending"]),
+            (&server_of.as_str().into(), &killed.into())
+        );
+        assert_eq!(task["container"]["cgroup"]["path"], cgroup.path);
+    }
+    memtrace.stop();
+    // Its end is theirs.
+    drop(server);
+    wait_for("it to end", || (asks.state() == Some('Z')).then_some(()));
 }

@@ -9,6 +9,7 @@ mod cli;
 mod dirty;
 mod dirty_storm;
 mod file;
+mod fuse;
 mod idle;
 mod known_calls;
 mod lines;

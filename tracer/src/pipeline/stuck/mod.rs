@@ -266,7 +266,8 @@ impl StuckWatch {
             wait,
             in_io: candidate.kernel.map(|kernel| kernel.flags & IN_IO != 0),
             owner,
-            sigkill_pending: task.sigkill_pending(),
+            // What was read before the signal came tells nothing of it.
+            sigkill_pending: task.sigkill_pending().filter(|_| Some(task.state) == state),
             is_kernel: !task.has_memory,
             kill_attempts: None,
             killers: Vec::new(),
