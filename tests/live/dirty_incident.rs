@@ -147,7 +147,9 @@ fn an_importer_that_outruns_its_disk_is_found() {
     assert_eq!((&process["pid"], &process["comm"]), (&Value::from(pid), &Value::from("qemu-img")), "{last}");
     let file = &last["files"][0];
     assert_eq!((&file["path"], &file["backing"]), (&Value::from(TARGET), &Value::from(false)), "{last}");
-    assert_eq!(number(process, "dirtied"), number(&last, "dirtied"), "nobody else is in it: {last}");
+    // Nobody else is in it; what the file system notes of the file may be charged to it, from the kernel's own threads.
+    let others = number(&last, "dirtied") - number(process, "dirtied");
+    assert!(others <= number(&last, "dirtied") / 100, "{last}");
     assert!(number(file, "dirtied") <= number(&last, "dirtied"), "{last}");
     assert!(last["dirtied_how"].is_null() && number(&last, "dirtied") >= LIMIT / 10 * 7, "{last}");
     let told = diagnosing.join().expect("it does nothing but wait");

@@ -152,13 +152,13 @@ fn daemons_that_are_killed() {
             docker.containerd.kill();
         },
     );
-    let wanted = [Wanted { kind: "memory-growth", path: &leaking.cgroup.path }];
-    report.is(SCENE, &json!({ "leaks": leaking.cgroup.path }), &wanted);
-    leaking.is(report.finding(&wanted[0]).expect("it is told")).unwrap_or_else(|why| panic!("{why}"));
     // There is nobody left to remove it.
     guard::at_end(&forget(&leaking.cgroup.path));
     let process = Pid::from_raw(leaking.process() as i32).expect("it has a number");
     kill_process(process, Signal::KILL).expect("it runs");
+    let wanted = [Wanted { kind: "memory-growth", path: &leaking.cgroup.path }];
+    report.is(SCENE, &json!({ "leaks": leaking.cgroup.path }), &wanted);
+    leaking.is(report.finding(&wanted[0]).expect("it is told")).unwrap_or_else(|why| panic!("{why}"));
 }
 
 /// The wall clock goes an hour on, and two back: rates and times come from another.

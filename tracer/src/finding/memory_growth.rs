@@ -9,6 +9,7 @@ use super::{
     Finding, Grown, Kind, Look, Severity,
     account::{Account, Accounts},
     evidence::{Evidence, Value},
+    foresees,
     growth::{Courses, RowCourse},
     named, remedy,
 };
@@ -81,7 +82,8 @@ impl Case<'_> {
 
     fn severity(&self) -> Option<Severity> {
         let span = self.course.held.span();
-        let ends = [self.row.seconds_to_limit, self.seconds_to_host()];
+        let host = self.seconds_to_host().filter(|left| foresees(span, *left));
+        let ends = [self.row.seconds_to_limit, host];
         let left = ends.into_iter().flatten().fold(f64::INFINITY, f64::min);
         // What is written back in its turn never gets there; what is not is dirty-page-pressure.
         let left = if self.is_not_yet_written() { f64::INFINITY } else { left };

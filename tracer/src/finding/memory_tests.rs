@@ -97,6 +97,19 @@ fn what_its_limit_holds_is_no_end_of_the_host() {
     assert!(unlimited[0].summary.contains("without a limit, the host has no memory left"));
 }
 
+/// A build takes as much in ten seconds, and is over.
+#[test]
+fn the_end_of_the_host_is_foreseen_from_what_was_watched_for_long_enough() {
+    let scene = Scene {
+        memory: |second| anon(100 * MIB + 50 * MIB * second),
+        limit: None,
+        available: |second| 20 * GIB - 50 * MIB * second,
+    };
+    let serious = |open: &Vec<Arc<Finding>>| open.iter().any(|finding| finding.severity > Severity::Info);
+    let first = scene.run(40).iter().position(serious).expect("it goes on");
+    assert!((12..=16).contains(&first), "after {first} s of some 400");
+}
+
 #[test]
 fn a_leak_is_told_with_its_process_and_its_end() {
     let scene =

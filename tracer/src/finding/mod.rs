@@ -316,6 +316,12 @@ fn causes(cause: &Finding, effect: &Finding) -> bool {
     }
 }
 
+/// Whether the end of the host's memory, so many seconds away, may be told of a fall that was watched for so long: what a
+/// start, a build or a job takes at once is over within seconds, and a host has no limit that it would meet.
+fn foresees(watched: Duration, left: f64) -> bool {
+    watched.as_secs_f64() >= left / 30.0
+}
+
 /// What is harmless by itself belongs to the trouble that the same container has with the same daemon.
 fn explains(worse: &Finding, finding: &Finding) -> bool {
     let row = |finding: &Finding| finding.container.as_ref().map(|container| container.cgroup.id);

@@ -5,6 +5,7 @@ use std::{cmp::Reverse, sync::Arc, time::Duration};
 use super::{
     Finding, Kind, Look, Severity,
     evidence::{ContainerRate, Evidence, Value},
+    foresees,
     growth::Courses,
 };
 use crate::{
@@ -32,7 +33,7 @@ pub(super) fn check(look: &Look<'_>, courses: &Courses) -> Option<Finding> {
     let little = (available as f64) < LITTLE * total as f64;
     let severity = match left {
         Some(left) if left < CRITICAL_SECONDS || little => Severity::Critical,
-        Some(left) if left < WARNING_SECONDS => Severity::Warning,
+        Some(left) if left < WARNING_SECONDS && foresees(line.span(), left) => Severity::Warning,
         _ if little => Severity::Warning,
         _ => return None,
     };
