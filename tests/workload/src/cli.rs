@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    anon, calls, cgroups, dirty, dirty_storm, file, idle, known_calls, lines, log, page_tables, report,
+    anon, calls, cgroups, dirty, dirty_storm, file, idle, known_calls, lines, log, nfs, page_tables, report,
     serve, slab, sock, storm,
 };
 
@@ -35,6 +35,7 @@ enum Command {
     Sock(sock::Sock),
     Serve(serve::Serve),
     Scrape(serve::Scrape),
+    Nfs(nfs::Nfs),
     Log(log::Log),
     Lines(Box<lines::Lines>),
     Idle(idle::Idle),
@@ -91,6 +92,7 @@ impl Command {
             Self::Sock(sock) => sock.run(),
             Self::Serve(serve) => serve.run(),
             Self::Scrape(scrape) => scrape.run(),
+            Self::Nfs(nfs) => nfs.run(),
             Self::Log(log) => log.run(),
             Self::Lines(lines) => lines.run(),
             Self::Idle(idle) => idle.run(),
