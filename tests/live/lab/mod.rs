@@ -3,6 +3,7 @@
 
 mod growing;
 mod harmless;
+mod nfs;
 mod quiet;
 mod storm;
 mod together;
