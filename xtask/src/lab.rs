@@ -44,7 +44,7 @@ const SCENES: &[(&str, &str, &str)] = &[
     (
         "nfs",
         "lab::nfs::",
-        "containers that read, write and look up files of an NFS server that answers nothing",
+        "containers that read, write and look up files of an NFS server that answers nothing; one cannot be killed",
     ),
     ("together", "lab::together::", "two at once, each innocent of the other's"),
     (

@@ -37,11 +37,14 @@ impl Nfs {
         );
         let options = CString::new(options).expect("no NUL");
         match mount(SOURCE, &point, "nfs", MountFlags::empty(), options.as_c_str()) {
-            Ok(()) => Ok(Nfs { mount: point, server, _cgroup: cgroup }),
-            Err(Errno::NODEV) => Err("this kernel has no nfs".to_owned()),
-            Err(Errno::PROTONOSUPPORT) => Err("this kernel has no version 3 of nfs".to_owned()),
+            Ok(()) => {}
+            Err(Errno::NODEV) => return Err("this kernel has no nfs".to_owned()),
+            Err(Errno::PROTONOSUPPORT) => return Err("this kernel has no version 3 of nfs".to_owned()),
             Err(error) => panic!("NFS cannot be mounted: {error}"),
         }
+        // Nor is it asked any more who may look into the directory.
+        assert!(!point.join("none").exists());
+        Ok(Nfs { mount: point, server, _cgroup: cgroup })
     }
 
     pub fn file(&self, name: &str) -> PathBuf {

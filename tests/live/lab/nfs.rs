@@ -26,9 +26,13 @@ fn opened(cgroup: &Cgroup, redirections: &str, command: &str) -> Hung {
 }
 
 fn goes_on(hung: &Hung) {
-    kill_process(Pid::from_raw(hung.pid() as i32).expect("it has a number"), Signal::CONT)
-        .expect("it is there");
+    signal(hung, Signal::CONT);
     wait_until_hung(hung.pid());
+}
+
+fn signal(hung: &Hung, signal: Signal) {
+    let pid = Pid::from_raw(hung.pid() as i32).expect("it has a number");
+    kill_process(pid, signal).expect("it is our child, not yet waited for");
 }
 
 fn asks(cgroup: &Cgroup, command: &str) -> Hung {
@@ -93,4 +97,36 @@ fn an_nfs_server_that_is_gone() {
     nfs.resume();
     [reader, writer, asker, opener].into_iter().for_each(Hung::wait);
     scene::diagnose(WATCHED).is("nfs-server-back", &truth, &[]);
+}
+
+/// A signal ends who waits for the server; but not who waits for another's lookup of the same name.
+#[test]
+fn one_that_cannot_be_killed_since_another_asks_a_server_that_is_gone() {
+    const SCENE: &str = "nfs-server-gone-killed";
+    let nfs = match Nfs::mount(&["asked"]) {
+        Ok(nfs) => nfs,
+        Err(why) => return skip(SCENE, &why),
+    };
+    let (first, second) = (Made::top("nfs-first"), Made::top("nfs-second"));
+    nfs.stop();
+    let command = format!("stat {}", nfs.file("asked").display());
+    let (asker, waiter) = (asks(&first, &command), asks(&second, &command));
+    signal(&waiter, Signal::KILL);
+    thread::sleep(Duration::from_secs(6));
+    let report = scene::diagnose(WATCHED);
+    let wanted = [
+        Wanted { kind: "blocked-io", path: &first.path },
+        Wanted { kind: "unkillable-task", path: &second.path },
+    ];
+    let truth = json!({ "server": SOURCE, "asks": first.path, "killed": second.path, "pid": waiter.pid() });
+    report.is(SCENE, &truth, &wanted);
+    let task = &report.finding(&wanted[1]).expect("it is there")["evidence"]["tasks"][0];
+    println!("  {} {} {}", task["syscall"], task["waits_on"], task["stack"]);
+    let point = nfs.mount.display();
+    let on = format!("directory lookup by another task, nfs at {point} ({SOURCE}), by its path");
+    assert_eq!((&task["pid"], &task["waits_on"]), (&waiter.pid().into(), &on.into()), "{task}");
+    assert_eq!(waiter.state(), Some('D'));
+    // The server is still gone.
+    signal(&asker, Signal::KILL);
+    wait_for("both to end", || [&asker, &waiter].iter().all(|hung| hung.state() == Some('Z')).then_some(()));
 }
