@@ -41,6 +41,11 @@ const SCENES: &[(&str, &str, &str)] = &[
         "lab::harmless::",
         "page cache, a heap that is filled once, a fork bomb under its limit, a crash loop",
     ),
+    (
+        "nfs",
+        "lab::nfs::",
+        "containers that read, write and look up files of an NFS server that answers nothing; one cannot be killed",
+    ),
     ("together", "lab::together::", "two at once, each innocent of the other's"),
     ("pairs", "lab::pairs::", "two of the five incidents at once, in all ten pairs"),
     (

@@ -63,6 +63,12 @@ impl Hung {
     pub fn state(&self) -> Option<char> {
         state(self.pid())
     }
+
+    /// Waits until it ended by itself, and did what it was to do.
+    pub fn wait(mut self) {
+        let status = wait_for("it to end", || self.0.try_wait().expect("it is our child"));
+        assert!(status.success(), "it failed: {status}");
+    }
 }
 
 impl Drop for Hung {

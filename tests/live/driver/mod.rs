@@ -23,6 +23,7 @@ pub mod lines;
 pub mod loops;
 pub mod matrix;
 pub mod memtrace;
+pub mod nfs;
 pub mod output;
 pub mod podman;
 pub mod scene;

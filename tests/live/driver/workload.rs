@@ -45,6 +45,11 @@ impl Workload {
         done(&self.said)
     }
 
+    /// The next line that it prints.
+    pub fn next_line(&self) -> String {
+        self.said.recv_timeout(patience()).expect("the workload says something")
+    }
+
     /// Waits until it ended by itself.
     pub fn wait(mut self) {
         let status = wait_for("the workload to end", || self.child.try_wait().expect("it is our child"));

@@ -3,6 +3,7 @@
 
 mod growing;
 mod harmless;
+mod nfs;
 mod pairs;
 mod quiet;
 mod storm;

@@ -5,8 +5,8 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Parser, Subcommand};
 
 use crate::{
-    anon, calls, cgroups, dirty, dirty_storm, file, fuse, idle, known_calls, lines, log, page_tables, report,
-    serve, slab, sock, storm,
+    anon, calls, cgroups, dirty, dirty_storm, file, fuse, idle, known_calls, lines, log, nfs, page_tables,
+    report, serve, slab, sock, storm,
 };
 
 /// Uses memory in a known way, of a known amount, at a known rate.
@@ -36,6 +36,7 @@ enum Command {
     Serve(serve::Serve),
     Scrape(serve::Scrape),
     Fuse(fuse::Fuse),
+    Nfs(nfs::Nfs),
     Log(log::Log),
     Lines(Box<lines::Lines>),
     Idle(idle::Idle),
@@ -93,6 +94,7 @@ impl Command {
             Self::Serve(serve) => serve.run(),
             Self::Scrape(scrape) => scrape.run(),
             Self::Fuse(fuse) => fuse.run(),
+            Self::Nfs(nfs) => nfs.run(),
             Self::Log(log) => log.run(),
             Self::Lines(lines) => lines.run(),
             Self::Idle(idle) => idle.run(),

@@ -15,6 +15,7 @@ mod known_calls;
 mod lines;
 mod log;
 mod mapping;
+mod nfs;
 mod pace;
 mod page_tables;
 mod report;

@@ -17,10 +17,20 @@ use crate::{
     workspace,
 };
 
-/// What the tests need and Debian's cloud kernels may have as a module: a disk, file systems to fill and to mount (the last
-/// is one whose write-back knows no cgroups).
-const MODULES: &[&str] =
-    &["virtio_pci", "virtio_blk", "overlay", "ext4", "loop", "fuse", "vfat", "nls_cp437", "nls_ascii"];
+/// What the tests need and Debian's cloud kernels may have as a module: a disk, file systems to fill and to mount (vfat is one
+/// whose write-back knows no cgroups), a client of NFS.
+const MODULES: &[&str] = &[
+    "virtio_pci",
+    "virtio_blk",
+    "overlay",
+    "ext4",
+    "loop",
+    "fuse",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+    "nfsv3",
+];
 
 pub(super) struct Kernel {
     /// As `uname -r` says in the guest.

@@ -27,6 +27,8 @@ pub enum Cause {
     SwapIn,
     /// A lock, by the name people know.
     Lock(&'static str),
+    /// What another task does, in the file system that both are about.
+    Another(&'static str),
     /// Said by these words alone.
     Told(Kind, &'static str),
 }
@@ -70,6 +72,7 @@ impl Cause {
             Cause::PageLock | Cause::Lock(_) => Kind::Lock,
             Cause::Throttled => Kind::Throttled,
             Cause::Reclaim => Kind::Memory,
+            Cause::Another(_) => Kind::Other,
             Cause::Told(kind, _) => kind,
         }
     }

@@ -323,10 +323,10 @@ pub const RULES: &[(Cause, &[&str])] = &[
         ],
     ),
     (
-        Cause::Told(Kind::Other, "eviction of an inode"),
+        Cause::Another("eviction of an inode"),
         &["__wait_on_freeing_inode", "find_inode*", "iget_locked", "iget5_locked*"],
     ),
-    (Cause::Told(Kind::Other, "directory lookup by another task"), &["d_alloc_parallel", "d_wait_lookup"]),
+    (Cause::Another("directory lookup by another task"), &["d_alloc_parallel", "d_wait_lookup"]),
     (Cause::Lock("file position lock (mutex)"), &["fdget_pos", "__fdget_pos", "__f_unlock_pos"]),
     (Cause::Lock("rename lock (mutex)"), &["lock_rename*"]),
     (

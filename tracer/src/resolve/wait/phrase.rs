@@ -132,9 +132,9 @@ impl<'a> Known<'a> {
             Cause::Journal => of("journal commit"),
             Cause::Reclaim => String::from("direct reclaim"),
             Cause::SwapIn => String::from("swap-in"),
-            Cause::Lock(lock) => match place {
-                Some(place) => format!("{lock}, {}", place.title()),
-                None => lock.to_owned(),
+            Cause::Lock(words) | Cause::Another(words) => match place {
+                Some(place) => format!("{words}, {}", place.title()),
+                None => words.to_owned(),
             },
             Cause::Told(_, words) => words.to_owned(),
         }
