@@ -4,7 +4,7 @@ use std::{thread, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{LIMIT, SECONDS, growing, leak, limit, rate};
+use super::{growing, leak, limit, limit_seconds, rate, seconds};
 use crate::driver::{
     cgroup::{Made, hierarchy},
     container::{self, Wanted as Container},
@@ -22,7 +22,7 @@ fn grows(scene: &str, kind: &str, (grower, cgroup): (Workload, Made)) -> (Value,
     thread::sleep(Duration::from_secs(2));
     let report = scene::diagnose(WATCHED);
     let wanted = Wanted { kind: "memory-growth", path: &cgroup.path };
-    let truth = json!({ "container": cgroup.path, "kind": kind, "bytes_per_s": rate, "limit": LIMIT * rate });
+    let truth = json!({ "container": cgroup.path, "kind": kind, "bytes_per_s": rate, "limit": limit_seconds() * rate });
     report.is(scene, &truth, std::slice::from_ref(&wanted));
     let finding = report.finding(&wanted).expect("it is there");
     // Emulated, no rate is kept.
@@ -33,7 +33,7 @@ fn grows(scene: &str, kind: &str, (grower, cgroup): (Workload, Made)) -> (Value,
     }
     assert_eq!(
         (&finding["severity"], &finding["evidence"]["limit"]),
-        (&"critical".into(), &(LIMIT * rate).into())
+        (&"critical".into(), &(limit_seconds() * rate).into())
     );
     let share = scene::number(finding, &format!("by_kind.{kind}")) / scene::number(finding, "bytes_per_s");
     assert!((0.8..1.2).contains(&share), "{share} of it is {kind}: {finding}");
@@ -78,9 +78,9 @@ fn slab_hog() {
     std::fs::create_dir_all(&dir).expect("there is a tmpfs at /dev/shm");
     guard::at_end(&format!("rm -rf {dir}"));
     let cgroup = Made::top(SCENE);
-    let (each, total) = (files.to_string(), (files * SECONDS).to_string());
+    let (each, total) = (files.to_string(), (files * seconds()).to_string());
     // An inode of tmpfs and its dentry take some 900 bytes.
-    limit(&cgroup, files * LIMIT * 1024);
+    limit(&cgroup, files * limit_seconds() * 1024);
     let _grower =
         Workload::start(&cgroup, &["slab", &dir, "--rate", &each, "--files", &total, "--hold", "forever"]);
     thread::sleep(Duration::from_secs(2));

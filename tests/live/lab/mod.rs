@@ -26,8 +26,14 @@ fn limit(cgroup: &Cgroup, bytes: u64) {
 }
 
 /// It grows for longer than it is looked at, and is then still below its limit.
-const SECONDS: u64 = 25;
-const LIMIT: u64 = 30;
+fn seconds() -> u64 {
+    if in_vm() { 45 } else { 25 }
+}
+
+/// In seconds of growth.
+fn limit_seconds() -> u64 {
+    seconds() + 5
+}
 
 /// Bytes a second.
 fn rate() -> u64 {
@@ -37,8 +43,8 @@ fn rate() -> u64 {
 /// What grows at the rate towards its limit: a workload of that kind.
 fn growing(name: &str, kind: &[&str]) -> (Workload, Made) {
     let cgroup = Made::top(name);
-    limit(&cgroup, LIMIT * rate());
-    let (each, total) = (rate().to_string(), (SECONDS * rate()).to_string());
+    limit(&cgroup, limit_seconds() * rate());
+    let (each, total) = (rate().to_string(), (seconds() * rate()).to_string());
     let words = [kind, &["--rate", &each, "--total", &total, "--hold", "forever"]].concat();
     (Workload::start(&cgroup, &words), cgroup)
 }

@@ -36,7 +36,7 @@ use crate::pileup;
 
 /// `diagnose` with more done to it; what it told, and how it ended.
 fn diagnose(change: impl FnOnce(&mut Command), meanwhile: impl FnOnce(&Child)) -> Report {
-    let seconds = if in_vm() { "20" } else { "10" };
+    let seconds = if in_vm() { "15" } else { "10" };
     let mut command = memtrace::command(&["diagnose", "-d", seconds, "--json"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     change(&mut command);

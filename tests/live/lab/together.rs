@@ -5,7 +5,7 @@ use std::{fs, thread, time::Duration};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
-use super::{LIMIT, SECONDS, leak, limit, rate};
+use super::{leak, limit, limit_seconds, rate, seconds};
 use crate::driver::{
     MIB,
     cgroup::Made,
@@ -51,12 +51,12 @@ fn guilty_once_and_innocent_once() {
     let pair = ["alpha", "beta"].map(|name| {
         let cgroup = Made::top(name);
         // Beside what it has already.
-        limit(&cgroup, LIMIT * rate() + 8 * MIB);
+        limit(&cgroup, limit_seconds() * rate() + 8 * MIB);
         let work = Workload::start(&cgroup, &["anon", "--total", "8M", "--hold", "forever"]);
         (work, cgroup)
     });
     for (at, (_, guilty)) in pair.iter().enumerate() {
-        let (each, total) = (rate().to_string(), (SECONDS * rate()).to_string());
+        let (each, total) = (rate().to_string(), (seconds() * rate()).to_string());
         let words = ["anon", "--rate", &each, "--total", &total, "--hold", "forever"];
         let leak = Workload::start(guilty, &words);
         thread::sleep(Duration::from_secs(2));

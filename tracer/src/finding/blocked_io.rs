@@ -172,7 +172,11 @@ impl Case<'_> {
                     .to_owned(),
             ),
         }
-        advice.push("Do not kill it for this: a task that sleeps so takes no signal, and whoever waits for its end waits, too.".to_owned());
+        advice.push(
+            "Do not kill it for this: most such sleeps end by no signal (those for NFS and for a page of a file do), and \
+             whoever waits for its end waits, too."
+                .to_owned(),
+        );
         advice.extend(remedy::view(self.container, "stuck"));
         advice
     }
