@@ -260,7 +260,11 @@ fn those_that_died_before_and_after_are_found_with_what_they_pin() {
     }
     drop(left);
     let gone = memtrace
-        .until("them to be let go", |interval| of_origin(interval, &top.path).0 * 20 <= all)
+        .until("them to be let go", |interval| {
+            let left = of_origin(interval, &top.path);
+            println!("  left {left:?}, the kernel counts {:?}", kernels_count());
+            left.0 * 20 <= all
+        })
         .pop()
         .expect("the one that fits");
     println!("  after their files were removed: {} of ours", of_origin(&gone, &top.path).0);
