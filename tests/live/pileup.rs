@@ -140,7 +140,8 @@ fn an_exporter_that_is_asked_faster_than_it_answers() {
     let [begun, ended] = ["started", "ts"].map(|key| since_boot(&told[key]));
     let truths = truths(server.said());
     drop(asking);
-    let truth = json!({ "container": server.cgroup.path, "requests_per_s": rate });
+    let last = truths.last();
+    let truth = json!({ "container": server.cgroup.path, "requests_per_s": rate, "at_the_end": last });
     let wanted = scene::Wanted { kind: "request-pileup", path: &server.cgroup.path };
     scene::Report(told.clone()).is("pileup", &truth, &[wanted]);
     let serious = serious(&told, &server);
