@@ -117,7 +117,7 @@ fn serious<'a>(told: &'a Value, server: &Container) -> Vec<&'a Value> {
 
 /// Beside others.
 pub fn going(during: During<'_>) -> Result<(), String> {
-    let (files, rate) = if in_vm() { (8_000, "2") } else { (40_000, "4") };
+    let (files, rate) = if in_vm() { (8_000, "6") } else { (40_000, "4") };
     let tree = tree(files);
     let server = exporter("exporter", &tree);
     let elsewhere = Made::top("prometheus");
@@ -129,7 +129,7 @@ pub fn going(during: During<'_>) -> Result<(), String> {
 
 #[test]
 fn an_exporter_that_is_asked_faster_than_it_answers() {
-    let (files, seconds, rate) = if in_vm() { (8_000, "40", "2") } else { (40_000, "10", "4") };
+    let (files, seconds, rate) = if in_vm() { (8_000, "40", "6") } else { (40_000, "10", "4") };
     let tree = tree(files);
     let server = exporter("exporter", &tree);
     let elsewhere = Made::top("prometheus");
