@@ -228,6 +228,11 @@ impl StuckWatch {
         let nothing = Told::default();
         let told = self.reader.told.get(&candidate.tid);
         let task = told.map_or(&nothing, |task| task);
+        // It has moved since it was looked at: what it waited for then is not what it waits for now. Who waits for a FUSE
+        // server goes on to wait for it when a signal comes.
+        if told.is_some_and(|told| Some(told.state) != state && !told.waits_for_fuse()) {
+            return None;
+        }
         let owner = candidate
             .kernel
             .filter(|kernel| kernel.owner != 0)
