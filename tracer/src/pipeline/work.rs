@@ -46,6 +46,8 @@ pub struct Work {
     opened: bool,
     /// Worth a look, most urgent first.
     suspects: Vec<u64>,
+    /// Something moved in these since they were looked at, or the last look told something new: looked at until it does not.
+    unsettled: HashSet<u64>,
     /// Connections came to somebody unknown.
     strangers: bool,
     /// When there may be the next look.
@@ -61,6 +63,7 @@ impl Work {
             state: WorkState::default(),
             opened: false,
             suspects: Vec::new(),
+            unsettled: HashSet::new(),
             strangers: false,
             next: Instant::now(),
             socketless: HashMap::new(),
@@ -113,6 +116,8 @@ impl Work {
             return;
         }
         let strangers = std::mem::take(&mut self.strangers);
+        self.unsettled.retain(|id| rows.iter().any(|row| row.container.cgroup.id == *id));
+        let unsettled = &self.unsettled;
         let urgency = |row: &Arc<Row>| {
             let id = row.container.cgroup.id;
             let moves = |rate: Option<f64>| rate.is_some_and(|rate| rate > 0.0);
@@ -124,12 +129,15 @@ impl Work {
                 () if self.state.moved(id) => Some(1),
                 () if strangers && !self.state.knows(id) => Some(2),
                 () if moves(row.tasks.execs_per_s) || moves(row.tasks.exits_per_s) => Some(3),
+                () if unsettled.contains(&id) => Some(4),
                 () => None,
             };
             urgency.map(|urgency| (urgency, Reverse(growth.unwrap_or(0.0) as u64), id))
         };
         let mut urgent: Vec<_> = rows.iter().filter_map(urgency).collect();
         urgent.sort_unstable();
+        // In which nobody may look for a while yet.
+        self.unsettled.extend(urgent.iter().map(|(_, _, id)| *id));
         self.suspects = urgent.into_iter().take(ROWS).map(|(_, _, id)| id).collect();
         self.state.retain(|id| rows.iter().any(|row| row.container.cgroup.id == id));
     }
@@ -153,7 +161,9 @@ impl Work {
                 }
                 own
             });
-            self.state.look(*row, &look, ended, (at, rows.aggregator.born(*row), opening));
+            if self.state.look(*row, &look, ended, (at, rows.aggregator.born(*row), opening)) {
+                self.unsettled.remove(row);
+            }
             if start.elapsed() > budget {
                 break;
             }

@@ -94,14 +94,14 @@ impl WorkState {
     }
 
     /// A row was looked at. `born`: it began after the run did; `opening`: the run begins. `ended`: by name, processes of it
-    /// that ended; `None` without the probe.
+    /// that ended; `None` without the probe. Returns whether it is as it was at the look before.
     pub fn look(
         &mut self,
         row: u64,
         look: &Look,
         ended: Option<HashMap<&str, Vec<LifeCount>>>,
         when: (Duration, bool, bool),
-    ) {
+    ) -> bool {
         let (at, born, opening) = when;
         let mut course = self.courses.remove(&row).unwrap_or_else(|| Course {
             listeners: BTreeSet::new(),
@@ -144,8 +144,11 @@ impl WorkState {
                 }
             }
         }
+        let at_hand = |flight: &Flight| (flight.connections, flight.queued, flight.processes);
+        let is_same = at_hand(&flight) == at_hand(&course.flight);
         course.flight = Arc::new(flight);
         self.courses.insert(row, course);
+        is_same
     }
 
     /// Rows that were looked at of late.

@@ -80,8 +80,9 @@ fn growth_is_since_the_beginning_where_that_is_known() {
     // What cannot be read is not known, and what was known before does not become nothing.
     state.look(7, &Look::default(), None, (at(6), false, false));
     assert_eq!(flight(&state, 6).connections, None);
-    state.look(7, &four(), None, (at(7), false, false));
+    assert!(!state.look(7, &four(), None, (at(7), false, false)), "something new was told");
     assert_eq!(flight(&state, 7).connections_growth, Some(0));
+    assert!(state.look(7, &four(), None, (at(8), false, false)), "as before");
 }
 
 fn life(pid: u32, parent: u32, comm: &str, born: u64) -> Life {
