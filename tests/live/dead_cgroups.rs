@@ -263,7 +263,8 @@ fn those_that_died_before_and_after_are_found_with_what_they_pin() {
         .until("them to be let go", |interval| {
             let left = of_origin(interval, &top.path);
             println!("  left {left:?}, the kernel counts {:?}", kernels_count());
-            left.0 * 20 <= all
+            // The kernel keeps some for a page or so each: four on 6.12, of however many.
+            left.0 * 20 <= all.max(100)
         })
         .pop()
         .expect("the one that fits");
