@@ -16,7 +16,7 @@ const CONTAINERS: usize = 24;
 /// At a time.
 const TOGETHER: usize = 4;
 /// What each leaves in the page cache and in a tmpfs, in KiB.
-const KIB: u64 = 256;
+const KIB: u64 = 1024;
 const WITHIN: f64 = 0.05;
 
 /// Those of ours, by the names that they are told by.
