@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use crate::{
     aggregator::daemon::Wanted,
     metric::{self, call, dirty, stream},
+    pipeline::BUDGET,
     probe::plan::Force,
     view::select::Filter,
 };
@@ -115,7 +116,7 @@ pub struct Top {
     pub folded: Option<PathBuf>,
 
     /// Percent of one CPU that memtrace may take, its programs in the kernel too; above it system calls are not counted
-    #[arg(long, value_name = "PERCENT", default_value_t = 3.0, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 100.0 * BUDGET, value_parser = percent)]
     pub budget: f64,
 
     /// Draw with ASCII characters only
@@ -242,7 +243,7 @@ pub struct Diagnose {
     pub watch: Vec<Wanted>,
 
     /// Percent of one CPU that memtrace may take, its programs in the kernel too; above it system calls are not counted
-    #[arg(long, value_name = "PERCENT", default_value_t = 3.0, value_parser = percent)]
+    #[arg(long, value_name = "PERCENT", default_value_t = 100.0 * BUDGET, value_parser = percent)]
     pub budget: f64,
 
     /// One JSON object at the end
@@ -299,7 +300,7 @@ fn stream_sort_help() -> String {
     )
 }
 
-/// A number of seconds with fractions, from a tenth to a day.
+/// Of one processor, with fractions.
 fn percent(text: &str) -> Result<f64, String> {
     let percent: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.1..=10_000.0).contains(&percent) {
@@ -309,6 +310,7 @@ fn percent(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number of seconds with fractions, from a tenth to a day.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     if (0.1..=86_400.0).contains(&seconds) {

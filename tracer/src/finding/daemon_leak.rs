@@ -45,9 +45,7 @@ pub(super) fn check(
         let mut explained = false;
         for finding in told.iter_mut().filter(explains) {
             explained = true;
-            if !finding.also.contains(&Kind::DaemonLeak) {
-                finding.also.push(Kind::DaemonLeak);
-            }
+            finding.tells(Kind::DaemonLeak);
         }
         if !explained {
             found.push(finding(look, daemon, accounts.get(&daemon.process)));

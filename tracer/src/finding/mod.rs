@@ -160,6 +160,15 @@ pub struct Finding {
     pub by_dirty_pages: bool,
 }
 
+impl Finding {
+    /// It explains one of that kind, which is not told on its own.
+    fn tells(&mut self, kind: Kind) {
+        if kind != self.kind && !self.also.contains(&kind) {
+            self.also.push(kind);
+        }
+    }
+}
+
 /// A row that grows, and how fast.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Grown {
@@ -289,11 +298,7 @@ fn gathered(found: Vec<Finding>, belongs: impl Fn(&Finding, &Finding) -> bool) -
             continue;
         };
         other.severity = other.severity.max(finding.severity);
-        for kind in std::iter::once(finding.kind).chain(finding.also) {
-            if kind != other.kind && !other.also.contains(&kind) {
-                other.also.push(kind);
-            }
-        }
+        std::iter::once(finding.kind).chain(finding.also).for_each(|kind| other.tells(kind));
     }
     told
 }

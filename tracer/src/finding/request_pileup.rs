@@ -74,7 +74,7 @@ pub(super) fn check(look: &Look<'_>, courses: &Courses, calls: Option<&CallRepor
 /// Those piles that are not the callers of a daemon of whom `told` says that it does not come to an end with what they ask:
 /// these are told with it.
 pub(super) fn but_for_callers(
-    piles: Vec<Finding>,
+    mut piles: Vec<Finding>,
     look: &Look<'_>,
     daemons: Option<&Daemons>,
     told: &mut [Finding],
@@ -95,12 +95,11 @@ pub(super) fn but_for_callers(
             told.iter_mut().filter(|one| one.daemon.as_ref().is_some_and(|daemon| called.contains(&daemon)))
         {
             is_told = true;
-            finding.also.push(pile.kind);
+            finding.tells(pile.kind);
             finding.grown = finding.grown.or(Some(grown));
         }
         is_told
     };
-    let mut piles = piles;
     piles.retain(|pile| !is_told(pile));
     piles
 }

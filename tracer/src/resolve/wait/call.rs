@@ -71,7 +71,8 @@ const FILE: &[&str] = &[
     "accept4",
 ];
 
-const START: &[&str] = &[
+/// A directory, and a path that starts at it.
+pub const AT: &[&str] = &[
     "openat",
     "openat2",
     "newfstatat",
@@ -80,18 +81,23 @@ const START: &[&str] = &[
     "mkdirat",
     "mknodat",
     "unlinkat",
-    "renameat",
-    "renameat2",
-    "linkat",
     "fchmodat",
     "fchmodat2",
     "fchownat",
+    "futimesat",
     "utimensat",
     "faccessat",
     "faccessat2",
     "readlinkat",
-    "execveat",
     "name_to_handle_at",
+];
+
+/// Two files, or a path that is not looked at.
+const START: &[&str] = &[
+    "renameat",
+    "renameat2",
+    "linkat",
+    "execveat",
     "open_tree",
     "move_mount",
     "sendfile",
@@ -108,7 +114,7 @@ pub fn first(name: &str) -> First {
     let is_of = |names: &[&str]| names.contains(&name);
     match () {
         () if is_of(FILE) => First::File,
-        () if is_of(START) => First::Start,
+        () if is_of(AT) || is_of(START) => First::Start,
         () if is_of(NOTHING) => First::Nothing,
         () => First::Other,
     }

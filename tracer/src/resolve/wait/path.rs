@@ -48,29 +48,10 @@ fn argument(name: &str) -> Option<usize> {
         "removexattr",
         "lremovexattr",
     ];
-    const SECOND: &[&str] = &[
-        "openat",
-        "openat2",
-        "newfstatat",
-        "fstatat64",
-        "statx",
-        "mkdirat",
-        "mknodat",
-        "unlinkat",
-        "fchmodat",
-        "fchmodat2",
-        "fchownat",
-        "futimesat",
-        "utimensat",
-        "faccessat",
-        "faccessat2",
-        "readlinkat",
-        "name_to_handle_at",
-    ];
     let name = name.rsplit(':').next().unwrap_or(name);
     match () {
         () if FIRST.contains(&name) => Some(0),
-        () if SECOND.contains(&name) => Some(1),
+        () if call::AT.contains(&name) => Some(1),
         () => None,
     }
 }

@@ -39,18 +39,19 @@ struct Place<'a> {
     by_path: bool,
 }
 
-const BY_PATH: &str = "by its path";
-
 impl Place<'_> {
     fn title(&self) -> String {
-        let mut title = self.mount.title();
-        if let Some(over) = self.over {
-            title.push_str(&format!(", below overlay at {}", bounded(&over.point)));
-        }
-        if self.by_path {
-            title.push_str(&format!(", {BY_PATH}"));
-        }
-        title
+        self.mount.title() + &self.aside()
+    }
+
+    /// What lies over it, and whether only a path says so.
+    fn aside(&self) -> String {
+        let over = self.over.map(|over| format!(", below overlay at {}", bounded(&over.point)));
+        over.unwrap_or_default() + self.by_path()
+    }
+
+    fn by_path(&self) -> &'static str {
+        if self.by_path { ", by its path" } else { "" }
     }
 }
 
@@ -167,14 +168,10 @@ impl<'a> Known<'a> {
             return format!("block I/O on {}", bounded(device));
         }
         match (place, Stack::new(self.stack).family()) {
-            (Some(Place { mount, over, by_path }), _) if mount.is_of_device() => {
-                let mut below = over
-                    .map_or_else(String::new, |over| format!(", below overlay at {}", bounded(&over.point)));
-                if *by_path {
-                    below.push_str(&format!(", {BY_PATH}"));
-                }
+            (Some(place), _) if place.mount.is_of_device() => {
+                let Place { mount, .. } = place;
                 let (device, kind, point) = (bounded(&mount.source), &mount.kind, bounded(&mount.point));
-                format!("block I/O on {device} ({kind} at {point}{below})")
+                format!("block I/O on {device} ({kind} at {point}{})", place.aside())
             }
             (Some(place), _) => format!("block I/O of {}", place.title()),
             (None, Some(family)) => format!("block I/O of {family}"),
@@ -222,7 +219,7 @@ fn server(family: &str, place: Option<&Place<'_>>) -> String {
         "afs" | "fuse" | "nfs" => family.to_uppercase(),
         other => other.to_owned(),
     };
-    let by_path = place.filter(|place| place.by_path).map_or_else(String::new, |_| format!(", {BY_PATH}"));
+    let by_path = place.map_or("", Place::by_path);
     match place.map(|place| place.mount) {
         Some(mount) if family == "fuse" && mount.is_fuse() => {
             format!(

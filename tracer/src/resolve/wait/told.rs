@@ -107,7 +107,11 @@ pub fn look(tid: u32, before: Option<&Told>) -> Option<Told> {
     let path = call.filter(|_| sleeps).and_then(|call| path::read(status.pid, tid, &call));
     let whole_path = path.as_deref().and_then(|path| {
         let here = || std::fs::read_link(format!("/proc/{tid}/cwd")).ok();
-        let start = file.clone().or_else(|| Some(here()?.to_string_lossy().into_owned()));
+        // A descriptor that cannot be read is not the directory that the task is in.
+        let start = match descriptor {
+            Some(_) => file.clone(),
+            None => here().map(|dir| dir.to_string_lossy().into_owned()),
+        };
         path::whole(path, start.as_deref())
     });
     let info = descriptor.and_then(|number| of(tid, &format!("fdinfo/{number}")));
