@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::driver::{
     MIB,
     cgroup::{Cgroup, Made, hierarchy},
+    disk,
     doctor::{self, Alternative},
     guard, in_vm,
     interval::Interval,
@@ -113,22 +114,13 @@ impl Left {
     fn remove(&self) {
         let _ = fs::remove_dir_all(&self.shm);
         let _ = fs::remove_dir_all(&self.disk);
-        // SAFETY: no preconditions.
-        rustix::fs::sync();
-        drop_caches();
+        disk::drop_caches();
     }
 }
 
 impl Drop for Left {
     fn drop(&mut self) {
         self.remove();
-    }
-}
-
-fn drop_caches() {
-    // Twice: what was dirty is clean by then.
-    for what in ["1", "3"] {
-        fs::write("/proc/sys/vm/drop_caches", what).expect("root may drop caches");
     }
 }
 
@@ -208,7 +200,7 @@ fn reparents(interval: &Interval) -> bool {
 #[test]
 fn those_that_died_before_and_after_are_found_with_what_they_pin() {
     let left = Left::new("dead");
-    drop_caches();
+    disk::drop_caches();
     let top = Made::top("dead");
     let before = kernels_count();
     let died_before = left.die(&top, "before", many() / 2);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::driver::{
     container::{self, Container, Wanted},
-    docker, guard, in_vm,
+    disk, docker, guard, in_vm,
     interval::Interval,
     memtrace::{self, Memtrace},
     scratch, skip,
@@ -62,10 +62,7 @@ impl Scene<'_> {
         for dir in [self.disk, self.shm] {
             let _ = fs::remove_dir_all(dir);
         }
-        rustix::fs::sync();
-        for what in ["1", "3"] {
-            fs::write("/proc/sys/vm/drop_caches", what).expect("root may drop caches");
-        }
+        disk::drop_caches();
     }
 }
 

@@ -12,6 +12,7 @@ use crate::driver::{
     MIB,
     containerd::{Containerd, Settings},
     cri::{BURSTABLE, Container, Pod},
+    disk,
     image::ran,
     in_vm,
     known::Known,
@@ -136,6 +137,7 @@ fn an_endless_line_is_found() {
     if in_vm() {
         return skip("an_endless_line_is_found", NO_DAEMON);
     }
+    disk::drop_caches();
     let containerd =
         Containerd::start_with("endless", Settings { log_line: Some(-1), ..Settings::default() });
     let innocent: Vec<Innocent> = (0..5).map(|at| Innocent::start(&containerd, at)).collect();
@@ -152,6 +154,7 @@ fn what_it_is_called_does_not_matter_and_cut_lines_are_none() {
     if in_vm() {
         return skip("what_it_is_called_does_not_matter_and_cut_lines_are_none", NO_DAEMON);
     }
+    disk::drop_caches();
     let cuts = Containerd::start_with("cuts", Settings { log_line: Some(16384), ..Settings::default() });
     let _innocent = Innocent::start(&cuts, 0);
     let endless = Endless::start(&cuts, "20M");

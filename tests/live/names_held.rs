@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::driver::{
     MIB, about,
     cgroup::Made,
-    in_vm,
+    disk, in_vm,
     interval::Interval,
     memtrace::Memtrace,
     scratch, skip,
@@ -83,8 +83,7 @@ fn a_disk_that_does_not_answer_holds_no_interval() {
     let (held, free) = (docker.child(HELD), docker.child(FREE));
     let processes = [Mounted::start(&held, &disk.mount, HELD), Mounted::start(&free, &other, FREE)];
     // What is not cached has to come from the disk.
-    rustix::fs::sync();
-    fs::write("/proc/sys/vm/drop_caches", "3").expect("root may drop caches");
+    disk::drop_caches();
     let hangs = disk.hang();
 
     let mut memtrace = Memtrace::start(&["-i", "0.5"]);

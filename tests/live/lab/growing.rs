@@ -8,7 +8,7 @@ use super::{growing, leak, limit, limit_seconds, rate, seconds};
 use crate::driver::{
     cgroup::{Made, hierarchy},
     container::{self, Wanted as Container},
-    docker, guard, in_vm,
+    disk, docker, guard, in_vm,
     scene::{self, Wanted},
     scratch, skip,
     workload::Workload,
@@ -43,6 +43,7 @@ fn grows(scene: &str, kind: &str, (grower, cgroup): (Workload, Made)) -> (Value,
 #[test]
 fn anon_leak() {
     const SCENE: &str = "anon-leak";
+    disk::drop_caches();
     let (finding, pid) = grows(SCENE, "anon", leak(SCENE));
     assert_eq!(finding["evidence"]["top_process"]["pid"], pid);
 }
@@ -52,6 +53,7 @@ fn tmpfs_filler() {
     const SCENE: &str = "tmpfs-filler";
     let file = format!("/dev/shm/mtlive-{}-filler", std::process::id());
     guard::at_end(&format!("rm -f {file}"));
+    disk::drop_caches();
     grows(SCENE, "shmem", growing(SCENE, &["tmpfs", &file]));
     let _ = std::fs::remove_file(&file);
 }
@@ -66,6 +68,7 @@ fn socket_buffers() {
             "on cgroup v1 socket buffers are charged where they have a limit of their own only",
         );
     }
+    disk::drop_caches();
     grows(SCENE, "sock", growing(SCENE, &["sock"]));
 }
 
@@ -75,6 +78,7 @@ fn slab_hog() {
     const SCENE: &str = "slab-hog";
     let files: u64 = if in_vm() { 4_000 } else { 40_000 };
     let dir = format!("/dev/shm/mtlive-{}-slab", std::process::id());
+    disk::drop_caches();
     std::fs::create_dir_all(&dir).expect("there is a tmpfs at /dev/shm");
     guard::at_end(&format!("rm -rf {dir}"));
     let cgroup = Made::top(SCENE);
@@ -105,6 +109,7 @@ fn an_agent_that_hoards_a_line_of_a_file() {
     if in_vm() {
         return skip(SCENE, "the emulated machine has no docker");
     }
+    disk::drop_caches();
     container::warm_up();
     let logs = scratch::dir("logs");
     let binds = [(logs.as_path(), "/logs")];

@@ -22,6 +22,7 @@ const WATCHED: &str = "8";
 /// A file that is read fills its cgroup to the limit with pages that cost nothing to drop.
 #[test]
 fn page_cache_hog() {
+    disk::drop_caches();
     let cgroup = Made::top("cache");
     let size = if in_vm() { 32 * MIB } else { 400 * MIB };
     limit(&cgroup, size / 2);
@@ -34,6 +35,7 @@ fn page_cache_hog() {
 
 #[test]
 fn a_heap_that_is_filled_once() {
+    disk::drop_caches();
     let cgroup = Made::top("heap");
     limit(&cgroup, 300 * MIB);
     let rate = (if in_vm() { 20 * MIB } else { 100 * MIB }).to_string();
@@ -49,6 +51,7 @@ fn fork_bomb() {
     if in_vm() {
         return skip(SCENE, "the emulated machine has no docker");
     }
+    disk::drop_caches();
     let words = ["-c", "f() { f | f & }; f; while :; do f; busybox usleep 100000; done"];
     let wanted = Container { name: "bomb", program: Some("/bin/sh"), words: &words, ..Container::default() };
     let bomb = docker::docker().run(&wanted, &["--pids-limit", "64", "--cpus", "0.3"]);
@@ -63,6 +66,7 @@ fn crash_loop() {
     if in_vm() {
         return skip(SCENE, "the emulated machine has no docker");
     }
+    disk::drop_caches();
     container::warm_up();
     let words = ["-c", "busybox dd if=/dev/zero of=/dev/null bs=8M count=4 2>/dev/null; exit 1"];
     let wanted = Container { name: "crash", program: Some("/bin/sh"), words: &words, ..Container::default() };
@@ -90,6 +94,7 @@ fn log_flood() {
     if in_vm() {
         return skip(SCENE, "the emulated machine has no docker");
     }
+    disk::drop_caches();
     container::warm_up();
     let words = ["log", "--line-bytes", "1000", "--rate", "10M", "--total", "300M"];
     let loud = docker::run(&Container { name: "loud", words: &words, ..Container::default() });

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::driver::{
     cgroup::{Cgroup, Made},
+    disk,
     hung::{Hung, wait_until_hung},
     memtrace::{self, Memtrace},
     nfs::{Nfs, SOURCE},
@@ -48,6 +49,7 @@ fn task(told: &Value, pid: u32) -> Option<&Value> {
 #[test]
 fn an_nfs_server_that_is_gone() {
     const SCENE: &str = "nfs-server-gone";
+    disk::drop_caches();
     let nfs = match Nfs::mount(&["read", "written", "asked", "opened"]) {
         Ok(nfs) => nfs,
         Err(why) => return skip(SCENE, &why),
@@ -103,6 +105,7 @@ fn an_nfs_server_that_is_gone() {
 #[test]
 fn one_that_cannot_be_killed_since_another_asks_a_server_that_is_gone() {
     const SCENE: &str = "nfs-server-gone-killed";
+    disk::drop_caches();
     let nfs = match Nfs::mount(&["asked"]) {
         Ok(nfs) => nfs,
         Err(why) => return skip(SCENE, &why),

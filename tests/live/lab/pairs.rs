@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     dead_cgroups, dirty_incident,
     driver::{
-        in_lab, in_vm, matrix,
+        disk, in_lab, in_vm, matrix,
         scene::{self, During, Wanted},
         skip,
     },
@@ -26,6 +26,7 @@ const INCIDENTS: [Incident; 5] = [
 const ALWAYS: [(&str, &str); 2] = [("cannot-be-stopped", "pileup"), ("importer", "endless-line")];
 
 fn both(first: Incident, second: Incident) -> Result<(), String> {
+    disk::drop_caches();
     let name = format!("{}+{}", first.0, second.0);
     let mut made = Ok(());
     first.1(&mut |one| {

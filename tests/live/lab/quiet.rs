@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::driver::{
     cgroup::Made,
     container::{self, Wanted as Container},
-    docker, in_vm, scene, scratch, skip,
+    disk, docker, in_vm, scene, scratch, skip,
 };
 
 /// What goes on and on in a cgroup of its own; ends with the value, and all that it started.
@@ -76,6 +76,7 @@ fn nothing_is_wrong() {
     }
     let seconds = env::var("MEMTRACE_QUIET").unwrap_or_else(|_| "30".to_owned());
     let time = Duration::from_secs(seconds.parse().expect("MEMTRACE_QUIET is a number of seconds"));
+    disk::drop_caches();
     container::warm_up();
     let top = Made::top("quiet");
     let churns: Vec<_> = ROUNDS

@@ -17,13 +17,13 @@ use rustix::{
 };
 use serde_json::json;
 
-use super::{leak, limit};
+use super::limit;
 use crate::driver::{
     MIB, bpf,
     cgroup::Made,
     container,
     containerd::forget,
-    cpus,
+    cpus, disk,
     docker::{Binaries, Docker},
     guard, in_vm,
     loops::Loop,
@@ -45,6 +45,11 @@ fn diagnose(change: impl FnOnce(&mut Command), meanwhile: impl FnOnce(&Child)) -
     Report::of(&child.wait_with_output().expect("it is our child"))
 }
 
+fn leak() -> (Workload, Made) {
+    disk::drop_caches();
+    super::leak("storm-leak")
+}
+
 /// The one leak is told, and nothing else is.
 fn finds(scene: &str, report: &Report, leaking: &Made) {
     let wanted = [Wanted { kind: "memory-growth", path: &leaking.path }];
@@ -53,7 +58,7 @@ fn finds(scene: &str, report: &Report, leaking: &Made) {
 
 #[test]
 fn in_64_mib() {
-    let (_leak, leaking) = leak("storm-leak");
+    let (_leak, leaking) = leak();
     let narrow = Made::top("storm-narrow");
     limit(&narrow, 64 * MIB);
     let procs = narrow.dir().join("cgroup.procs");
@@ -82,7 +87,7 @@ fn in_64_mib() {
 fn without_a_processor() {
     let busy = Made::top("storm-busy");
     let spinning: Vec<Workload> = (0..2 * cpus()).map(|_| Workload::start(&busy, &["spin"])).collect();
-    let (_leak, leaking) = leak("storm-leak");
+    let (_leak, leaking) = leak();
     let report = diagnose(|_| {}, |_| {});
     drop(spinning);
     finds("busy loops", &report, &leaking);
@@ -91,7 +96,7 @@ fn without_a_processor() {
 /// As by the `z` of a shell, or a machine that is suspended: what is missed is not taken for what was.
 #[test]
 fn stopped_for_a_while() {
-    let (_leak, leaking) = leak("storm-leak");
+    let (_leak, leaking) = leak();
     let report = diagnose(
         |_| {},
         |child| {
@@ -111,7 +116,7 @@ fn stopped_for_a_while() {
 fn beside_thousands_of_cgroups() {
     let count = if in_vm() { 200 } else { 2000 };
     let crowd = Made::top("storm-crowd");
-    let (_leak, leaking) = leak("storm-leak");
+    let (_leak, leaking) = leak();
     let script = scratch::dir("storm").join("crowd");
     let dir = crowd.dir();
     let text = format!(
@@ -168,7 +173,7 @@ fn a_clock_that_jumps() {
     if !in_vm() {
         return skip(SCENE, "the clock is the whole machine's, so it is set in an emulated one only");
     }
-    let (_leak, leaking) = leak("storm-leak");
+    let (_leak, leaking) = leak();
     let jump = |seconds: i64| {
         let mut now = clock_gettime(ClockId::Realtime);
         now.tv_sec += seconds;
@@ -206,7 +211,7 @@ fn a_disk_that_is_full() {
         ),
     ]));
     println!("  {}", String::from_utf8_lossy(&filled.stderr).lines().next().unwrap_or_default());
-    let (_leak, leaking) = leak("storm-leak");
+    let (_leak, leaking) = leak();
     let on_it = |command: &mut Command| {
         command.current_dir(&disk.mount).env("HOME", &disk.mount).env("TMPDIR", &disk.mount);
     };

@@ -9,6 +9,7 @@ use super::{leak, limit, limit_seconds, rate, seconds};
 use crate::driver::{
     MIB,
     cgroup::Made,
+    disk,
     hung::{Frozen, Hung},
     scene::{self, Wanted},
     skip,
@@ -21,6 +22,7 @@ const WATCHED: &str = "8";
 #[test]
 fn a_leak_and_one_that_cannot_be_killed() {
     const SCENE: &str = "leak+unkillable";
+    disk::drop_caches();
     let disk = match Frozen::new() {
         Ok(disk) => disk,
         Err(why) => return skip(SCENE, &why),
@@ -48,6 +50,7 @@ fn a_leak_and_one_that_cannot_be_killed() {
 /// Two that look alike, and do the same work: first the one leaks, then the other.
 #[test]
 fn guilty_once_and_innocent_once() {
+    disk::drop_caches();
     let pair = ["alpha", "beta"].map(|name| {
         let cgroup = Made::top(name);
         // Beside what it has already.

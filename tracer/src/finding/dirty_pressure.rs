@@ -31,6 +31,9 @@ const FULL: f64 = 0.9;
 const WARNING_SHARE: f64 = 0.2;
 /// Throttled seconds a second above which writers are held up.
 const HELD_UP: f64 = 0.1;
+/// Parts of what is outstanding, or of what comes in, above which write-back has begun: a page of the file system's own
+/// may go by itself.
+const BEGUN: f64 = 1.0 / 256.0;
 /// It is told for so long after it is over.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 /// Rates are of so long: a disk that completes large pieces takes nothing in one interval and all of it in the next.
@@ -124,13 +127,14 @@ impl<'a> Case<'a> {
 
     fn severity(&self) -> Option<Severity> {
         let full = self.row.memory.current.is_some_and(|current| current as f64 >= FULL * self.limit as f64);
-        // Pages younger than half a minute wait for their turn: where none is written yet, nothing is known of the disk.
-        let begun = self.row.memory.writeback.is_some_and(|bytes| bytes > 0);
+        // Pages younger than half a minute wait for their turn: where next to none is written yet, nothing is known of the disk.
+        let writing =
+            self.row.memory.writeback.is_some_and(|bytes| bytes as f64 >= BEGUN * self.outstanding as f64);
         let faster = self
             .rates
             .inflow
             .zip(self.rates.outflow)
-            .is_some_and(|(inflow, outflow)| inflow >= outflow && (begun || outflow > 0.0));
+            .is_some_and(|(inflow, outflow)| inflow >= outflow && (writing || outflow >= BEGUN * inflow));
         let throttled =
             self.pages.and_then(|pages| pages.throttled_per_s).is_some_and(|time| time >= HELD_UP);
         match self.share {

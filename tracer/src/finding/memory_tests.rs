@@ -353,6 +353,11 @@ mod dirty {
         let young = importer(200 * MIB, 400 * MIB);
         assert!(tick(&mut watch, 0, &young, pages(&young, 16e6, 0.0, "app")).is_empty());
         assert!(tick(&mut watch, 1, &young, pages(&young, 16e6, 0.0, "app")).is_empty());
+        // A page of the file system's own.
+        let page =
+            Row { memory: Memory { writeback: Some(4096), ..young.memory.clone() }, ..(*young).clone() };
+        let page = Arc::new(page);
+        assert!(tick(&mut watch, 1, &page, pages(&page, 16e6, 455.0, "app")).is_empty());
         let begun =
             Row { memory: Memory { writeback: Some(MIB), ..young.memory.clone() }, ..(*young).clone() };
         let begun = Arc::new(begun);
