@@ -49,13 +49,7 @@ impl Scene<'_> {
         );
         let words = ["-c", script.as_str()];
         let binds = [(self.disk, "/disk"), (self.shm, "/shm")];
-        docker::run(&Wanted {
-            name,
-            program: Some("/bin/sh"),
-            words: &words,
-            binds: &binds,
-            ..Wanted::default()
-        })
+        docker::run(&Wanted { binds: &binds, ..Wanted::shell(name, &words) })
     }
 
     fn remove(&self) {

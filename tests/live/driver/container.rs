@@ -56,6 +56,11 @@ impl DerefMut for Container {
 }
 
 impl<'a> Wanted<'a> {
+    /// The image's shell, with such words.
+    pub fn shell(name: &'a str, words: &'a [&'a str]) -> Wanted<'a> {
+        Wanted { name, program: Some("/bin/sh"), words, ..Wanted::default() }
+    }
+
     /// The program and its words.
     pub fn line(&self) -> impl Iterator<Item = &'a str> {
         let program = self.program.unwrap_or("/bin/workload");

@@ -141,7 +141,9 @@ impl Docker {
         let name = format!("{}-{}", wanted.name, std::process::id());
         let id_file = scratch::dir("cid").join("id");
         let mut command = self.client.command();
-        command.args(["run", "--rm", "--network", "none", "--log-driver", "none", "--name", &name]);
+        command.args(["run", "--network", "none", "--log-driver", "none", "--name", &name]);
+        // Who is started again is not removed at the end.
+        command.args((!more.contains(&"--restart")).then_some("--rm"));
         command.arg("--tmpfs").arg(format!("{SCRATCH}:size=512m")).arg("--cidfile").arg(&id_file);
         for (from, to) in wanted.binds {
             command.arg("--volume").arg(format!("{}:{to}", from.display()));

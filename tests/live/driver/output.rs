@@ -8,13 +8,18 @@ use std::{
         mpsc::{self, Receiver},
     },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::patience;
 
 /// Runs a command to its end, and ends it when that does not come: no test may hang on what it tests.
 pub fn of(command: &mut Command) -> Output {
+    of_within(command, patience())
+}
+
+/// For what is meant to take long.
+pub fn of_within(command: &mut Command, patience: Duration) -> Output {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -35,11 +40,11 @@ pub fn of(command: &mut Command) -> Output {
     let status = loop {
         match child.try_wait().expect("it is our child") {
             Some(status) => break status,
-            None if start.elapsed() > patience() => {
+            None if start.elapsed() > patience => {
                 child.kill().and_then(|()| child.wait()).expect("it is our child");
-                panic!("{command:?} took longer than {} s and was ended", patience().as_secs());
+                panic!("{command:?} took longer than {} s and was ended", patience.as_secs());
             }
-            None => thread::sleep(std::time::Duration::from_millis(5)),
+            None => thread::sleep(Duration::from_millis(5)),
         }
     };
     let joined = |bytes: thread::JoinHandle<Vec<u8>>| bytes.join().expect("it does nothing but read");

@@ -1,11 +1,11 @@
 //! A scene of the lab: what was made to go wrong, and whether `memtrace diagnose` says that and nothing else. What is
 //! printed is what `cargo xtask lab` makes its table of.
 
-use std::process::Output;
+use std::{process::Output, time::Duration};
 
 use serde_json::{Value, json};
 
-use super::{memtrace, output};
+use super::{memtrace, output, patience};
 
 /// What must be found.
 pub struct Wanted<'a> {
@@ -25,7 +25,9 @@ pub struct Report(pub Value);
 
 /// Watches for so many seconds, beginning now: what goes wrong goes wrong already.
 pub fn diagnose(seconds: &str) -> Report {
-    Report::of(&output::of(&mut memtrace::command(&["diagnose", "-d", seconds, "--json"])))
+    let watched = Duration::from_secs(seconds.parse().expect("it is a number of seconds"));
+    let mut command = memtrace::command(&["diagnose", "-d", seconds, "--json"]);
+    Report::of(&output::of_within(&mut command, watched + patience()))
 }
 
 impl Report {

@@ -115,13 +115,7 @@ fn an_agent_that_hoards_a_line_of_a_file() {
     let binds = [(logs.as_path(), "/logs")];
     let run = |name, script: &str, more: &[&str]| {
         let words = ["-c", script];
-        let wanted = Container {
-            name,
-            program: Some("/bin/sh"),
-            words: &words,
-            binds: &binds,
-            ..Container::default()
-        };
+        let wanted = Container { binds: &binds, ..Container::shell(name, &words) };
         docker::docker().run(&wanted, more)
     };
     let app = run(

@@ -53,7 +53,7 @@ fn fork_bomb() {
     }
     disk::drop_caches();
     let words = ["-c", "f() { f | f & }; f; while :; do f; busybox usleep 100000; done"];
-    let wanted = Container { name: "bomb", program: Some("/bin/sh"), words: &words, ..Container::default() };
+    let wanted = Container::shell("bomb", &words);
     let bomb = docker::docker().run(&wanted, &["--pids-limit", "64", "--cpus", "0.3"]);
     thread::sleep(Duration::from_secs(2));
     scene::diagnose(WATCHED).is(SCENE, &json!({ "container": bomb.cgroup.path, "pids": 64 }), &[]);
@@ -69,7 +69,7 @@ fn crash_loop() {
     disk::drop_caches();
     container::warm_up();
     let words = ["-c", "busybox dd if=/dev/zero of=/dev/null bs=8M count=4 2>/dev/null; exit 1"];
-    let wanted = Container { name: "crash", program: Some("/bin/sh"), words: &words, ..Container::default() };
+    let wanted = Container::shell("crash", &words);
     let over = AtomicBool::new(false);
     let (report, crashes) = thread::scope(|scope| {
         let crashing = scope.spawn(|| {
@@ -85,6 +85,32 @@ fn crash_loop() {
         (report, crashing.join().expect("containers can be run"))
     });
     report.is(SCENE, &json!({ "crashes": crashes }), &[]);
+}
+
+/// The same by docker's own hand, which waits longer each time.
+#[test]
+fn crash_loop_by_restart_policy() {
+    const SCENE: &str = "crash-loop, by restart policy";
+    if in_vm() {
+        return skip(SCENE, "the emulated machine has no docker");
+    }
+    disk::drop_caches();
+    container::warm_up();
+    let words = [
+        "-c",
+        "busybox dd if=/dev/zero of=/dev/null bs=8M count=4 2>/dev/null; busybox usleep 200000; exit 1",
+    ];
+    let wanted = Container::shell("restart", &words);
+    let crashing = docker::docker().run(&wanted, &["--restart", "always"]);
+    let crashes = || {
+        let told = docker::docker().ask(&["inspect", "--format", "{{.RestartCount}}", &crashing.id]);
+        String::from_utf8_lossy(&told.stdout).trim().parse::<u64>().expect("docker counts them")
+    };
+    let before = crashes();
+    let report = scene::diagnose(WATCHED);
+    let crashes = crashes() - before;
+    assert!(crashes >= 1, "it was started again meanwhile");
+    report.is(SCENE, &json!({ "container": crashing.cgroup.path, "crashes": crashes }), &[]);
 }
 
 /// Many short lines, on a disk that has room for hours of them.

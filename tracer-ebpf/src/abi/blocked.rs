@@ -29,6 +29,10 @@ pub struct Blocked {
     pub flags: u32,
     /// The task that has the lock it waits for, where the kernel keeps that, or 0.
     pub owner: u32,
+    /// Where its address is counted, see [`place`].
+    pub place: u32,
+    /// Always 0: the kernel copies whole values.
+    pub padding: u32,
 }
 
 /// It waits for a device, as the kernel counts that (`in_iowait`).
@@ -89,11 +93,18 @@ pub const fn upper(octave: u32, step: u32) -> u64 {
     (STEPS as u64 + step as u64) * width + (width - 1)
 }
 
-/// Counts of tasks that are told of, by the lowest bits of their number: an ordinary switch looks no further.
+/// Counts of tasks that are told of, by their address, and by the lowest bits of their number: an ordinary switch looks no
+/// further.
 pub const SLOTS: usize = 4096;
 
+/// Where a task's address is counted: a switch passes it, and no helper has to read anything.
+#[inline(always)]
+pub fn place(task: u64) -> u32 {
+    (task.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - SLOTS.trailing_zeros())) as u32
+}
+
 #[cfg(feature = "user")]
-// SAFETY: `repr(C)`, two `u64` and four `u32`, no padding, valid for any bit pattern.
+// SAFETY: `repr(C)`, two `u64` and six `u32`, no padding, valid for any bit pattern.
 unsafe impl aya::Pod for Blocked {}
 #[cfg(feature = "user")]
 // SAFETY: `repr(C)`, `u64` only, valid for any bit pattern.

@@ -1,8 +1,9 @@
 //! Uninterruptible sleep: when a task goes to sleep in it, and when it runs again.
 //!
 //! Kernel source: kernel/sched/core.c `trace_sched_switch` in `__schedule`, with `prev` as current. It is the hottest hook
-//! there is: an ordinary switch costs a test of the state, the number of the next task and one load from 16 KiB. Only the
-//! tasks put in are looked up. The wait for a processor after the wake-up belongs to a sleep: until then it did nothing.
+//! there is: an ordinary switch costs a test of the state and one load from 16 KiB, by the next task's number or, where that
+//! would have to be read by a helper, its address. Only the tasks put in are looked up. The wait for a processor after the
+//! wake-up belongs to a sleep: until then it did nothing.
 //!
 //! With `preempt` the state says what the task was about to do, not that it sleeps. `prev_state` is an argument since 5.18
 //! (fa2c3254d7cf): the task's own word may be another by then.
@@ -15,7 +16,7 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{
     blocked::{
         BEFORE, Blocked, BlockedCount, DurationKey, FOUND, FROZEN, IN_IO, SLOTS, STEPS, WAKEKILL, bucket,
-        is_blocked,
+        is_blocked, place,
     },
     failure::Failure,
     offsets::{ABSENT, Symbol},
@@ -44,25 +45,43 @@ fn at<A: Access>(task: u64, symbol: Symbol) -> u32 {
 }
 
 #[inline(always)]
-fn slot(tid: u32) -> Option<*mut u32> {
+fn slot(place: u32) -> Option<*mut u32> {
     let slots = BLOCKED_SLOTS.get_ptr_mut(0)?;
     // SAFETY: the place is below SLOTS.
-    Some(unsafe { slots.cast::<u32>().add(tid as usize & (SLOTS - 1)) })
+    Some(unsafe { slots.cast::<u32>().add(place as usize & (SLOTS - 1)) })
 }
 
-/// Puts a task in; counted in its slot only if it is new.
+/// Whether any task of that place is in.
+#[inline(always)]
+fn any(place: u32) -> bool {
+    // SAFETY: a valid map value. The task's own CPU counted it before it slept.
+    slot(place).is_some_and(|slot| unsafe { slot.read_volatile() } != 0)
+}
+
+/// In both places of a task.
+#[inline(always)]
+fn add(tid: u32, place: u32, by: u32) {
+    for place in [tid, place] {
+        if let Some(slot) = slot(place) {
+            // SAFETY: a valid map value.
+            unsafe { atomic::add_half(slot, by) }
+        }
+    }
+}
+
+/// Puts a task in.
 #[inline(always)]
 fn put(tid: u32, blocked: &Blocked) {
     if BLOCKED.insert(tid, blocked, FRESH).is_ok() {
-        if let Some(slot) = slot(tid) {
-            // SAFETY: a valid map value.
-            unsafe { atomic::add_half(slot, 1) }
-        }
-    } else if BLOCKED.get_ptr_mut(tid).is_none() {
-        lose(Failure::BlockedFull);
-    } else {
-        // Its end was missed.
-        let _ = BLOCKED.insert(tid, blocked, 0);
+        return add(tid, blocked.place, 1);
+    }
+    let Some(before) = BLOCKED.get_ptr_mut(tid) else { return lose(Failure::BlockedFull) };
+    // Its end was missed; the number may be another task's by now.
+    // SAFETY: a valid map value.
+    let place = unsafe { (*before).place };
+    if BLOCKED.insert(tid, blocked, 0).is_ok() && place != blocked.place {
+        add(tid, place, u32::MAX);
+        add(tid, blocked.place, 1);
     }
 }
 
@@ -99,22 +118,19 @@ fn enter<A: Access>(task: u64, state: u32) {
         state,
         flags: io(task) | frozen(task),
         owner: 0,
+        // SAFETY: the helper has no preconditions. With a typed pointer to the same the verifier allows no arithmetic.
+        place: place(unsafe { bpf_get_current_task() }),
+        padding: 0,
     };
     put(at::<A>(task, Symbol::TaskPid), &blocked);
 }
 
 #[inline(always)]
 fn leave(tid: u32) {
-    let Some(slot) = slot(tid) else { return };
-    // SAFETY: a valid map value. The task's own CPU counted it before it slept.
-    if tid == 0 || unsafe { slot.read_volatile() } == 0 {
-        return;
-    }
     // SAFETY: the value is copied at once.
     let Some(blocked) = unsafe { BLOCKED.get(tid) }.copied() else { return };
     if BLOCKED.remove(tid).is_ok() {
-        // SAFETY: as above.
-        unsafe { atomic::add_half(slot, u32::MAX) }
+        add(tid, blocked.place, u32::MAX);
     }
     if blocked.flags & (BEFORE | FOUND | FROZEN) == 0 && blocked.cgroup != 0 {
         // SAFETY: the helper has no preconditions.
@@ -179,7 +195,10 @@ pub fn blocked_btf(ctx: BtfTracePointContext) -> i32 {
     if is_blocked(state as u32) && preempt as u8 == 0 {
         enter::<Direct>(prev, state as u32);
     }
-    leave(at::<Direct>(ctx.arg(2), Symbol::TaskPid));
+    let next = at::<Direct>(ctx.arg(2), Symbol::TaskPid);
+    if any(next) {
+        leave(next);
+    }
     0
 }
 
@@ -192,7 +211,11 @@ pub fn blocked_raw(ctx: RawTracePointContext) -> i32 {
     if is_blocked(state as u32) && preempt as u8 == 0 {
         enter::<Probed>(prev, state as u32);
     }
-    leave(at::<Probed>(ctx.arg(2), Symbol::TaskPid));
+    let next: u64 = ctx.arg(2);
+    // Its number would have to be read by a helper.
+    if any(place(next)) {
+        leave(at::<Probed>(next, Symbol::TaskPid));
+    }
     0
 }
 
@@ -212,7 +235,9 @@ pub fn blocked_tp(ctx: TracePointContext) -> u32 {
         let full = at::<Probed>(task, Symbol::TaskState);
         enter::<Probed>(task, if is_blocked(full) { full } else { state as u32 });
     }
-    leave(next);
+    if any(next) {
+        leave(next);
+    }
     0
 }
 
@@ -288,6 +313,10 @@ pub fn blocked_iter(ctx: *mut core::ffi::c_void) -> i32 {
         state,
         flags: io(task) | frozen(task) | how,
         owner,
+        // A copy of the pointer: with itself the verifier allows no arithmetic.
+        // SAFETY: it is on the stack.
+        place: place(unsafe { Probed::word(core::ptr::addr_of!(task) as u64) }),
+        padding: 0,
     };
     put(tid, &blocked);
     0

@@ -31,7 +31,10 @@ const AIM_BPFTRACE: f64 = 0.5;
 /// Slower than alone by no more than this share.
 const AIM_DISK: f64 = 0.03;
 
-const SWITCHES: u32 = 100_000;
+const SWITCHES: u32 = 40_000;
+/// Of so many runs the one that took least counts: what another machine on the same processor adds is far more than a
+/// program on a switch does, and never less than nothing.
+const PIPES: u32 = 8;
 const FORKS: u32 = 500;
 const WRITES: u32 = 200;
 
@@ -131,6 +134,19 @@ impl Work {
                 (dd, WRITES)
             }
         };
+        let runs = if self == Self::Pipe { PIPES } else { 1 };
+        let mut least: Option<Took> = None;
+        for _ in 0..runs {
+            let took = self.timed(bed, &mut command, operations)?;
+            least = Some(match least {
+                Some(least) => Took { cpu: least.cpu.min(took.cpu), wall: least.wall.min(took.wall) },
+                None => took,
+            });
+        }
+        least.context("nothing was measured")
+    }
+
+    fn timed(self, bed: &Bed, command: &mut Command, operations: u32) -> Result<Took> {
         bed.stop.check()?;
         let (before, start) = (of_children(), Instant::now());
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status();
