@@ -58,6 +58,27 @@ pub fn run_as(wanted: &Wanted<'_>, name: &str, path: &str, known: Known) -> Cont
     }
 }
 
+/// Runs so many that end at once, one after the other, each in a cgroup of its own, and prints how many that were.
+pub fn many(name: &str, count: usize) -> Command {
+    let bundle = scratch::dir("bundle");
+    let name = format!("mtlive-{}-{name}", std::process::id());
+    let wanted = Wanted { name: &name, program: Some("/bin/busybox"), words: &["true"], ..Wanted::default() };
+    let config = config(&wanted, &format!("/{name}-@")).to_string();
+    fs::write(bundle.join("template"), config).expect("the run's directory can be written");
+    let runtime = crun();
+    let mut shell = Command::new("sh");
+    shell.current_dir(&bundle);
+    shell.args([
+        "-c",
+        "count=$1; name=$2; shift 2; n=0; while [ $n -lt $count ]; do sed s/@/$n/ template > config.json; \"$@\" run --no-pivot $name-$n </dev/null >&2 || break; n=$((n+1)); done; echo $n",
+        "many",
+        &count.to_string(),
+        &name,
+    ]);
+    shell.arg(runtime.get_program()).args(runtime.get_args());
+    shell
+}
+
 /// crun in the emulated machine; elsewhere runc, because older releases of crun refuse a hybrid of both versions.
 fn crun() -> Command {
     let mut command = Command::new(if in_vm() { "crun" } else { "runc" });

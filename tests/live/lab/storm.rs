@@ -8,7 +8,7 @@ use std::{
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::{
@@ -23,9 +23,9 @@ use crate::driver::{
     cgroup::Made,
     container,
     containerd::forget,
-    cpus, disk,
+    cpus, crun, disk,
     docker::{Binaries, Docker},
-    guard, in_vm,
+    guard, in_lab, in_vm,
     loops::Loop,
     memtrace, output,
     scene::{Report, Wanted},
@@ -36,7 +36,10 @@ use crate::pileup;
 
 /// `diagnose` with more done to it; what it told, and how it ended.
 fn diagnose(change: impl FnOnce(&mut Command), meanwhile: impl FnOnce(&Child)) -> Report {
-    let seconds = if in_vm() { "15" } else { "10" };
+    diagnose_for(if in_vm() { "15" } else { "10" }, change, meanwhile)
+}
+
+fn diagnose_for(seconds: &str, change: impl FnOnce(&mut Command), meanwhile: impl FnOnce(&Child)) -> Report {
     let mut command = memtrace::command(&["diagnose", "-d", seconds, "--json"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     change(&mut command);
@@ -135,6 +138,44 @@ fn beside_thousands_of_cgroups() {
     assert_eq!(made, count, "all of them were made and removed");
     println!("  lost {}", report.0["host"]["losses"]);
     finds("2,000 cgroups", &report, &leaking);
+}
+
+/// Real ones, with all that a runtime does for each, until the last is removed.
+#[test]
+fn beside_thousands_of_containers() {
+    const SCENE: &str = "2,000 containers";
+    const LANES: usize = 2;
+    const EACH: usize = 1000;
+    if in_vm() || !in_lab() {
+        return skip(SCENE, "it takes minutes: `cargo xtask lab` runs it");
+    }
+    disk::drop_caches();
+    let leaking = Made::top("storm-leak");
+    limit(&leaking, 1500 * MIB);
+    let _leak = Workload::start(&leaking, &["anon", "--rate", "2M", "--total", "1400M", "--hold", "forever"]);
+    let mut ran = Vec::new();
+    let report = diagnose_for(
+        "600",
+        |_| {},
+        |child| {
+            let start = Instant::now();
+            let lanes: Vec<Child> = (0..LANES)
+                .map(|lane| {
+                    let mut many = crun::many(&format!("crowd{lane}"), EACH);
+                    many.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("a shell can be started")
+                })
+                .collect();
+            for lane in lanes {
+                let said = lane.wait_with_output().expect("it is our child").stdout;
+                ran.push(String::from_utf8_lossy(&said).trim().parse::<usize>().unwrap_or(0));
+            }
+            println!("  {ran:?} containers in {:.0} s", start.elapsed().as_secs_f64());
+            kill_process(Pid::from_child(child), Signal::INT).expect("it is our child, not yet waited for");
+        },
+    );
+    assert_eq!(ran, [EACH; LANES], "all of them were run and removed");
+    println!("  lost {}", report.0["host"]["losses"]);
+    finds(SCENE, &report, &leaking);
 }
 
 /// dockerd and containerd die while it looks; the container goes on, and is told by its name.

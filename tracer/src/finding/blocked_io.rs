@@ -9,14 +9,14 @@ use std::{
 };
 
 use super::{
-    Finding, Grown, Kind, Look, Severity,
+    Finding, Grown, Kind, Look, Nature, Severity,
     evidence::{Evidence, Value},
     remedy,
 };
 use crate::{
     aggregator::stuck::{BlockedTime, StuckReport, StuckTask},
     quantity::seconds,
-    resolve::{Container, label::label},
+    resolve::{Container, label::label, wait::ADDRESS_SPACE},
 };
 
 /// What is looked at.
@@ -133,8 +133,15 @@ impl Case<'_> {
             weight: 0,
             // Told by that it grows by nothing.
             grown: Some(Grown { row: Some(self.container.cgroup.id), bytes_per_s: 0.0 }),
-            by_dirty_pages: false,
+            nature: self.nature(),
         }
+    }
+
+    fn nature(&self) -> Nature {
+        let crowd =
+            |task: &&StuckTask| task.waits_on.as_ref().is_some_and(|on| on.starts_with(ADDRESS_SPACE));
+        let is_crowd = !self.tasks.is_empty() && self.recent.is_none() && self.tasks.iter().all(crowd);
+        if is_crowd { Nature::Crowd } else { Nature::Plain }
     }
 
     fn summary(&self) -> String {

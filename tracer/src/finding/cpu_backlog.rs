@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Finding, Kind, Look, Severity,
+    Finding, Kind, Look, Nature, Severity,
     evidence::{Evidence, Value},
     remedy, request_pileup,
     work::{Course, Courses, Moment},
@@ -80,6 +80,6 @@ fn told(row: &Arc<Row>, course: &Course, throttled: f64) -> Finding {
         also: Vec::new(),
         weight: 0,
         grown: None,
-        by_dirty_pages: false,
+        nature: Nature::Plain,
     }
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{
-    Finding, Kind, Look, Severity,
+    Finding, Kind, Look, Nature, Severity,
     account::{Account, Accounts},
     evidence::{Evidence, Value},
     named,
@@ -117,6 +117,6 @@ fn finding(look: &Look<'_>, daemon: &Daemon, account: Option<&Account>) -> Findi
         also: Vec::new(),
         weight: daemon.anon_growth.map_or(0, |growth| growth.max(0) as u64),
         grown: None,
-        by_dirty_pages: false,
+        nature: Nature::Plain,
     }
 }

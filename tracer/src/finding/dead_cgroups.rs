@@ -5,7 +5,7 @@
 //! many there are: each costs the kernel some kilobytes a CPU by itself.
 
 use super::{
-    Finding, Kind, Look, Severity,
+    Finding, Kind, Look, Nature, Severity,
     evidence::{Evidence, Value},
 };
 use crate::{
@@ -53,7 +53,7 @@ pub(super) fn check(look: &Look<'_>, dead: &DeadReport) -> Option<Finding> {
         also: Vec::new(),
         weight: pinned,
         grown: None,
-        by_dirty_pages: false,
+        nature: Nature::Plain,
     })
 }
 

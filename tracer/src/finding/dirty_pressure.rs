@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    Finding, Grown, Kind, Look, Severity,
+    Finding, Grown, Kind, Look, Nature, Severity,
     evidence::{Dirtier, Evidence, Value},
     named, remedy,
 };
@@ -162,7 +162,7 @@ impl<'a> Case<'a> {
             also: Vec::new(),
             weight: self.outstanding,
             grown: Some(Grown { row: Some(container.cgroup.id), bytes_per_s: growth.unwrap_or(0.0) }),
-            by_dirty_pages: false,
+            nature: Nature::Plain,
         }
     }
 

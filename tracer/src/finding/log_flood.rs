@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Finding, Kind, Look, Severity, as_daemon,
+    Finding, Kind, Look, Nature, Severity, as_daemon,
     evidence::{Evidence, Value},
     named,
     past::Past,
@@ -139,7 +139,7 @@ impl Case<'_> {
             also: Vec::new(),
             weight: self.own as u64,
             grown: None,
-            by_dirty_pages: false,
+            nature: Nature::Plain,
         }
     }
 

@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Finding, Grown, Kind, Look, Severity,
+    Finding, Grown, Kind, Look, Nature, Severity,
     account::{Account, Accounts},
     evidence::{Evidence, Value},
     foresees,
@@ -68,7 +68,7 @@ impl Case<'_> {
             also: Vec::new(),
             weight: rate as u64,
             grown: Some(Grown { row: Some(container.cgroup.id), bytes_per_s: rate }),
-            by_dirty_pages: false,
+            nature: Nature::Plain,
         })
     }
 

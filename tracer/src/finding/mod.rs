@@ -155,9 +155,19 @@ pub struct Finding {
     /// What grows because of it.
     #[serde(skip)]
     pub grown: Option<Grown>,
-    /// A kill whose limit was full of pages not yet written.
     #[serde(skip)]
-    pub by_dirty_pages: bool,
+    pub nature: Nature,
+}
+
+/// What decides with which cause a finding is one story.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Nature {
+    #[default]
+    Plain,
+    /// A kill whose limit was full of pages not yet written.
+    DirtyPages,
+    /// Tasks that wait for each other, at the lock of the address space that they share.
+    Crowd,
 }
 
 impl Finding {
@@ -305,11 +315,20 @@ fn gathered(found: Vec<Finding>, belongs: impl Fn(&Finding, &Finding) -> bool) -
 
 /// A row grows because of what another finding says, or the host's memory goes where a row grows.
 fn causes(cause: &Finding, effect: &Finding) -> bool {
-    let Some(grown) = cause.grown.filter(|_| cause.severity > Severity::Info) else { return false };
+    let Some(grown) = cause.grown else { return false };
     let same = || effect.grown.is_some_and(|own| own.row == grown.row);
+    // Each that is in flight holds it for a moment: with their number the wait grows, however much memory there is yet.
+    if cause.kind == Kind::RequestPileup && effect.nature == Nature::Crowd {
+        return same();
+    }
+    if cause.severity == Severity::Info {
+        return false;
+    }
     match effect.kind {
         // What filled the limit, and what came of it.
-        Kind::OomKill => cause.kind == Kind::DirtyPagePressure && effect.by_dirty_pages && same(),
+        Kind::OomKill => {
+            cause.kind == Kind::DirtyPagePressure && effect.nature == Nature::DirtyPages && same()
+        }
         Kind::MemoryGrowth if cause.kind == Kind::OomKill || cause.kind == Kind::DirtyPagePressure => same(),
         Kind::MemoryGrowth if cause.kind != Kind::MemoryGrowth => {
             same() && effect.grown.is_some_and(|own| grown.bytes_per_s >= own.bytes_per_s / 2.0)
@@ -336,6 +355,7 @@ fn explains(worse: &Finding, finding: &Finding) -> bool {
         && row(worse).is_some()
         && row(worse) == row(finding)
         && worse.daemon == finding.daemon
+        && !causes(finding, worse)
 }
 
 /// The process as a daemon, unless it is the container's own shim or conmon: such a one runs in a cgroup that bears the

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, sync::Arc, time::Duration};
 
 use super::{
-    Finding, Kind, Look, Severity,
+    Finding, Kind, Look, Nature, Severity,
     evidence::{ContainerRate, Evidence, Value},
     foresees,
     growth::Courses,
@@ -68,7 +68,7 @@ pub(super) fn check(look: &Look<'_>, courses: &Courses) -> Option<Finding> {
         also: Vec::new(),
         weight: fall.unwrap_or(0.0) as u64,
         grown: None,
-        by_dirty_pages: false,
+        nature: Nature::Plain,
     })
 }
 

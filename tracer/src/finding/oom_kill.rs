@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    Finding, Grown, Kind, Look, Severity,
+    Finding, Grown, Kind, Look, Nature, Severity,
     evidence::{Dirtier, Evidence, Value},
     remedy,
 };
@@ -81,7 +81,7 @@ impl Case<'_> {
             also: Vec::new(),
             weight: kill.victim.anon.unwrap_or(0),
             grown: row.map(|row| Grown { row: Some(row), bytes_per_s: 0.0 }),
-            by_dirty_pages: self.is_of_dirty_pages(),
+            nature: if self.is_of_dirty_pages() { Nature::DirtyPages } else { Nature::Plain },
         }
     }
 

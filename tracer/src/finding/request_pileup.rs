@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::{
-    Finding, Grown, Kind, Look, Severity,
+    Finding, Grown, Kind, Look, Nature, Severity,
     evidence::{Evidence, SlowCall, SlowChild, Value},
     remedy,
     work::{Course, Courses, LEAST, Moment},
@@ -192,7 +192,7 @@ impl Case<'_> {
             also: Vec::new(),
             weight: rate as u64,
             grown: Some(Grown { row: Some(container.cgroup.id), bytes_per_s: rate }),
-            by_dirty_pages: false,
+            nature: Nature::Plain,
         }
     }
 

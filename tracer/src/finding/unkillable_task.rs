@@ -13,7 +13,7 @@ use std::{
 use serde::Serialize;
 
 use super::{
-    Finding, Kind, Severity,
+    Finding, Kind, Nature, Severity,
     account::{Account, Accounts},
     evidence::{Evidence, Value},
     named, remedy,
@@ -109,7 +109,7 @@ impl Case<'_> {
             also: Vec::new(),
             weight: daemon.and_then(|daemon| daemon.anon_growth).map_or(0, |growth| growth.max(0) as u64),
             grown: None,
-            by_dirty_pages: false,
+            nature: Nature::Plain,
         }
     }
 

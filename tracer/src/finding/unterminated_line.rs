@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Finding, Grown, Kind, Look, Severity,
+    Finding, Grown, Kind, Look, Nature, Severity,
     account::{Account, Accounts},
     as_daemon,
     evidence::{Evidence, Value},
@@ -189,7 +189,7 @@ impl Case<'_> {
             also: Vec::new(),
             weight: self.course.held_growth.unwrap_or(stream.open_line),
             grown: self.grown(),
-            by_dirty_pages: false,
+            nature: Nature::Plain,
         }
     }
 

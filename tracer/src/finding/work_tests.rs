@@ -9,11 +9,15 @@ use super::{
     example::{MIB, container, row, seen},
     *,
 };
-use crate::aggregator::{
-    daemon::{Client, Daemon, Daemons, Role},
-    dirty::row::Dirty,
-    row::{Growth, Memory},
-    work::flight::{Child, Flight, Peer},
+use crate::{
+    aggregator::{
+        daemon::{Client, Daemon, Daemons, Role},
+        dirty::row::Dirty,
+        row::{Growth, Memory},
+        stuck::{StuckReport, StuckTask},
+        work::flight::{Child, Flight, Peer},
+    },
+    resolve::wait,
 };
 
 const GIB: u64 = 1 << 30;
@@ -272,4 +276,33 @@ fn callers_of_a_daemon_that_waits_for_what_cannot_end_are_told_with_it() {
     assert_eq!(told(14, own), both[..1]);
     assert_eq!(told(14, own + 1), both, "somebody else's callers");
     assert_eq!(told(3, own), both, "most of its children have nothing to do with it");
+}
+
+/// Without a limit there is room for an hour: by itself the pile is worth knowing only.
+#[test]
+fn tasks_that_wait_for_each_other_are_their_piles_story() {
+    let pile = |second: u64| Second {
+        anon: 100 * MIB + 2 * MIB * (40 + second),
+        connections: 40 + second,
+        arrivals: 7 + 2 * second,
+        ..Second::default()
+    };
+    let waits = |on: &str| {
+        let own = Arc::new(container("kube-system", "cadvisor-x", "cadvisor"));
+        let waiter = StuckTask {
+            container: own,
+            waits_on: Some(on.to_owned()),
+            wait: wait::Kind::Lock,
+            sigkill_pending: Some(false),
+            ..task(501, &[])
+        };
+        let stuck = StuckReport { tasks: vec![Arc::new(waiter)], ..StuckReport::default() };
+        last_beside(Some(&stuck), None, 12, None, pile)
+    };
+    let crowd = waits("address space lock (rwsem), held by server[77]");
+    assert_eq!(kinds(&crowd), [(Kind::RequestPileup, Severity::Warning)]);
+    assert_eq!(crowd[0].also, [Kind::BlockedIo]);
+    let disk = waits("inode lock (rwsem), ext4 at /data");
+    assert_eq!(kinds(&disk), [(Kind::BlockedIo, Severity::Warning)]);
+    assert_eq!(disk[0].also, [Kind::RequestPileup]);
 }

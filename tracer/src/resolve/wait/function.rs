@@ -2,7 +2,10 @@
 //!
 //! Names of 5.10 to 7.2.
 
-use super::cause::{Cause, Kind};
+use super::{
+    ADDRESS_SPACE,
+    cause::{Cause, Kind},
+};
 
 /// Of the scheduler and of waiting: they say that a task sleeps, not on what. Shown on some kernels, left out by others.
 pub const SLEEPING: &[&str] = &[
@@ -412,7 +415,7 @@ pub const RULES: &[(Cause, &[&str])] = &[
         ],
     ),
     (
-        Cause::Lock("address space lock (rwsem)"),
+        Cause::Lock(ADDRESS_SPACE),
         &[
             "lock_mm_and_find_vma",
             "do_user_addr_fault",

@@ -17,6 +17,9 @@ pub use self::{
     told::{Told, comm, fuse_waits, look, state},
 };
 
+/// `mmap_lock`, of which a task's own process is most of the users.
+pub const ADDRESS_SPACE: &str = "address space lock (rwsem)";
+
 /// The lock that the kernel says a task waits for, and who owns it (`task_struct.blocker`, 6.16 and later).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Blocker {
