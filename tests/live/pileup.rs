@@ -45,14 +45,14 @@ fn tree(files: usize) -> PathBuf {
 
 /// Files to look at for each answer, and answers asked for in a second: several times what it can give.
 fn load() -> (usize, &'static str) {
-    if in_vm() { (25_000, "6") } else { (40_000, "4") }
+    (if in_vm() { 8_000 } else { 40_000 }, "4")
 }
 
 /// An exporter with a fifth of a CPU.
 fn exporter(name: &str, tree: &Path) -> Container {
     let words = ["serve", "--buffer", "2M", "--", "/bin/du", "-s", TREE];
     let binds = [(tree, TREE)];
-    let wanted = Wanted { name, words: &words, binds: &binds, ..Wanted::default() };
+    let wanted = Wanted { name, words: &words, binds: &binds, cpus: Some(0.2), ..Wanted::default() };
     let server = if in_vm() {
         container::run(&wanted)
     } else {
@@ -270,8 +270,16 @@ fn what_was_in_flight_before_and_what_the_peer_left() {
     let place = Made::top("before");
     let port = port();
     let program = workload::binary();
-    let words =
-        ["serve", "--port", &port, "--", program.to_str().expect("a plain name"), "idle", "--hold", "60"];
+    let words = [
+        "serve",
+        "--port",
+        &port,
+        "--",
+        program.to_str().expect("a plain name"),
+        "idle",
+        "--hold",
+        "forever",
+    ];
     let server = Workload::start(&place, &words);
     server.done();
     let children = || {

@@ -116,7 +116,19 @@ fn config(wanted: &Wanted<'_>, cgroup: &str) -> Value {
         "linux": {
             "namespaces": namespaces,
             "cgroupsPath": cgroup,
-            "resources": if hierarchy().v2 { json!({"memory": {"limit": wanted.memory.unwrap_or(1 << 30)}}) } else { json!({}) },
+            "resources": resources(wanted),
         },
     })
+}
+
+fn resources(wanted: &Wanted<'_>) -> Value {
+    const PERIOD: u64 = 100_000;
+    let mut resources = json!({});
+    if hierarchy().v2 {
+        resources["memory"] = json!({"limit": wanted.memory.unwrap_or(1 << 30)});
+    }
+    if let Some(cpus) = wanted.cpus {
+        resources["cpu"] = json!({"period": PERIOD, "quota": (cpus * PERIOD as f64) as u64});
+    }
+    resources
 }

@@ -1,7 +1,8 @@
 //! Work in flight, from the kernel's counts and `/proc` to the rows: which rows are worth a look, and what one may cost.
 //!
-//! All rows are looked at once, as the run begins, as far as a moment allows; then those whose anonymous memory grows, that
-//! are throttled, to whom connections come, or that start and end programs. A row where nothing moves costs nothing.
+//! All rows are looked at once, as the run begins or, where a moment does not suffice, soon after; then those whose anonymous
+//! memory grows, that are throttled, to whom connections come, or that start and end programs. A row where nothing moves
+//! costs nothing more.
 
 use std::{
     cmp::Reverse,
@@ -150,6 +151,8 @@ impl Work {
         let counted = probes.work.as_mut().filter(|_| !opening && probes.served.tasks);
         let lives: Option<Lives> = counted.map(|work| work.lives(|id| of(id).is_some()));
         let mut tables: HashMap<u32, Option<Table>> = HashMap::new();
+        // Who is not reached in time is looked at later, though nothing moves there.
+        self.unsettled.extend(chosen);
         for row in chosen {
             let look = self.look_at(rows.all_processes(*row, PROCESSES), &mut tables);
             let ended = lives.as_ref().map(|lives| {
@@ -161,7 +164,8 @@ impl Work {
                 }
                 own
             });
-            if self.state.look(*row, &look, ended, (at, rows.aggregator.born(*row), opening)) {
+            let is_same = self.state.look(*row, &look, ended, (at, rows.aggregator.born(*row), opening));
+            if is_same || opening {
                 self.unsettled.remove(row);
             }
             if start.elapsed() > budget {
