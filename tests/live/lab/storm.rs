@@ -152,7 +152,8 @@ fn beside_thousands_of_containers() {
     disk::drop_caches();
     let leaking = Made::top("storm-leak");
     limit(&leaking, 1900 * MIB);
-    let _leak = Workload::start(&leaking, &["anon", "--rate", "10M", "--total", "1800M", "--hold", "forever"]);
+    let _leak =
+        Workload::start(&leaking, &["anon", "--rate", "10M", "--total", "1800M", "--hold", "forever"]);
     let mut ran = Vec::new();
     let report = diagnose_for(
         "600",
