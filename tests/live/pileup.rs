@@ -53,11 +53,8 @@ fn exporter(name: &str, tree: &Path) -> Container {
     let words = ["serve", "--buffer", "2M", "--", "/bin/du", "-s", TREE];
     let binds = [(tree, TREE)];
     let wanted = Wanted { name, words: &words, binds: &binds, cpus: Some(0.2), ..Wanted::default() };
-    let server = if in_vm() {
-        container::run(&wanted)
-    } else {
-        docker::docker().run(&wanted, &["--cpus", "0.2", "--memory", "1g"])
-    };
+    let server =
+        if in_vm() { container::run(&wanted) } else { docker::docker().run(&wanted, &["--memory", "1g"]) };
     server.done();
     server
 }

@@ -25,7 +25,7 @@ pub struct Wanted<'a> {
     pub binds: &'a [(&'a Path, &'a str)],
     /// Its limit in bytes, where it is not the runtime's; crun only.
     pub memory: Option<u64>,
-    /// Of a processor, likewise.
+    /// Of a processor.
     pub cpus: Option<f64>,
     /// `key=value`, as docker takes them; crun keeps none.
     pub labels: &'a [&'a str],

@@ -53,8 +53,8 @@ fn fork_bomb() {
     }
     disk::drop_caches();
     let words = ["-c", "f() { f | f & }; f; while :; do f; busybox usleep 100000; done"];
-    let wanted = Container::shell("bomb", &words);
-    let bomb = docker::docker().run(&wanted, &["--pids-limit", "64", "--cpus", "0.3"]);
+    let wanted = Container { cpus: Some(0.3), ..Container::shell("bomb", &words) };
+    let bomb = docker::docker().run(&wanted, &["--pids-limit", "64"]);
     thread::sleep(Duration::from_secs(2));
     scene::diagnose(WATCHED).is(SCENE, &json!({ "container": bomb.cgroup.path, "pids": 64 }), &[]);
 }
