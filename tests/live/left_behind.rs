@@ -19,6 +19,7 @@ use tracer::{
 
 use crate::driver::{
     bpf::{MAPS, held_by, left_behind, loaded, short},
+    container::{self, Wanted},
     doctor, for_the_record, in_vm,
     memtrace::{self, Memtrace},
     skip, wait_for,
@@ -109,6 +110,41 @@ fn a_closed_pipe_is_an_ordinary_end() {
     let status = wait_for("memtrace to end", || child.try_wait().expect("it is our child"));
     assert_eq!(status.code(), Some(0));
     nothing_left();
+}
+
+/// To take a trampoline away the kernel waits for every task to run once, and a throttled crowd takes its time: memtrace does
+/// not wait for that, whichever way its links are held.
+#[test]
+fn its_end_waits_for_no_crowd() {
+    const SWITCH: &str = "/proc/sys/kernel/io_uring_disabled";
+    const FENTRY: &str = "log_write=fentry";
+    // To ask `doctor` takes minutes where it is emulated.
+    if memtrace::run(&["top", "--json", "-d", "0.1", "--attach", FENTRY]).status.code() == Some(3) {
+        return skip("its_end_waits_for_no_crowd", "this kernel refuses fentry");
+    }
+    // All begin at once: the first to run would take the others' time to start.
+    let crowd = "mkfifo /scratch/go; for n in $(seq 80); do { read x < /scratch/go; while :; do :; done; } & done; \
+                 sleep 1; : > /scratch/go; echo; wait";
+    let words = ["-c", crowd];
+    let switch = fs::read_to_string(SWITCH).ok();
+    let ends = |how: &str| {
+        let crowd = container::run(&Wanted { cpus: Some(0.1), ..Wanted::shell("crowd", &words) });
+        crowd.said().recv().expect("it says when all are there");
+        let memtrace = Memtrace::top(&["-i", "0.7", "--attach", FENTRY]);
+        let ended = memtrace.stop();
+        assert_eq!(ended.status.code(), Some(0), "{how}: {}", ended.errors);
+        let still = loaded().keys().filter(|(kind, _)| *kind == "link").count();
+        assert!(still > 0, "{how}: it has waited, or there was nothing to wait for");
+        drop(crowd);
+        nothing_left();
+    };
+    ends("by io_uring where it is allowed");
+    if let Some(before) = switch {
+        fs::write(SWITCH, "2").expect("the switch can be written");
+        let done = std::panic::catch_unwind(|| ends("without io_uring"));
+        fs::write(SWITCH, before.trim()).expect("the switch can be written");
+        done.unwrap_or_else(|why| std::panic::resume_unwind(why));
+    }
 }
 
 /// A probe that cannot be had as asked: other probes were attached before it.

@@ -34,7 +34,6 @@ pub struct Budget {
     wakes: Option<Instant>,
     own: Option<(Instant, f64)>,
     programs: Option<f64>,
-    counting: Option<Instant>,
     shed: Option<(Instant, String)>,
 }
 
@@ -47,8 +46,8 @@ struct Sample {
 
 impl Budget {
     pub fn new(limit: f64, now: Instant) -> Budget {
-        let (sample, own, programs, counting, shed) = Default::default();
-        Budget { limit, sample, wakes: Some(now + FIRST), own, programs, counting, shed }
+        let (sample, own, programs, shed) = Default::default();
+        Budget { limit, sample, wakes: Some(now + FIRST), own, programs, shed }
     }
 
     /// When a sample begins or ends; `None`: the kernel takes none.
@@ -77,8 +76,8 @@ impl Budget {
     }
 
     /// Takes in a tick; whether to give up counting system calls from now on. `share`: of the own process, over the
-    /// interval; `counts`: system calls are counted that no command asked for.
-    pub fn tick(&mut self, now: Instant, share: Option<f64>, counts: bool) -> bool {
+    /// interval; `counting`: since when system calls are counted that no command asked for.
+    pub fn tick(&mut self, now: Instant, share: Option<f64>, counting: Option<Instant>) -> bool {
         if let Some(share) = share {
             let smoothed = match self.own {
                 Some((then, before)) => {
@@ -89,11 +88,9 @@ impl Budget {
             };
             self.own = Some((now, smoothed));
         }
-        self.counting = self.counting.or(Some(now)).filter(|_| counts);
-        let counted = self.counting.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let counted = counting.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let Some(total) = self.over().filter(|_| counted >= USEFUL) else { return false };
         self.shed = Some((now, self.why(total)));
-        self.counting = None;
         true
     }
 
@@ -140,9 +137,12 @@ mod tests {
         let start = Instant::now();
         let mut budget = Budget::new(DEFAULT, start);
         let mut shed = Vec::new();
+        let mut counting = None;
         for (second, share) in (0..).zip(shares) {
             let now = start + Duration::from_secs(second);
-            if budget.tick(now, Some(*share), counts(second) && budget.allows_calls(now)) {
+            counting = counting.or(Some(now)).filter(|_| counts(second) && budget.allows_calls(now));
+            if budget.tick(now, Some(*share), counting) {
+                counting = None;
                 shed.push(second);
             }
         }
@@ -178,9 +178,9 @@ mod tests {
         let start = Instant::now();
         let mut budget = Budget::new(DEFAULT, start);
         budget.programs = Some(0.025);
-        assert!(!budget.tick(start, Some(0.004), true));
+        assert!(!budget.tick(start, Some(0.004), Some(start)));
         assert!(budget.says(start).is_empty());
-        assert!(!budget.tick(start + Duration::from_secs(5), Some(0.005), true));
-        assert!(budget.tick(start + Duration::from_secs(10), Some(0.01), true));
+        assert!(!budget.tick(start + Duration::from_secs(5), Some(0.005), Some(start)));
+        assert!(budget.tick(start + Duration::from_secs(10), Some(0.01), Some(start)));
     }
 }

@@ -49,6 +49,8 @@ struct Attached {
     /// Memory cgroups that could not be followed.
     beyond: u64,
     since: Duration,
+    /// Attaching took its time.
+    began: Instant,
     kept_up: Instant,
 }
 
@@ -108,8 +110,8 @@ impl CallCounter {
         }
     }
 
-    pub fn is_counting(&self) -> bool {
-        self.attached.is_some()
+    pub fn counting_since(&self) -> Option<Instant> {
+        self.attached.as_ref().map(|attached| attached.began)
     }
 
     /// Counts for the rows that were chosen and are there now: at each tick, and when cgroups came.
@@ -220,5 +222,6 @@ fn attach(
     }
     let maps = event::calls::Calls::take(&mut loader.ebpf).context("cannot open the maps of system calls")?;
     loader.rest();
-    Ok((Attached { _loader: loader, maps, every, beyond: 0, since: at, kept_up: now }, outcome))
+    let began = Instant::now();
+    Ok((Attached { _loader: loader, maps, every, beyond: 0, since: at, began, kept_up: now }, outcome))
 }

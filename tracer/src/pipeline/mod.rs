@@ -421,7 +421,8 @@ impl Pipeline {
         });
         let findings = self.standing.tick(at, found);
         let own = self.meter.read(now, maps);
-        let optional = self.calls.is_counting() && !matches!(self.options.calls, CallWish::Of(_));
+        let asked_for = matches!(self.options.calls, CallWish::Of(_));
+        let optional = self.calls.counting_since().filter(|_| !asked_for);
         if self.budget.tick(now, own.cpu_share, optional) {
             self.count_calls(None, now);
         }

@@ -2,7 +2,7 @@
 //! takes them away again.
 
 use std::{
-    io,
+    io, ptr,
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,7 @@ use super::{
     plan::{LOCKED_DOWN, Planned, function},
     registry::{Alternative, GoesOn, Hook, Kind, Link},
     size::Sizes,
+    trampoline,
 };
 use crate::kernel::{Facts, tracefs};
 
@@ -46,6 +47,7 @@ pub struct Loader {
     /// 15 MiB and 30 ms of parsing: there while something is attached, not for the whole run.
     btf: Option<Btf>,
     facts: Facts,
+    trampolines: Vec<(&'static Alternative, trampoline::Held)>,
 }
 
 impl Loader {
@@ -86,7 +88,7 @@ impl Loader {
                 true => AttachError::Load(format!("{}; {LOCKED}", chain(&error))),
                 false => AttachError::Load(chain(&error)),
             })?;
-        Ok(Loader { ebpf, btf, facts: facts.clone() })
+        Ok(Loader { ebpf, btf, facts: facts.clone(), trampolines: Vec::new() })
     }
 
     /// Attaches the first alternative that can be had.
@@ -166,13 +168,9 @@ impl Loader {
     /// All links of an alternative, or none; returns what that took, the kernel's verifier included.
     pub fn attach(&mut self, alternative: &'static Alternative) -> Result<Duration, String> {
         let start = Instant::now();
-        for link in alternative.links.iter().filter(|link| !link.late) {
-            if let Err(why) = self.attach_link(alternative.kind, link)
-                && !link.optional
-            {
-                self.detach(alternative);
-                return Err(why);
-            }
+        if let Err(why) = self.attach_links(alternative, false) {
+            self.detach(alternative);
+            return Err(why);
         }
         if let Err(error) = self.lead_on(alternative) {
             self.detach(alternative);
@@ -183,10 +181,28 @@ impl Loader {
 
     /// The links that wait until they are needed.
     pub fn attach_late(&mut self, alternative: &'static Alternative) -> Result<(), String> {
-        for link in alternative.links.iter().filter(|link| link.late) {
-            self.attach_link(alternative.kind, link)?;
-        }
+        self.attach_links(alternative, true)?;
         self.lead_on(alternative).map_err(|error| error.to_string())
+    }
+
+    fn attach_links(&mut self, alternative: &'static Alternative, late: bool) -> Result<(), String> {
+        let kind = alternative.kind;
+        let mut loaded = Vec::new();
+        for link in alternative.links.iter().filter(|link| link.late == late) {
+            match self.load_link(kind, link) {
+                Ok(target) => loaded.push((link, target)),
+                Err(_) if link.optional => {}
+                Err(why) => return Err(why),
+            }
+        }
+        if kind == Kind::Fentry {
+            return self.hook_together(alternative, &loaded);
+        }
+        for (link, target) in loaded {
+            let hooked = self.hook_link(link, target).map_err(failed(kind, target));
+            hooked.or_else(|why| if link.optional { Ok(()) } else { Err(why) })?;
+        }
+        Ok(())
     }
 
     /// Programs that go on by tail calls find themselves in a map.
@@ -222,6 +238,7 @@ impl Loader {
     }
 
     pub fn detach(&mut self, alternative: &Alternative) {
+        self.trampolines.retain(|(of, _)| !ptr::eq(*of, alternative));
         for link in alternative.links {
             if let Some(program) = self.ebpf.program_mut(link.program) {
                 // Not loaded is the one error, and then there is nothing to do.
@@ -250,7 +267,8 @@ impl Loader {
         io::copy(&mut pass, &mut io::sink()).map(drop)
     }
 
-    fn attach_link(&mut self, kind: Kind, link: &Link) -> Result<(), String> {
+    /// Returns what it is to be attached to.
+    fn load_link(&mut self, kind: Kind, link: &Link) -> Result<&'static str, String> {
         let target = match link.hook {
             Hook::Event(_, event, _) | Hook::Iterator(event) => event,
             Hook::Entry(names, args) | Hook::Return(names, args) => match function(&self.facts, names) {
@@ -268,40 +286,62 @@ impl Loader {
             .ebpf
             .program_mut(link.program)
             .ok_or_else(|| format!("the object has no program {}", link.program))?;
-        let btf = self.btf.as_ref();
-        let done = (|| match (program, link.hook) {
-            (Program::BtfTracePoint(program), Hook::Event(..)) => {
-                program.load(target, btf.ok_or(ProgramError::NotLoaded)?)?;
-                program.attach().map(drop)
-            }
-            (Program::RawTracePoint(program), Hook::Event(..)) => {
-                program.load()?;
-                program.attach(target).map(drop)
-            }
+        let btf = self.btf.as_ref().ok_or(ProgramError::NotLoaded);
+        let done = match program {
+            Program::BtfTracePoint(program) => btf.and_then(|btf| program.load(target, btf)),
+            Program::FEntry(program) => btf.and_then(|btf| program.load(target, btf)),
+            Program::FExit(program) => btf.and_then(|btf| program.load(target, btf)),
+            Program::Iter(program) => btf.and_then(|btf| program.load(target, btf)),
+            Program::RawTracePoint(program) => program.load(),
+            Program::TracePoint(program) => program.load(),
+            Program::KProbe(program) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        };
+        done.map(|()| target).map_err(failed(kind, target))
+    }
+
+    /// Of any kind but fentry.
+    fn hook_link(&mut self, link: &Link, target: &str) -> Result<(), ProgramError> {
+        match (self.ebpf.program_mut(link.program).ok_or(ProgramError::NotLoaded)?, link.hook) {
+            (Program::BtfTracePoint(program), Hook::Event(..)) => program.attach().map(drop),
+            (Program::RawTracePoint(program), Hook::Event(..)) => program.attach(target).map(drop),
             (Program::TracePoint(program), Hook::Event(group, ..)) => {
-                program.load()?;
                 tracefs::with_mounted(|| program.attach(group, target).map(drop))?
             }
-            (Program::FEntry(program), Hook::Entry(..)) => {
-                program.load(target, btf.ok_or(ProgramError::NotLoaded)?)?;
-                program.attach().map(drop)
-            }
-            (Program::FExit(program), Hook::Return(..)) => {
-                program.load(target, btf.ok_or(ProgramError::NotLoaded)?)?;
-                program.attach().map(drop)
-            }
-            (Program::Iter(program), Hook::Iterator(..)) => {
-                program.load(target, btf.ok_or(ProgramError::NotLoaded)?)?;
-                program.attach().map(drop)
-            }
+            (Program::Iter(program), Hook::Iterator(..)) => program.attach().map(drop),
             (Program::KProbe(program), Hook::Entry(..) | Hook::Return(..)) => {
-                program.load()?;
                 program.attach(target, 0).map(drop)
             }
             _ => Err(ProgramError::UnexpectedProgramType),
-        })();
-        done.map_err(|error| format!("{kind} {target}: {}", explain(kind, &error)))
+        }
     }
+
+    fn hook_together(
+        &mut self,
+        alternative: &'static Alternative,
+        loaded: &[(&'static Link, &'static str)],
+    ) -> Result<(), String> {
+        let programs = self.ebpf.programs_mut().filter_map(|(name, program)| {
+            let of = loaded.iter().find(|(link, _)| link.program == name)?;
+            Some((*of, program))
+        });
+        let mut attached = Vec::new();
+        for ((link, target), done) in trampoline::attach(programs.collect()) {
+            match done.map_err(failed(Kind::Fentry, target)) {
+                Ok(fd) => attached.push(fd),
+                Err(_) if link.optional => {}
+                Err(why) => return Err(why),
+            }
+        }
+        let held = trampoline::Held::new(attached).map_err(|error| chain(&error))?;
+        self.trampolines.push((alternative, held));
+        Ok(())
+    }
+}
+
+/// Says what could not be attached to what.
+fn failed(kind: Kind, target: &str) -> impl Fn(ProgramError) -> String {
+    move |error| format!("{kind} {target}: {}", explain(kind, &error))
 }
 
 const LOCKED: &str = "this kernel counts maps against RLIMIT_MEMLOCK, which could not be raised: it takes \
