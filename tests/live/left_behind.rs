@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader},
     path::Path,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -52,7 +52,7 @@ fn signals_end_it_with_the_last_interval() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut memtrace = Memtrace::top(&["-i", "0.7"]);
         memtrace.next();
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(300));
         memtrace.signal(signal);
         let ended = memtrace.wait();
         assert_eq!(ended.status.code(), Some(0), "{signal:?}: {}", ended.errors);
@@ -133,8 +133,10 @@ fn its_end_waits_for_no_crowd() {
         let memtrace = Memtrace::top(&["-i", "0.7", "--attach", FENTRY]);
         let ended = memtrace.stop();
         assert_eq!(ended.status.code(), Some(0), "{how}: {}", ended.errors);
-        let still = loaded().keys().filter(|(kind, _)| *kind == "link").count();
-        assert!(still > 0, "{how}: it has waited, or there was nothing to wait for");
+        // What nobody waits for goes in a moment.
+        std::thread::sleep(Duration::from_secs(1));
+        let still = loaded().keys().filter(|(kind, _)| *kind == "prog").count();
+        assert!(still > 0 || !kernel_waits(), "{how}: it has waited, or there was nothing to wait for");
         drop(crowd);
         nothing_left();
     };
@@ -145,6 +147,15 @@ fn its_end_waits_for_no_crowd() {
         fs::write(SWITCH, before.trim()).expect("the switch can be written");
         done.unwrap_or_else(|why| std::panic::resume_unwind(why));
     }
+}
+
+/// Whether it has what waits for tasks that are runnable, and such tasks: up to 6.17 throttled ones are.
+fn kernel_waits() -> bool {
+    let uname = rustix::system::uname();
+    let [release, version] =
+        [uname.release(), uname.version()].map(|text| text.to_str().expect("it is ASCII"));
+    let mut parts = release.split('.').map(|part| part.parse::<u32>().expect("a number"));
+    parts.by_ref().take(2).lt([6, 18]) && version.contains("PREEMPT")
 }
 
 /// A probe that cannot be had as asked: other probes were attached before it.
