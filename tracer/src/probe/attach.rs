@@ -1,4 +1,4 @@
-//! ACTION: the only code that talks to the loader. Loads the object with its numbers, tries alternatives, and
+//! ACTION: loads the object with its numbers, tries alternatives, and
 //! takes them away again.
 
 use std::{
@@ -20,7 +20,8 @@ use tracer_ebpf::abi::{
 
 use super::{
     outcome::{Attempt, Outcome, on_demand},
-    plan::{LOCKED_DOWN, Planned, function},
+    plan::{Planned, function},
+    refusal::{chain, failed},
     registry::{Alternative, GoesOn, Hook, Kind, Link},
     size::Sizes,
     trampoline,
@@ -29,9 +30,6 @@ use crate::kernel::{Facts, tracefs};
 
 /// The kernel programs, built by `build.rs`.
 pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/memtrace-ebpf"));
-
-/// Lines of a verifier log that are worth printing: it may be hundreds of thousands long.
-const LOG_TAIL: usize = 6;
 
 #[derive(Debug, Error)]
 pub enum AttachError {
@@ -326,22 +324,20 @@ impl Loader {
             Some((*of, program))
         });
         let mut attached = Vec::new();
+        let mut refusal = None;
         for ((link, target), done) in trampoline::attach(programs.collect()) {
             match done.map_err(failed(Kind::Fentry, target)) {
                 Ok(fd) => attached.push(fd),
-                Err(_) if link.optional => {}
-                Err(why) => return Err(why),
+                Err(why) if !link.optional => refusal = Some(why),
+                Err(_) => {}
             }
         }
+        // Those of one that failed are dropped in the same way.
         let held = trampoline::Held::new(attached).map_err(|error| chain(&error))?;
+        refusal.map_or(Ok(()), Err)?;
         self.trampolines.push((alternative, held));
         Ok(())
     }
-}
-
-/// Says what could not be attached to what.
-fn failed(kind: Kind, target: &str) -> impl Fn(ProgramError) -> String {
-    move |error| format!("{kind} {target}: {}", explain(kind, &error))
 }
 
 const LOCKED: &str = "this kernel counts maps against RLIMIT_MEMLOCK, which could not be raised: it takes \
@@ -373,41 +369,4 @@ fn syscall(call: Call) -> u32 {
 
 fn locked_is_limited() -> bool {
     rustix::process::getrlimit(rustix::process::Resource::Memlock).current.is_some()
-}
-
-/// What a refusal means, in a sentence.
-fn explain(kind: Kind, error: &ProgramError) -> String {
-    let refused = matches!(
-        error,
-        ProgramError::LoadError { io_error, verifier_log }
-            if io_error.kind() == io::ErrorKind::PermissionDenied && verifier_log.to_string().trim().is_empty()
-    );
-    if refused && kind == Kind::Fentry {
-        return "this kernel refuses trampolines in its text (EPERM with an empty verifier log)".to_owned();
-    }
-    if let ProgramError::LoadError { io_error, verifier_log } = error {
-        let log = verifier_log.to_string();
-        // The helper is there but not given out; `/sys/kernel/security` may not be mounted to say so.
-        if log.contains("unknown func bpf_probe_read") {
-            return LOCKED_DOWN.to_owned();
-        }
-        let tail: Vec<&str> = log.lines().rev().take(LOG_TAIL).collect();
-        let tail: Vec<&str> = tail.into_iter().rev().map(str::trim).collect();
-        return format!("the kernel refused the program: {io_error}: {}", tail.join(" | "));
-    }
-    chain(error)
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let words = next.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
-        }
-        cause = next.source();
-    }
-    text
 }
