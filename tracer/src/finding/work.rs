@@ -54,6 +54,12 @@ impl Moment {
             throttled: row.throttled_share,
         })
     }
+
+    /// Whether it leaves unknown what the other knows.
+    fn lacks(&self, other: &Moment) -> bool {
+        let of: [Of; 3] = [|moment| moment.anon, |moment| moment.connections, |moment| moment.backlog];
+        of.into_iter().any(|of| of(self).is_none() && of(other).is_some())
+    }
 }
 
 /// One row's, since it is looked at.
@@ -67,6 +73,20 @@ pub(super) struct Course {
 type Of = fn(&Moment) -> Option<f64>;
 
 impl Course {
+    /// A look that could not tell everything (a process ended under it) is left out, and the first ones if a later one can:
+    /// one unknown among them would be the last word for the whole run.
+    fn push(&mut self, moment: Moment) {
+        match self.moments.back() {
+            Some(last) if moment.lacks(last) => return,
+            Some(last) if last.lacks(&moment) => self.moments.clear(),
+            _ => {}
+        }
+        self.moments.push_back(moment);
+        if self.moments.len() > KEPT {
+            self.moments.pop_front();
+        }
+    }
+
     pub fn span(&self) -> Duration {
         self.moments
             .back()
@@ -160,10 +180,7 @@ impl Courses {
             let same = |seen: &Arc<Flight>| row.flight.as_ref().is_some_and(|now| Arc::ptr_eq(seen, now));
             if !course.seen.as_ref().is_some_and(same) {
                 course.seen.clone_from(&row.flight);
-                course.moments.push_back(moment);
-                if course.moments.len() > KEPT {
-                    course.moments.pop_front();
-                }
+                course.push(moment);
             }
             self.rows.insert(id, course);
         }
@@ -213,6 +230,28 @@ mod tests {
         assert!(!piles_up(&[500.0, 510.0, 505.0, 520.0, 515.0, 525.0], 400.0), "chance among two thousand");
         assert!(piles_up(&[500.0, 540.0, 580.0, 620.0, 660.0, 700.0], 400.0));
         assert!(!piles_up(&[1.0, 5.0], 1.0), "too few looks");
+    }
+
+    #[test]
+    fn a_look_that_could_not_tell_is_no_part_of_it() {
+        let whole = course(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0], 1.0);
+        let with_unknown = |unknown: usize| {
+            let mut course = Course::default();
+            for (number, moment) in whole.moments.iter().enumerate() {
+                let known = (number != unknown).then_some(());
+                course.push(Moment {
+                    connections: known.and(moment.connections),
+                    backlog: known.and(moment.backlog),
+                    ..*moment
+                });
+            }
+            course
+        };
+        for unknown in [0, 3, 6] {
+            let course = with_unknown(unknown);
+            assert_eq!(course.moments.len(), 6, "{unknown}");
+            assert!(course.piles_up(|moment| moment.connections), "{unknown}");
+        }
     }
 
     #[test]

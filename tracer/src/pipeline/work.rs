@@ -191,9 +191,15 @@ impl Work {
             }
             // It may have ended meanwhile, with its descriptors.
             let Some(net) = sweep::net(life.pid) else { continue };
-            let table = tables.entry(net).or_insert_with(|| sweep::table(life.pid));
+            let table = tables.entry(net).or_default();
+            if table.is_none() {
+                *table = sweep::table(life.pid);
+            }
             let Some((sockets, table)) = sockets.as_mut().zip(table.as_ref()) else {
-                sockets = None;
+                // Of one that ended under it there is nothing to tell.
+                if sweep::net(life.pid).is_some() {
+                    sockets = None;
+                }
                 continue;
             };
             let fresh = open.into_iter().filter(|inode| found.insert(*inode));
