@@ -49,6 +49,9 @@ pub struct Work {
     suspects: Vec<u64>,
     /// Something moved in these since they were looked at, or the last look told something new: looked at until it does not.
     unsettled: HashSet<u64>,
+    /// When each was looked at last, by the number of the look: who waits longest is next.
+    looked: HashMap<u64, u64>,
+    looks: u64,
     /// Connections came to somebody unknown.
     strangers: bool,
     /// When there may be the next look.
@@ -65,6 +68,8 @@ impl Work {
             opened: false,
             suspects: Vec::new(),
             unsettled: HashSet::new(),
+            looked: HashMap::new(),
+            looks: 0,
             strangers: false,
             next: Instant::now(),
             socketless: HashMap::new(),
@@ -133,13 +138,15 @@ impl Work {
                 () if unsettled.contains(&id) => Some(4),
                 () => None,
             };
-            urgency.map(|urgency| (urgency, Reverse(growth.unwrap_or(0.0) as u64), id))
+            let looked = self.looked.get(&id);
+            urgency.map(|urgency| (urgency, looked, Reverse(growth.unwrap_or(0.0) as u64), id))
         };
         let mut urgent: Vec<_> = rows.iter().filter_map(urgency).collect();
         urgent.sort_unstable();
         // In which nobody may look for a while yet.
-        self.unsettled.extend(urgent.iter().map(|(_, _, id)| *id));
-        self.suspects = urgent.into_iter().take(ROWS).map(|(_, _, id)| id).collect();
+        self.unsettled.extend(urgent.iter().map(|(.., id)| *id));
+        self.suspects = urgent.into_iter().take(ROWS).map(|(.., id)| id).collect();
+        self.looked.retain(|id, _| rows.iter().any(|row| row.container.cgroup.id == *id));
         self.state.retain(|id| rows.iter().any(|row| row.container.cgroup.id == id));
     }
 
@@ -153,7 +160,9 @@ impl Work {
         let mut tables: HashMap<u32, Option<Table>> = HashMap::new();
         // Who is not reached in time is looked at later, though nothing moves there.
         self.unsettled.extend(chosen);
+        self.looks += 1;
         for row in chosen {
+            self.looked.insert(*row, self.looks);
             let look = self.look_at(rows.all_processes(*row, PROCESSES), &mut tables);
             let ended = lives.as_ref().map(|lives| {
                 let mut own: HashMap<&str, Vec<LifeCount>> = HashMap::new();
