@@ -40,7 +40,8 @@ fn limited(disk: &SlowDisk, wanted: &Wanted<'_>) -> Container {
     binds.push((&disk.mount, "/volume"));
     binds.extend(wanted.binds);
     let limit = LIMIT.to_string();
-    docker::docker().run(&Wanted { binds: &binds, ..*wanted }, &["--memory", &limit, "--memory-swap", &limit])
+    docker::docker()
+        .run(&Wanted { binds: &binds, memory: Some(LIMIT), ..*wanted }, &["--memory-swap", &limit])
 }
 
 fn importer(disk: &SlowDisk, source: &Path) -> Container {

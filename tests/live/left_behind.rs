@@ -20,7 +20,7 @@ use tracer::{
 use crate::driver::{
     bpf::{MAPS, held_by, left_behind, loaded, short},
     container::{self, Wanted},
-    doctor, for_the_record, in_vm,
+    doctor, for_the_record, in_vm, matrix,
     memtrace::{self, Memtrace},
     skip, wait_for,
 };
@@ -143,9 +143,9 @@ fn its_end_waits_for_no_crowd() {
     ends("by io_uring where it is allowed");
     if let Some(before) = switch {
         fs::write(SWITCH, "2").expect("the switch can be written");
-        let done = std::panic::catch_unwind(|| ends("without io_uring"));
+        let done = matrix::caught(|| ends("without io_uring"));
         fs::write(SWITCH, before.trim()).expect("the switch can be written");
-        done.unwrap_or_else(|why| std::panic::resume_unwind(why));
+        done.unwrap_or_else(|why| panic!("{why}"));
     }
 }
 

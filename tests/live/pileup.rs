@@ -16,7 +16,7 @@ use crate::driver::{
     MIB,
     cgroup::{Cgroup, Made},
     container::{self, Container, Wanted},
-    docker, doctor, in_vm,
+    doctor, in_vm,
     interval::Interval,
     matrix,
     memtrace::Memtrace,
@@ -62,11 +62,7 @@ fn exporter(name: &str, tree: &Path) -> Container {
         memory: Some(memory),
         ..Wanted::default()
     };
-    let server = if in_vm() {
-        container::run(&wanted)
-    } else {
-        docker::docker().run(&wanted, &["--memory", &memory.to_string()])
-    };
+    let server = container::run(&wanted);
     server.done();
     server
 }

@@ -23,7 +23,7 @@ pub struct Wanted<'a> {
     pub words: &'a [&'a str],
     /// Directories of the host, and where the container has them.
     pub binds: &'a [(&'a Path, &'a str)],
-    /// Its limit in bytes, where it is not the runtime's; crun only.
+    /// Its limit in bytes, where it is not the runtime's.
     pub memory: Option<u64>,
     /// Of a processor.
     pub cpus: Option<f64>,

@@ -148,6 +148,9 @@ impl Docker {
         for (from, to) in wanted.binds {
             command.arg("--volume").arg(format!("{}:{to}", from.display()));
         }
+        if let Some(memory) = wanted.memory {
+            command.arg("--memory").arg(memory.to_string());
+        }
         if let Some(cpus) = wanted.cpus {
             command.arg("--cpus").arg(cpus.to_string());
         }

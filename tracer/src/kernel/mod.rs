@@ -4,6 +4,7 @@
 pub mod btf;
 pub mod cgroup;
 pub mod kallsyms;
+pub mod mount;
 pub mod privilege;
 pub mod tracefs;
 

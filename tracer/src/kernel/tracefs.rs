@@ -1,15 +1,14 @@
 //! Classic tracepoints by name, from tracefs `format` files, whether or not tracefs is mounted: where it is
-//! not, a detached mount of our own is read, which nobody else sees and which ends with its descriptor.
+//! not, a detached mount is read.
 
 use std::{fs, io, io::Read as _, os::fd::OwnedFd, path::Path};
 
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
-    mount::{
-        FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, UnmountFlags, fsconfig_create, fsmount,
-        fsopen, mount, unmount,
-    },
+    mount::{MountFlags, UnmountFlags, mount, unmount},
 };
+
+use super::mount::detached;
 
 /// Where tracefs stands on an ordinary host.
 const PLACES: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
@@ -21,14 +20,11 @@ pub struct Tracefs(OwnedFd);
 
 impl Tracefs {
     pub fn open() -> io::Result<Tracefs> {
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
         if let Some(place) = mounted() {
+            let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
             return Ok(Tracefs(openat(CWD, place, flags, Mode::empty())?));
         }
-        let context = fsopen("tracefs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        fsconfig_create(&context)?;
-        let root = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-        Ok(Tracefs(openat(&root, ".", flags, Mode::empty())?))
+        Ok(Tracefs(detached("tracefs")?))
     }
 
     pub fn has(&self, group: &str, event: &str) -> bool {

@@ -49,9 +49,6 @@ pub struct Work {
     suspects: Vec<u64>,
     /// Something moved in these since they were looked at, or the last look told something new: looked at until it does not.
     unsettled: HashSet<u64>,
-    /// When each was looked at last, by the number of the look: who waits longest is next.
-    looked: HashMap<u64, u64>,
-    looks: u64,
     /// Connections came to somebody unknown.
     strangers: bool,
     /// When there may be the next look.
@@ -68,8 +65,6 @@ impl Work {
             opened: false,
             suspects: Vec::new(),
             unsettled: HashSet::new(),
-            looked: HashMap::new(),
-            looks: 0,
             strangers: false,
             next: Instant::now(),
             socketless: HashMap::new(),
@@ -122,7 +117,8 @@ impl Work {
             return;
         }
         let strangers = std::mem::take(&mut self.strangers);
-        self.unsettled.retain(|id| rows.iter().any(|row| row.container.cgroup.id == *id));
+        let there: HashSet<u64> = rows.iter().map(|row| row.container.cgroup.id).collect();
+        self.unsettled.retain(|id| there.contains(id));
         let unsettled = &self.unsettled;
         let urgency = |row: &Arc<Row>| {
             let id = row.container.cgroup.id;
@@ -138,16 +134,15 @@ impl Work {
                 () if unsettled.contains(&id) => Some(4),
                 () => None,
             };
-            let looked = self.looked.get(&id);
-            urgency.map(|urgency| (urgency, looked, Reverse(growth.unwrap_or(0.0) as u64), id))
+            // Who waits longest is next: a neighbour that takes all the time of a look would starve the others.
+            urgency.map(|urgency| (urgency, self.state.looked(id), Reverse(growth.unwrap_or(0.0) as u64), id))
         };
         let mut urgent: Vec<_> = rows.iter().filter_map(urgency).collect();
         urgent.sort_unstable();
         // In which nobody may look for a while yet.
         self.unsettled.extend(urgent.iter().map(|(.., id)| *id));
         self.suspects = urgent.into_iter().take(ROWS).map(|(.., id)| id).collect();
-        self.looked.retain(|id, _| rows.iter().any(|row| row.container.cgroup.id == *id));
-        self.state.retain(|id| rows.iter().any(|row| row.container.cgroup.id == id));
+        self.state.retain(|id| there.contains(&id));
     }
 
     fn look(&mut self, chosen: &[u64], probes: &mut Probes, rows: &Rows, at: Duration, budget: Duration) {
@@ -160,9 +155,7 @@ impl Work {
         let mut tables: HashMap<u32, Option<Table>> = HashMap::new();
         // Who is not reached in time is looked at later, though nothing moves there.
         self.unsettled.extend(chosen);
-        self.looks += 1;
         for row in chosen {
-            self.looked.insert(*row, self.looks);
             let look = self.look_at(rows.all_processes(*row, PROCESSES), &mut tables);
             let ended = lives.as_ref().map(|lives| {
                 let mut own: HashMap<&str, Vec<LifeCount>> = HashMap::new();

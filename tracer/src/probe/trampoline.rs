@@ -14,11 +14,9 @@ use aya::{
     pin::PinError,
     programs::{Program, ProgramError, links::FdLink},
 };
-use rustix::{
-    fs::{Mode, OFlags, openat},
-    io_uring::{IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup},
-    mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen},
-};
+use rustix::io_uring::{IoringRegisterOp, io_uring_params, io_uring_register, io_uring_setup};
+
+use crate::kernel::mount::detached;
 
 /// One that attaches needs little.
 const STACK: usize = 128 * 1024;
@@ -76,7 +74,7 @@ pub enum Held {
 
 impl Held {
     pub fn new(links: Vec<FdLink>) -> Result<Held, PinError> {
-        let Ok(root) = bpffs() else { return Ok(Held::Themselves(links)) };
+        let Ok(root) = detached("bpf") else { return Ok(Held::Themselves(links)) };
         for (number, link) in links.into_iter().enumerate() {
             link.pin(format!("/proc/self/fd/{}/{number}", root.as_raw_fd()))?;
         }
@@ -84,15 +82,7 @@ impl Held {
     }
 }
 
-fn bpffs() -> io::Result<OwnedFd> {
-    let context = fsopen("bpf", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_create(&context)?;
-    let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())?;
-    // A ring takes no descriptor of a mere path.
-    Ok(openat(&mount, ".", OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
-}
-
-/// A ring that has it in its table of files.
+/// A ring that has it in its table of files, which takes no descriptor of a mere path.
 fn ring(file: &OwnedFd) -> io::Result<OwnedFd> {
     let files = [file.as_raw_fd()];
     // SAFETY: nothing is ever submitted, and the table is an array that outlives the call.

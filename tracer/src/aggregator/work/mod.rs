@@ -84,6 +84,11 @@ impl WorkState {
         course.last.is_some_and(|last| self.total(&course.listeners).is_some_and(|now| now != last.arrivals))
     }
 
+    /// When a row was looked at last.
+    pub fn looked(&self, row: u64) -> Option<Duration> {
+        self.courses.get(&row).map(|course| course.looked)
+    }
+
     pub fn knows(&self, row: u64) -> bool {
         self.courses.contains_key(&row)
     }
