@@ -55,21 +55,29 @@ impl KnownCalls {
                 Command::new(this).args(["idle", "--hold", "0"]).stdout(process::Stdio::null()).status();
             ensure!(status.context("cannot start a child")?.success(), "a child failed");
         }
-        let slept: Vec<String> = (0..self.sleeps).map(|nth| format!("{:.3}", sleep(nth))).collect();
+        let asked: Vec<Duration> = (0..self.sleeps).map(nth_sleep).collect();
+        let slept: Vec<f64> = asked.iter().map(|time| sleep(*time)).collect();
+        let list = |times: &mut dyn Iterator<Item = f64>| {
+            times.map(|time| format!("{time:.3}")).collect::<Vec<_>>().join(",")
+        };
         report::line(&format!(
-            r#"{{"done_bytes":0,"pid":{},"getppid":{},"missing":{},"slept_us":[{}]}}"#,
+            r#"{{"done_bytes":0,"pid":{},"getppid":{},"missing":{},"asked_us":[{}],"slept_us":[{}]}}"#,
             process::id(),
             2 * self.getppid,
             self.missing,
-            slept.join(",")
+            list(&mut asked.iter().map(|time| time.as_secs_f64() * 1e6)),
+            list(&mut slept.into_iter())
         ))
     }
 }
 
+/// Spread out, in an order of no kind.
+fn nth_sleep(nth: u64) -> Duration {
+    Duration::from_micros(1000 + nth * 7919 % 4000)
+}
+
 /// How long it took by this process's own clock, us.
-fn sleep(nth: u64) -> f64 {
-    // Spread out, in an order of no kind.
-    let time = Duration::from_micros(1000 + nth * 7919 % 4000);
+fn sleep(time: Duration) -> f64 {
     let start = Instant::now();
     let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
     let mut left = time;
