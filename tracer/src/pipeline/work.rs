@@ -40,6 +40,18 @@ const THROTTLED: f64 = 0.1;
 /// A process without a socket is not asked again before this.
 const SOCKETLESS: Duration = Duration::from_secs(10);
 
+/// A row that is worth a look. Of equally urgent ones who waits longest is next: a neighbour that takes all the time of a
+/// look would starve the others.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Turn {
+    /// The least is the most urgent.
+    urgency: u8,
+    /// `None`: never yet.
+    looked: Option<Duration>,
+    growth: Reverse<u64>,
+    row: u64,
+}
+
 /// What is followed of work in flight in a run.
 pub struct Work {
     wanted: bool,
@@ -134,14 +146,18 @@ impl Work {
                 () if unsettled.contains(&id) => Some(4),
                 () => None,
             };
-            // Who waits longest is next: a neighbour that takes all the time of a look would starve the others.
-            urgency.map(|urgency| (urgency, self.state.looked(id), Reverse(growth.unwrap_or(0.0) as u64), id))
+            urgency.map(|urgency| Turn {
+                urgency,
+                looked: self.state.looked(id),
+                growth: Reverse(growth.unwrap_or(0.0) as u64),
+                row: id,
+            })
         };
-        let mut urgent: Vec<_> = rows.iter().filter_map(urgency).collect();
-        urgent.sort_unstable();
+        let mut turns: Vec<Turn> = rows.iter().filter_map(urgency).collect();
+        turns.sort_unstable();
         // In which nobody may look for a while yet.
-        self.unsettled.extend(urgent.iter().map(|(.., id)| *id));
-        self.suspects = urgent.into_iter().take(ROWS).map(|(.., id)| id).collect();
+        self.unsettled.extend(turns.iter().map(|turn| turn.row));
+        self.suspects = turns.into_iter().take(ROWS).map(|turn| turn.row).collect();
         self.state.retain(|id| there.contains(&id));
     }
 
@@ -214,4 +230,46 @@ impl Work {
 /// Time of this thread so far: what others take meanwhile is no reason to look less often.
 fn cpu() -> Duration {
     Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turn(row: u64, urgency: u8, looked: Option<u64>, growth: u64) -> Turn {
+        Turn { urgency, looked: looked.map(Duration::from_secs), growth: Reverse(growth), row }
+    }
+
+    fn next(mut turns: Vec<Turn>) -> Vec<u64> {
+        turns.sort_unstable();
+        turns.into_iter().map(|turn| turn.row).collect()
+    }
+
+    #[test]
+    fn nobody_starves_beside_a_neighbour_that_takes_all_the_time() {
+        const BIG: u64 = 1;
+        const SMALL: u64 = 2;
+        let mut looked = HashMap::from([(BIG, None), (SMALL, None)]);
+        let mut looks = Vec::new();
+        // There is time for one row at a time.
+        for tick in 0..6 {
+            let first =
+                next(vec![turn(BIG, 0, looked[&BIG], 100 << 20), turn(SMALL, 0, looked[&SMALL], 1 << 20)])[0];
+            looked.insert(first, Some(tick));
+            looks.push(first);
+        }
+        assert_eq!(looks, [BIG, SMALL, BIG, SMALL, BIG, SMALL]);
+    }
+
+    #[test]
+    fn what_is_urgent_is_first_then_what_was_never_looked_at_then_what_grows_most() {
+        let turns = vec![
+            turn(1, 1, None, 0),
+            turn(2, 0, Some(3), 9),
+            turn(3, 0, None, 1),
+            turn(4, 0, None, 2),
+            turn(5, 0, Some(1), 0),
+        ];
+        assert_eq!(next(turns), [4, 3, 5, 2, 1]);
+    }
 }
