@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod kallsyms;
 pub mod mount;
 pub mod privilege;
+pub mod proc;
 pub mod tracefs;
 
 use std::{collections::BTreeMap, fs, path::Path};

@@ -201,12 +201,12 @@ impl Pipeline {
             probes.recount();
         }
         let dirty_names = options.dirty >= DirtyWish::Names;
-        let oom = OomWatch::start(facts.cgroup.memory_v2, &mut probes);
+        let oom = OomWatch::start(&mut probes);
         let logs = LogLines::new(options.logs == LogWish::Lengths);
         let daemons = options.daemons.clone().map(DaemonWatch::new);
         let dead = Undertaker::new(options.dead, &facts);
         let work = Work::new(options.work);
-        let stuck = options.stuck.map(|threshold| StuckWatch::new(threshold, &facts.cgroup));
+        let stuck = options.stuck.map(StuckWatch::new);
         let budget = Budget::new(options.budget, started);
         stay_in_memory();
         Ok(Pipeline {

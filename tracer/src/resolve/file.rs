@@ -5,7 +5,6 @@ use std::{
     cell::OnceCell,
     collections::{HashMap, HashSet},
     fs,
-    io::Read as _,
     os::unix::fs::MetadataExt as _,
     path::Path,
 };
@@ -14,6 +13,7 @@ use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 use tracer_ebpf::abi::dirty::NO_DEVICE;
 
 use super::stream::Node;
+use crate::kernel::proc;
 
 /// Descriptors looked at per process.
 const DESCRIPTORS: usize = 4096;
@@ -81,7 +81,9 @@ impl Process {
 
     /// The same of a file that it has mapped.
     pub fn mapped_path(&self, wanted: Node) -> Option<String> {
-        let maps = self.maps.get_or_init(|| text(&format!("/proc/{}/maps", self.pid)).unwrap_or_default());
+        let maps = self
+            .maps
+            .get_or_init(|| proc::text(&format!("/proc/{}/maps", self.pid), TEXT).unwrap_or_default());
         maps.lines().find_map(|line| self.mapped(line, wanted))
     }
 
@@ -138,14 +140,14 @@ impl Process {
 
     fn mounts(&self) -> &HashMap<u64, Mount> {
         self.mounts.get_or_init(|| {
-            let mounts = text(&format!("/proc/{}/mountinfo", self.pid)).unwrap_or_default();
+            let mounts = proc::text(&format!("/proc/{}/mountinfo", self.pid), TEXT).unwrap_or_default();
             mounts.lines().filter_map(mount).collect()
         })
     }
 
     /// The device of the inodes behind a descriptor: that of its file system, which btrfs and overlays do not show.
     fn device_of(&self, number: u32) -> Option<u32> {
-        let info = text(&format!("/proc/{}/fdinfo/{number}", self.pid))?;
+        let info = proc::text(&format!("/proc/{}/fdinfo/{number}", self.pid), TEXT)?;
         let id = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()?;
         let mount = self.mounts().get(&id)?;
         Some(mount.upper.unwrap_or(mount.dev))
@@ -196,12 +198,6 @@ fn mount(line: &str) -> Option<(u64, Mount)> {
 fn node(path: &Path) -> Option<Node> {
     let stat = statx(CWD, path, AtFlags::STATX_DONT_SYNC, StatxFlags::INO).ok()?;
     Some(Node { dev: device(stat.stx_dev_major, stat.stx_dev_minor), ino: stat.stx_ino })
-}
-
-fn text(path: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(TEXT).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// Files behind loop devices, with their paths on the host.

@@ -5,6 +5,8 @@ use std::{collections::HashSet, fs, os::unix::fs::MetadataExt as _};
 
 use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
 
+use crate::kernel::proc;
+
 /// A pipe, FIFO, terminal or file; the device as the kernel writes it, `major << 20 | minor`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Node {
@@ -14,6 +16,8 @@ pub struct Node {
 
 /// Descriptors looked at per process.
 const DESCRIPTORS: usize = 4096;
+/// Of a process's list of cgroups: a path for each hierarchy.
+const CGROUPS: u64 = 64 << 10;
 
 /// What a descriptor is, if it is a pipe, FIFO or terminal.
 pub fn descriptor(pid: u32, number: u32) -> Option<Node> {
@@ -78,19 +82,7 @@ pub fn processes() -> impl Iterator<Item = u32> {
 
 /// The path of the memory cgroup that a process is in.
 pub fn memory_cgroup(pid: u32) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let mut found = None;
-    for line in text.lines() {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        if controllers.split(',').any(|controller| controller == "memory") {
-            return Some(path.to_owned());
-        }
-        // Of version 2, which has the controller where version 1 has not.
-        if controllers.is_empty() {
-            found = Some(path.to_owned());
-        }
-    }
-    found
+    proc::memory_cgroup(&proc::text(&format!("/proc/{pid}/cgroup"), CGROUPS)?).map(str::to_owned)
 }
 
 /// What `/proc/PID/stat` tells of a process's place.

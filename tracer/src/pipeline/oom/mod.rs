@@ -3,7 +3,7 @@
 
 mod tell;
 
-use std::{fs, io::Read as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use self::tell::tell;
 use super::{probes::Probes, rows::Rows};
@@ -18,6 +18,7 @@ use crate::{
         kmsg::Kmsg,
         oom::{Limit, Mark, Task},
     },
+    kernel::proc,
     resolve::Container,
 };
 
@@ -70,7 +71,6 @@ struct Around {
 /// Watches.
 pub struct OomWatch {
     kmsg: Option<Kmsg>,
-    v2: bool,
     joiner: Joiner<Around>,
     history: History,
     kills: Kills,
@@ -78,11 +78,10 @@ pub struct OomWatch {
 
 impl OomWatch {
     /// Once the probes are attached: what the log holds and no mark tells was before.
-    pub fn start(v2: bool, probes: &mut Probes) -> OomWatch {
+    pub fn start(probes: &mut Probes) -> OomWatch {
         let kmsg = Kmsg::open().map_err(|why| probes.without_kernel_log(&why)).ok();
         let mut watch = OomWatch {
             kmsg,
-            v2,
             joiner: Joiner::default(),
             history: History::default(),
             kills: Kills::default(),
@@ -100,7 +99,7 @@ impl OomWatch {
             return;
         }
         let mut mark = Mark::clone(mark);
-        let path = complete(&mut mark.victim, self.v2);
+        let path = complete(&mut mark.victim);
         let row = mark.victim.cgroup.or_else(|| rows.tree.at(&path?)).and_then(|id| rows.row_of(id));
         let of = |id: u64| rows.row_of(id).and_then(|row| rows.aggregator.shared(row));
         let mut around = Around {
@@ -163,45 +162,16 @@ impl OomWatch {
 }
 
 /// What the probe could not say of a victim, from `/proc` while it is there; gives the path of its memory cgroup.
-fn complete(victim: &mut Task, v2: bool) -> Option<String> {
+fn complete(victim: &mut Task) -> Option<String> {
     if victim.cgroup.is_some() && victim.pid.is_some() && victim.comm.is_some() {
         return None;
     }
-    let status = read(&format!("/proc/{}/status", victim.tid))?;
+    let status = proc::text(&format!("/proc/{}/status", victim.tid), PROC)?;
     let field = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
     victim.pid = victim.pid.or_else(|| field("Tgid:")?.parse().ok());
     if victim.comm.is_none() {
-        let comm = read(&format!("/proc/{}/comm", victim.pid?));
+        let comm = proc::text(&format!("/proc/{}/comm", victim.pid?), PROC);
         victim.comm = comm.map(|comm| comm.strip_suffix('\n').unwrap_or(&comm).to_owned());
     }
-    memory_path(&read(&format!("/proc/{}/cgroup", victim.tid))?, v2)
-}
-
-fn read(path: &str) -> Option<String> {
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(PROC).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-/// Of `/proc/PID/cgroup`, whose lines are `NUMBER:CONTROLLERS:PATH`.
-pub fn memory_path(text: &str, v2: bool) -> Option<String> {
-    text.lines().find_map(|line| {
-        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-        let wanted =
-            if v2 { controllers.is_empty() } else { controllers.split(',').any(|word| word == "memory") };
-        wanted.then(|| path.to_owned())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_memory_hierarchy_s_path_is_taken() {
-        let text = "12:pids:/a\n4:cpu,memory:/b:c\n0::/d\n";
-        assert_eq!(memory_path(text, false).as_deref(), Some("/b:c"));
-        assert_eq!(memory_path(text, true).as_deref(), Some("/d"));
-        assert_eq!(memory_path("nothing", true), None);
-    }
+    proc::memory_cgroup(&proc::text(&format!("/proc/{}/cgroup", victim.tid), PROC)?).map(str::to_owned)
 }

@@ -16,13 +16,13 @@ use std::{
 use tracer_ebpf::abi::blocked::{BEFORE, Blocked, FOUND, FROZEN, IN_IO};
 
 use self::reader::Reader;
-use super::{oom, probes::Probes, rows::Rows};
+use super::{probes::Probes, rows::Rows};
 use crate::{
     aggregator::{
         row::How,
         stuck::{BlockedTimes, Owner, StuckReport, StuckTask},
     },
-    kernel::cgroup::Layout,
+    kernel::proc,
     resolve::{
         Container,
         wait::{self, Blocker, Hint, Told},
@@ -41,7 +41,6 @@ const FIRST: Duration = Duration::from_millis(500);
 /// Looks for stuck tasks.
 pub struct StuckWatch {
     threshold: Duration,
-    v2: bool,
     times: BlockedTimes,
     reader: Reader,
     swept: Option<Instant>,
@@ -68,10 +67,9 @@ struct Candidate {
 }
 
 impl StuckWatch {
-    pub fn new(threshold: Duration, layout: &Layout) -> StuckWatch {
+    pub fn new(threshold: Duration) -> StuckWatch {
         StuckWatch {
             threshold,
-            v2: layout.memory_v2,
             times: BlockedTimes::default(),
             reader: Reader::new(),
             swept: None,
@@ -245,8 +243,8 @@ impl StuckWatch {
         };
         let (wait, phrase) = task.waits_on(&hint);
         let row = candidate.row.or_else(|| {
-            let path = oom::memory_path(&task.cgroups, self.v2)?;
-            rows.tree.at(&path).and_then(|id| rows.row_of(id))
+            let path = proc::memory_cgroup(&task.cgroups)?;
+            rows.tree.at(path).and_then(|id| rows.row_of(id))
         });
         let container: Arc<Container> = row.and_then(|row| rows.aggregator.shared(row))?;
         let blocked = Duration::from_nanos(clock.saturating_sub(candidate.since));

@@ -8,9 +8,12 @@ use std::{
 };
 
 use super::{Metadata, Places, Told, containerd, storage, tree::Tree};
-use crate::resolve::{
-    Runtime,
-    container::{self, Shape},
+use crate::{
+    kernel::proc::memory_cgroup,
+    resolve::{
+        Runtime,
+        container::{self, Shape},
+    },
 };
 
 /// A container's processes are rarely deeper below their shim.
@@ -53,13 +56,7 @@ fn above(tree: &Tree, shape: &Shape, pid: u32) -> Vec<u32> {
 /// The memory cgroup of a process.
 fn cgroup(tree: &Tree, pid: u32) -> Option<String> {
     let lines = tree.proc(&format!("/proc/{pid}/cgroup"))?;
-    let find = |wanted: &str| {
-        lines.lines().find_map(|line| {
-            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-            controllers.split(',').any(|word| word == wanted).then(|| path.to_owned())
-        })
-    };
-    find("memory").or_else(|| find(""))
+    memory_cgroup(&lines).map(str::to_owned)
 }
 
 /// The part of a process's path that is the container's cgroup: the topmost, because a container may call its own

@@ -4,7 +4,7 @@
 //! middle of exec (`lock_trace`, fs/proc/base.c), mountinfo may read btrfs' disk, `cgroup` takes the lock of all cgroups:
 //! whoever looks is a thread that can be left behind. Never `cmdline`, `environ`, `maps`, `exe`; `mem` for a path only (`path`).
 
-use std::{fs::File, io::Read as _, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Hint, call,
@@ -13,6 +13,7 @@ use super::{
     parse, path,
     phrase::Known,
 };
+use crate::kernel::proc;
 
 const TEXT: u64 = 64 << 10;
 const MOUNTINFO: u64 = 4 << 20;
@@ -52,15 +53,8 @@ pub struct Told {
     frozen_cgroup: bool,
 }
 
-/// A text file of /proc, at most so long.
-fn text(path: &str, most: u64) -> Option<String> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
-}
-
 pub(super) fn of(tid: u32, name: &str) -> Option<String> {
-    text(&format!("/proc/{tid}/{name}"), TEXT)
+    proc::text(&format!("/proc/{tid}/{name}"), TEXT)
 }
 
 /// State of a task, from a file that waits for nobody.
@@ -117,8 +111,10 @@ pub fn look(tid: u32, before: Option<&Told>) -> Option<Told> {
     let info = descriptor.and_then(|number| of(tid, &format!("fdinfo/{number}")));
     let cgroups = of(tid, "cgroup").unwrap_or_default();
     let told = of(tid, "wchan").and_then(|text| parse::wchan(&text));
-    let mounts = text(&format!("/proc/{tid}/mountinfo"), MOUNTINFO);
-    let host = || text("/proc/1/mountinfo", MOUNTINFO).or_else(|| text("/proc/self/mountinfo", MOUNTINFO));
+    let mounts = proc::text(&format!("/proc/{tid}/mountinfo"), MOUNTINFO);
+    let host = || {
+        proc::text("/proc/1/mountinfo", MOUNTINFO).or_else(|| proc::text("/proc/self/mountinfo", MOUNTINFO))
+    };
     let has_overlay = mounts.as_ref().is_some_and(|mounts| mounts.contains(" - overlay "));
     Some(Told {
         pid: status.pid,
@@ -183,17 +179,14 @@ impl Told {
 /// Of the freezer of cgroup v1, which from 6.1 on leaves a task where it slept. That of v2 shows in the stack.
 fn frozen_cgroup(cgroups: &str) -> bool {
     let frozen = || {
-        let path = cgroups.lines().find_map(|line| {
-            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-            controllers.split(',').any(|word| word == "freezer").then_some(path)
-        })?;
-        let mounts = text("/proc/self/mountinfo", MOUNTINFO)?;
+        let path = proc::cgroup(cgroups, "freezer")?;
+        let mounts = proc::text("/proc/self/mountinfo", MOUNTINFO)?;
         let point = mounts.lines().find_map(|line| {
             let (mount, of) = line.split_once(" - cgroup ")?;
             let has = of.split([' ', ',']).any(|option| option == "freezer");
             mount.split(' ').nth(4).filter(|_| has)
         })?;
-        let state = text(&format!("{point}{path}/freezer.state"), TEXT)?;
+        let state = proc::text(&format!("{point}{path}/freezer.state"), TEXT)?;
         Some(matches!(state.trim(), "FROZEN" | "FREEZING"))
     };
     frozen().unwrap_or(false)
