@@ -1,13 +1,17 @@
 //! Every way of attaching every probe: those that this kernel allows serve the truth, the others are refused with a
 //! sentence. Which there are is asked of `doctor`; what is true of a probe stands in `truth`.
 
-use std::{collections::BTreeMap, fs};
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs,
+};
 
 use crate::{
     driver::{
         MIB,
         cgroup::Made,
         doctor::{self, Alternative},
+        in_vm,
         interval::Interval,
         matrix,
         memtrace::{self, Memtrace},
@@ -107,10 +111,15 @@ fn every_unusable_alternative_is_refused_with_a_sentence() {
             "this kernel allows every alternative of every probe",
         );
     }
+    let mut seen = HashSet::new();
     for alternative in refused {
         let why = alternative.why.as_ref();
         let why = why.unwrap_or_else(|| panic!("doctor gives no reason for {}", alternative.word()));
         matrix::unusable(&alternative, why);
+        // Emulated, each takes seconds.
+        if !seen.insert((alternative.probe.clone(), why.clone())) && in_vm() {
+            continue;
+        }
         let output = memtrace::run(&["top", "--json", "--attach", &alternative.word()]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(3), "{}: {said}", alternative.word());

@@ -122,7 +122,7 @@ impl Lab {
             }
             return Ok(ran);
         };
-        match vm::live_tests(release, artifacts, Some(live::LAB), &[&names.join(" ")], VM_TIMEOUT)? {
+        match vm::live_tests(release, artifacts, Some(live::LAB), &names.join(" "), VM_TIMEOUT)? {
             vm::Outcome::Ran { ran, .. } => Ok(Some(ran)),
             vm::Outcome::Skipped { reason } => {
                 println!("lab: kernel {}: {reason}", release.label);

@@ -4,10 +4,11 @@ pub(crate) mod tally;
 
 use std::{
     process::ExitCode,
+    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 
 use self::tally::Tally;
@@ -24,16 +25,14 @@ use crate::{
 #[derive(Args)]
 pub(crate) struct Test {}
 
-/// The kernels that must be green beside this machine's, and what the guests that run side by side there run of the live
-/// tests: what depends on the kernel. All tests on every kernel are `cargo xtask vm --all`.
-const MATRIX: &[(&str, &[&str])] = &[
-    ("6.1", &["attach:: doctor::", "sites:: kinds:: its_end_waits"]),
+/// The kernels that must be green beside this machine's, side by side, and what each runs of the live tests: what depends
+/// on the kernel. All tests on every kernel are `cargo xtask vm --all`.
+const MATRIX: &[(&str, &str)] = &[
+    ("6.1", "attach:: doctor::the_report doctor::facts sites::every_way its_end_waits"),
     (
         "6.12",
-        &[
-            "lines:: doctor::",
-            "attach:: sites:: kinds:: disjoint:: dirty::every_way dead_cgroups::every_way oom::every_alternative",
-        ],
+        "attach:: lines::every_way kinds:: disjoint:: dirty::every_way dead_cgroups::every_way \
+         oom::every_alternative",
     ),
 ];
 /// Emulated, such a part of the live tests takes some five minutes, on a busy machine a multiple of that.
@@ -82,22 +81,41 @@ fn live_parts() -> Vec<Part> {
             Ok(tally)
         }),
     ];
-    for (label, guests) in MATRIX {
-        let Some(release) = vm::RELEASES.iter().find(|release| release.label == *label) else { continue };
-        let name = format!("live tests on kernel {}", release.label);
-        parts.push(part(&name, || {
-            Ok(match vm::live_tests(release, &artifacts, None, guests, VM_TIMEOUT)? {
-                vm::Outcome::Ran { ran, emulated } => {
-                    let tally = Tally::of(&ran.lines, ran.success);
-                    columns.extend(Column::of(&ran.lines, &tally, emulated));
-                    tally
-                }
-                vm::Outcome::Skipped { reason } => Tally::skipped(&name, &reason),
-            })
-        }));
+    let guests: Vec<(Part, Option<Column>)> = thread::scope(|scope| {
+        let artifacts = &artifacts;
+        let started: Vec<_> = MATRIX
+            .iter()
+            .map(|(label, tests)| scope.spawn(move || in_guest(label, tests, artifacts)))
+            .collect();
+        let join = |guest: thread::ScopedJoinHandle<'_, _>| {
+            guest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        started.into_iter().map(join).collect()
+    });
+    for (part, column) in guests {
+        parts.push(part);
+        columns.extend(column);
     }
     println!("\n{}", matrix::table(&columns));
     parts
+}
+
+fn in_guest(label: &str, tests: &str, artifacts: &Artifacts) -> (Part, Option<Column>) {
+    let name = format!("live tests on kernel {label}");
+    let mut column = None;
+    let part = part(&name, || {
+        let release = vm::RELEASES.iter().find(|release| release.label == label);
+        let release = release.context("there is no such kernel")?;
+        Ok(match vm::live_tests(release, artifacts, None, tests, VM_TIMEOUT)? {
+            vm::Outcome::Ran { ran, emulated } => {
+                let tally = Tally::of(&ran.lines, ran.success);
+                column = Column::of(&ran.lines, &tally, emulated);
+                tally
+            }
+            vm::Outcome::Skipped { reason } => Tally::skipped(&name, &reason),
+        })
+    });
+    (part, column)
 }
 
 fn not_live() -> Result<Tally> {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 
-use super::kernel::Kernel;
+use super::{kernel::Kernel, nfs_server};
 use crate::{
     artifact::Artifacts,
     command::{command, find, not_started, output, shown},
@@ -130,6 +130,12 @@ pub(super) fn pack(
     write(&root.join("machine"), &machine, 0o644)?;
     lay_out_modules(kernel, &root)?;
     lay_out_programs(artifacts, &root)?;
+    match nfs_server::fetch() {
+        Ok(server) => {
+            output(command("cp").arg("--archive").arg(server).arg(root.join("nfs-server")))?;
+        }
+        Err(error) => eprintln!("vm: the guest has no server of NFSv4: {error:#}"),
+    }
     let initramfs = archive(&root, &dir.join("initramfs.cpio"))?;
     let busybox = root.join("bin/busybox");
     Ok(Files {

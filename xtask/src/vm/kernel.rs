@@ -30,6 +30,7 @@ const MODULES: &[&str] = &[
     "nls_cp437",
     "nls_ascii",
     "nfsv3",
+    "nfsv4",
 ];
 
 pub(super) struct Kernel {
@@ -136,7 +137,7 @@ fn unpacked(module: &Path) -> Result<PathBuf> {
     Ok(plain)
 }
 
-fn clear(dir: &Path) -> Result<()> {
+pub(super) fn clear(dir: &Path) -> Result<()> {
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", dir.display()))

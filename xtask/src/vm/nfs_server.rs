@@ -1,0 +1,112 @@
+//! A real server of NFSv4 for the guests, nfs-ganesha: fetched once with all its libraries, so that it runs in a root of its
+//! own and nothing of it is installed here.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{
+    apt::{Apt, Archive, newest},
+    kernel::clear,
+};
+use crate::{
+    command::{command, output},
+    task::Task,
+    workspace,
+};
+
+const SUITES: &[(&str, Archive)] = &[("bookworm", Archive::Main), ("bookworm-security", Archive::Security)];
+
+/// The server, where it keeps files (in memory), and what either is linked with.
+const PACKAGES: &[&str] = &[
+    "nfs-ganesha",
+    "nfs-ganesha-mem",
+    "libacl1",
+    "libblkid1",
+    "libbsd0",
+    "libc6",
+    "libcap2",
+    "libcom-err2",
+    "libdbus-1-3",
+    "libgcrypt20",
+    "libgpg-error0",
+    "libgssapi-krb5-2",
+    "libk5crypto3",
+    "libkeyutils1",
+    "libkrb5-3",
+    "libkrb5support0",
+    "liblz4-1",
+    "liblzma5",
+    "libmd0",
+    "libnfsidmap1",
+    "libntirpc4.3",
+    "libsystemd0",
+    "liburcu8",
+    "libuuid1",
+    "libwbclient0",
+    "libzstd1",
+];
+
+/// Of packages, but of no use to the server.
+const UNUSED: &[&str] = &["usr/share", "usr/lib/x86_64-linux-gnu/gconv"];
+
+const FILES: &[(&str, &str)] = &[
+    (
+        "etc/ganesha.conf",
+        "NFS_CORE_PARAM {\n    Protocols = 4;\n    NFS_Port = 2049;\n    Bind_addr = 127.0.0.1;\n    Enable_NLM = false;\n    \
+         Enable_RQUOTA = false;\n    Plugins_Dir = /usr/lib/x86_64-linux-gnu/ganesha;\n}\n\
+         NFSv4 {\n    Graceless = true;\n    Only_Numeric_Owners = true;\n    RecoveryBackend = fs;\n    RecoveryRoot = /tmp;\n}\n\
+         EXPORT {\n    Export_Id = 1;\n    Path = /files;\n    Pseudo = /;\n    Access_Type = RW;\n    Squash = No_Root_Squash;\n    \
+         SecType = sys;\n    Protocols = 4;\n    FSAL { Name = MEM; }\n}\n",
+    ),
+    ("etc/idmapd.conf", "[General]\nDomain = localdomain\n"),
+    ("etc/netconfig", "udp tpi_clts v inet udp - -\ntcp tpi_cots_ord v inet tcp - -\n"),
+    ("etc/passwd", "root:x:0:0:root:/:/bin/false\n"),
+    ("etc/hosts", "127.0.0.1 localhost\n"),
+];
+const DIRS: &[&str] = &["dev", "etc", "proc", "run/ganesha", "tmp", "var/lib/nfs/ganesha"];
+
+/// The root in which it runs.
+pub(super) fn fetch() -> Result<PathBuf> {
+    let dir = workspace::target().join("vm/nfs-server");
+    if dir.exists() {
+        return Ok(dir);
+    }
+    let task = Task::start("NFS server", "fetched from Debian, for the guests");
+    let fresh = workspace::target().join("vm/nfs-server.partial");
+    clear(&fresh)?;
+    let (packages, root) = (fresh.join("packages"), fresh.join("root"));
+    for dir in DIRS.iter().map(|dir| root.join(dir)).chain([packages.clone()]) {
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    }
+    let apt = Apt::with_suites(workspace::target().join("vm/apt/nfs-server"), SUITES)?;
+    let mut wanted = Vec::new();
+    for name in PACKAGES {
+        let found = apt.search(&format!("^{}$", name.replace('.', r"\.")))?;
+        wanted.push(newest(found).with_context(|| format!("cannot find {name}"))?);
+    }
+    apt.download(&wanted, &packages)?;
+    unpack(&packages, &root)?;
+    for (path, text) in FILES {
+        let path = root.join(path);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    fs::rename(&root, &dir).with_context(|| format!("cannot move {}", root.display()))?;
+    clear(&fresh)?;
+    task.done();
+    Ok(dir)
+}
+
+fn unpack(packages: &Path, root: &Path) -> Result<()> {
+    for package in fs::read_dir(packages).with_context(|| format!("cannot read {}", packages.display()))? {
+        let package = package.context("cannot read the folder of packages")?.path();
+        output(command("dpkg-deb").arg("--extract").args([&package, root]))?;
+    }
+    UNUSED.iter().try_for_each(|unused| clear(&root.join(unused)))?;
+    let server = root.join("usr/bin/ganesha.nfsd");
+    ensure!(server.exists(), "the packages hold no {}", server.display());
+    Ok(())
+}
