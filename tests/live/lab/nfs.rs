@@ -48,11 +48,19 @@ fn task(told: &Value, pid: u32) -> Option<&Value> {
 
 #[test]
 fn an_nfs_server_that_is_gone() {
-    const SCENE: &str = "nfs-server-gone";
+    server_is_gone("nfs-server-gone", Nfs::v3);
+}
+
+#[test]
+fn an_nfs_server_of_version_4_that_is_gone() {
+    server_is_gone("nfs4-server-gone", Nfs::v4);
+}
+
+fn server_is_gone(name: &str, mount: impl FnOnce(&[&str]) -> Result<Nfs, String>) {
     disk::drop_caches();
-    let nfs = match Nfs::mount(&["read", "written", "asked", "opened"]) {
+    let nfs = match mount(&["read", "written", "asked", "opened"]) {
         Ok(nfs) => nfs,
-        Err(why) => return skip(SCENE, &why),
+        Err(why) => return skip(name, &why),
     };
     let (user, other) = (Made::top("nfs-open"), Made::top("nfs-path"));
     let file = |name: &str| nfs.file(name).display().to_string();
@@ -77,7 +85,7 @@ fn an_nfs_server_that_is_gone() {
     let report = scene::diagnose(WATCHED);
     let wanted = [&user, &other].map(|cgroup| Wanted { kind: "blocked-io", path: &cgroup.path });
     let truth = json!({ "server": SOURCE, "opened": user.path, "by_path": other.path });
-    report.is(SCENE, &truth, &wanted);
+    report.is(name, &truth, &wanted);
     for (wanted, by_path) in wanted.iter().zip([false, true]) {
         let finding = report.finding(wanted).expect("it is there");
         assert_eq!((&finding["kind"], &finding["severity"]), (&wanted.kind.into(), &"warning".into()));
@@ -98,7 +106,7 @@ fn an_nfs_server_that_is_gone() {
 
     nfs.resume();
     [reader, writer, asker, opener].into_iter().for_each(Hung::wait);
-    scene::diagnose(WATCHED).is("nfs-server-back", &truth, &[]);
+    scene::diagnose(WATCHED).is(&format!("{name}-back"), &truth, &[]);
 }
 
 /// A signal ends who waits for the server; but not who waits for another's lookup of the same name.
@@ -106,7 +114,7 @@ fn an_nfs_server_that_is_gone() {
 fn one_that_cannot_be_killed_since_another_asks_a_server_that_is_gone() {
     const SCENE: &str = "nfs-server-gone-killed";
     disk::drop_caches();
-    let nfs = match Nfs::mount(&["asked"]) {
+    let nfs = match Nfs::v3(&["asked"]) {
         Ok(nfs) => nfs,
         Err(why) => return skip(SCENE, &why),
     };
