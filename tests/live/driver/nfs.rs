@@ -73,15 +73,13 @@ impl Nfs {
         );
         server.args(["sh", "-c", &line]);
         guard::at_end(&format!("umount -l {SERVER_V4}/proc; umount -l {SERVER_V4}/dev"));
-        let server = Daemon::start(server, &log, "nfs-ganesha");
-        let mut nfs = Nfs { mount: scratch::dir("nfs"), server: Server::V4(server), _cgroup: cgroup };
+        let mut server = Daemon::start(server, &log, "nfs-ganesha");
         let options = "vers=4.2,addr=127.0.0.1,clientaddr=127.0.0.1,port=2049";
         wait_for("nfs-ganesha to listen", || {
-            if let Server::V4(server) = &mut nfs.server {
-                server.lives();
-            }
+            server.lives();
             TcpStream::connect(("127.0.0.1", 2049)).ok()
         });
+        let nfs = Nfs { mount: scratch::dir("nfs"), server: Server::V4(server), _cgroup: cgroup };
         nfs.mounted("nfs4", options)?;
         for file in files {
             fs::write(nfs.file(file), vec![b'x'; 8192]).expect("the server takes files");

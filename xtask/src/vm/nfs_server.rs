@@ -56,7 +56,7 @@ const UNUSED: &[&str] = &["usr/share", "usr/lib/x86_64-linux-gnu/gconv"];
 const FILES: &[(&str, &str)] = &[
     (
         "etc/ganesha.conf",
-        "NFS_CORE_PARAM {\n    Protocols = 4;\n    NFS_Port = 2049;\n    Bind_addr = 127.0.0.1;\n    Enable_NLM = false;\n    \
+        "NFS_CORE_PARAM {\n    Protocols = 4;\n    NFS_Port = 2049;\n    Enable_NLM = false;\n    \
          Enable_RQUOTA = false;\n    Plugins_Dir = /usr/lib/x86_64-linux-gnu/ganesha;\n}\n\
          NFSv4 {\n    Graceless = true;\n    Only_Numeric_Owners = true;\n    RecoveryBackend = fs;\n    RecoveryRoot = /tmp;\n}\n\
          EXPORT {\n    Export_Id = 1;\n    Path = /files;\n    Pseudo = /;\n    Access_Type = RW;\n    Squash = No_Root_Squash;\n    \
@@ -72,9 +72,21 @@ const DIRS: &[&str] = &["dev", "etc", "proc", "run/ganesha", "tmp", "var/lib/nfs
 /// The root in which it runs.
 pub(super) fn fetch() -> Result<PathBuf> {
     let dir = workspace::target().join("vm/nfs-server");
-    if dir.exists() {
-        return Ok(dir);
+    // Guests are packed side by side.
+    let path = workspace::target().join("vm/nfs-server.lock");
+    let lock = fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
+    lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    if !dir.exists() {
+        fetch_into(&dir)?;
     }
+    for (path, text) in FILES {
+        let path = dir.join(path);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(dir)
+}
+
+fn fetch_into(dir: &Path) -> Result<()> {
     let task = Task::start("NFS server", "fetched from Debian, for the guests");
     let fresh = workspace::target().join("vm/nfs-server.partial");
     clear(&fresh)?;
@@ -83,21 +95,19 @@ pub(super) fn fetch() -> Result<PathBuf> {
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
     let apt = Apt::with_suites(workspace::target().join("vm/apt/nfs-server"), SUITES)?;
+    let mut found = apt.search(&format!("^({})$", PACKAGES.join("|").replace('.', r"\.")))?;
     let mut wanted = Vec::new();
     for name in PACKAGES {
-        let found = apt.search(&format!("^{}$", name.replace('.', r"\.")))?;
-        wanted.push(newest(found).with_context(|| format!("cannot find {name}"))?);
+        let (of, others) = found.into_iter().partition(|package| package.name == *name);
+        wanted.push(newest(of).with_context(|| format!("cannot find {name}"))?);
+        found = others;
     }
     apt.download(&wanted, &packages)?;
     unpack(&packages, &root)?;
-    for (path, text) in FILES {
-        let path = root.join(path);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    fs::rename(&root, &dir).with_context(|| format!("cannot move {}", root.display()))?;
+    fs::rename(&root, dir).with_context(|| format!("cannot move {}", root.display()))?;
     clear(&fresh)?;
     task.done();
-    Ok(dir)
+    Ok(())
 }
 
 fn unpack(packages: &Path, root: &Path) -> Result<()> {
