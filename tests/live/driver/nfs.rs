@@ -44,12 +44,11 @@ impl Nfs {
         let server = Workload::start(&cgroup, &[&["nfs"], files].concat());
         let told: Value = serde_json::from_str(&server.next_line()).expect("it says so as JSON");
         let port = told["port"].as_u64().expect("it says at which");
-        let nfs = Nfs { mount: scratch::dir("nfs"), server: Server::V3(server), _cgroup: cgroup };
-        nfs.mounted(
-            "nfs",
-            &format!("vers=3,mountproto=tcp,addr=127.0.0.1,port={port},mountport={port},nolock,noacl"),
-        )?;
-        Ok(nfs)
+        let options =
+            format!("vers=3,mountproto=tcp,addr=127.0.0.1,port={port},mountport={port},nolock,noacl");
+        let point = scratch::dir("nfs");
+        mount_at(&point, "nfs", &options)?;
+        Ok(Nfs { mount: point, server: Server::V3(server), _cgroup: cgroup })
     }
 
     /// Of version 4.2, as it is mounted where nothing else is asked for.
@@ -79,32 +78,15 @@ impl Nfs {
             server.lives();
             TcpStream::connect(("127.0.0.1", 2049)).ok()
         });
-        let nfs = Nfs { mount: scratch::dir("nfs"), server: Server::V4(server), _cgroup: cgroup };
-        nfs.mounted("nfs4", options)?;
+        let point = scratch::dir("nfs");
+        mount_at(&point, "nfs4", options)?;
         for file in files {
-            fs::write(nfs.file(file), vec![b'x'; 8192]).expect("the server takes files");
+            fs::write(point.join(file), vec![b'x'; 8192]).expect("the server takes files");
         }
         // What is known of them is forgotten with the mount.
-        wait_for("the files of NFS to be let go", || unmount(&nfs.mount, UnmountFlags::empty()).ok());
-        nfs.mounted("nfs4", options)?;
-        Ok(nfs)
-    }
-
-    fn mounted(&self, kind: &str, options: &str) -> Result<(), String> {
-        guard::at_end(&format!("umount -f -l {} 2>/dev/null", self.mount.display()));
-        // What is known of a file is believed for long: who reads one waits for its data, not for its age. A minute passes
-        // until a request is sent again.
-        let options = format!("{options},proto=tcp,hard,timeo=600,actimeo=3600");
-        let options = CString::new(options).expect("no NUL");
-        match mount(SOURCE, &self.mount, kind, MountFlags::empty(), options.as_c_str()) {
-            Ok(()) => {}
-            Err(Errno::NODEV) => return Err(format!("this kernel has no {kind}")),
-            Err(Errno::PROTONOSUPPORT) => return Err(format!("this kernel has no such version of {kind}")),
-            Err(error) => panic!("NFS cannot be mounted: {error}"),
-        }
-        // Nor is it asked any more who may look into the directory.
-        assert!(!self.mount.join("none").exists());
-        Ok(())
+        unmounted(&point);
+        mount_at(&point, "nfs4", options)?;
+        Ok(Nfs { mount: point, server: Server::V4(server), _cgroup: cgroup })
     }
 
     pub fn file(&self, name: &str) -> PathBuf {
@@ -131,9 +113,30 @@ impl Nfs {
     }
 }
 
+fn mount_at(point: &Path, kind: &str, options: &str) -> Result<(), String> {
+    guard::at_end(&format!("umount -f -l {} 2>/dev/null", point.display()));
+    // What is known of a file is believed for long: who reads one waits for its data, not for its age. A minute passes
+    // until a request is sent again.
+    let options = format!("{options},proto=tcp,hard,timeo=600,actimeo=3600");
+    let options = CString::new(options).expect("no NUL");
+    match mount(SOURCE, point, kind, MountFlags::empty(), options.as_c_str()) {
+        Ok(()) => {}
+        Err(Errno::NODEV) => return Err(format!("this kernel has no {kind}")),
+        Err(Errno::PROTONOSUPPORT) => return Err(format!("this kernel has no such version of {kind}")),
+        Err(error) => panic!("NFS cannot be mounted: {error}"),
+    }
+    // Nor is it asked any more who may look into the directory.
+    assert!(!point.join("none").exists());
+    Ok(())
+}
+
+fn unmounted(point: &Path) {
+    wait_for("the files of NFS to be let go", || unmount(point, UnmountFlags::empty()).ok());
+}
+
 impl Drop for Nfs {
     fn drop(&mut self) {
         self.resume();
-        wait_for("the files of NFS to be let go", || unmount(&self.mount, UnmountFlags::empty()).ok());
+        unmounted(&self.mount);
     }
 }
