@@ -18,7 +18,7 @@ fn the_report_has_all_that_is_promised() {
     let promised =
         ["schema", "kind", "ts", "kernel", "cgroup", "btf", "capabilities_missing", "runtimes", "probes"];
     for key in promised {
-        assert!(keys(&report).contains(key), "{key} is missing");
+        assert!(keys(report).contains(key), "{key} is missing");
     }
     let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("/proc is mounted");
     assert_eq!(report["kernel"], release.trim());
