@@ -130,11 +130,8 @@ pub(super) fn pack(
     write(&root.join("machine"), &machine, 0o644)?;
     lay_out_modules(kernel, &root)?;
     lay_out_programs(artifacts, &root)?;
-    match nfs_server::fetch() {
-        Ok(server) => {
-            output(command("cp").arg("--archive").arg(server).arg(root.join("nfs-server")))?;
-        }
-        Err(error) => eprintln!("vm: the guest has no server of NFSv4: {error:#}"),
+    if let Err(error) = nfs_server::lay_out(&root.join("nfs-server")) {
+        eprintln!("vm: the guest has no server of NFSv4: {error:#}");
     }
     let initramfs = archive(&root, &dir.join("initramfs.cpio"))?;
     let busybox = root.join("bin/busybox");

@@ -101,12 +101,7 @@ impl Kernel {
 
 fn unpack(dir: &Path, version: &str) -> Result<()> {
     let (unpacked, root) = (dir.join("unpacked"), dir.join("root"));
-    for package in fs::read_dir(dir).with_context(|| format!("cannot read {}", dir.display()))? {
-        let package = package.context("cannot read the folder of packages")?.path();
-        if package.extension().is_some_and(|end| end == "deb") {
-            output(command("dpkg-deb").arg("--extract").args([&package, &unpacked]))?;
-        }
-    }
+    extract(dir, &unpacked)?;
     // Modules are below /lib in older packages, below /usr/lib in newer ones; so is the image, as `vmlinuz`.
     let modules = ["lib", "usr/lib"].map(|lib| unpacked.join(lib).join("modules").join(version));
     let modules = modules.iter().find(|dir| dir.exists()).context("the package holds no modules")?;
@@ -122,6 +117,17 @@ fn unpack(dir: &Path, version: &str) -> Result<()> {
     output(command("depmod").arg("--basedir").arg(&root).arg(version))?;
     clear(&unpacked)?;
     fs::write(dir.join("release"), version).with_context(|| format!("cannot write in {}", dir.display()))
+}
+
+/// Every package in a folder.
+pub(super) fn extract(packages: &Path, into: &Path) -> Result<()> {
+    for package in fs::read_dir(packages).with_context(|| format!("cannot read {}", packages.display()))? {
+        let package = package.context("cannot read the folder of packages")?.path();
+        if package.extension().is_some_and(|end| end == "deb") {
+            output(command("dpkg-deb").arg("--extract").arg(&package).arg(into))?;
+        }
+    }
+    Ok(())
 }
 
 /// The guest's insmod takes no compressed modules.

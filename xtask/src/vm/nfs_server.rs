@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::{
     apt::{Apt, Archive, newest},
-    kernel::clear,
+    kernel::{clear, extract},
 };
 use crate::{
     command::{command, output},
@@ -69,8 +69,18 @@ const FILES: &[(&str, &str)] = &[
 ];
 const DIRS: &[&str] = &["dev", "etc", "proc", "run/ganesha", "tmp", "var/lib/nfs/ganesha"];
 
-/// The root in which it runs.
-pub(super) fn fetch() -> Result<PathBuf> {
+/// Makes the root in which it runs, which must not be there.
+pub(super) fn lay_out(root: &Path) -> Result<()> {
+    output(command("cp").arg("--archive").arg(fetched()?).arg(root))?;
+    for (path, text) in FILES {
+        let path = root.join(path);
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What the packages hold; the same for every guest.
+fn fetched() -> Result<PathBuf> {
     let dir = workspace::target().join("vm/nfs-server");
     // Guests are packed side by side.
     let path = workspace::target().join("vm/nfs-server.lock");
@@ -78,10 +88,6 @@ pub(super) fn fetch() -> Result<PathBuf> {
     lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
     if !dir.exists() {
         fetch_into(&dir)?;
-    }
-    for (path, text) in FILES {
-        let path = dir.join(path);
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(dir)
 }
@@ -111,10 +117,7 @@ fn fetch_into(dir: &Path) -> Result<()> {
 }
 
 fn unpack(packages: &Path, root: &Path) -> Result<()> {
-    for package in fs::read_dir(packages).with_context(|| format!("cannot read {}", packages.display()))? {
-        let package = package.context("cannot read the folder of packages")?.path();
-        output(command("dpkg-deb").arg("--extract").args([&package, root]))?;
-    }
+    extract(packages, root)?;
     UNUSED.iter().try_for_each(|unused| clear(&root.join(unused)))?;
     let server = root.join("usr/bin/ganesha.nfsd");
     ensure!(server.exists(), "the packages hold no {}", server.display());
