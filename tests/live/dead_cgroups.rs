@@ -102,11 +102,11 @@ impl Left {
         count + nested
     }
 
-    /// Pages that the files hold, by kind.
+    /// Pages that the files hold by now, by kind.
     fn truth(&self) -> (u64, u64) {
         let size = |dir: &Path| -> u64 {
             let files = fs::read_dir(dir).expect("it is ours").flatten();
-            files.filter_map(|file| file.metadata().ok()).map(|file| file.len()).sum()
+            files.map(|file| disk::cached(&file.path())).sum()
         };
         (size(&self.disk), size(&self.shm))
     }

@@ -1,7 +1,11 @@
 //! Containers of docker that are gone and whose pages are not: each is counted, and told by the name that it had while it lived.
 
-use std::{fs, path::Path};
+use std::{
+    fs::{self, File},
+    path::Path,
+};
 
+use rustix::fs::Advice;
 use serde_json::Value;
 
 use crate::driver::{
@@ -18,7 +22,9 @@ const TOGETHER: usize = 4;
 /// What each leaves in the page cache and in a tmpfs, in KiB.
 const KIB: u64 = 256;
 const WITHIN: f64 = 0.05;
-const PROGRAM: u64 = 64 << 10;
+/// So many may have more than their own files: whoever is the first to need a page of a program has that, and a kernel may let go of
+/// it and have another read it again.
+const WITH_PROGRAMS: usize = CONTAINERS / 4;
 
 /// Those of ours, by the names that they are told by.
 fn ours<'a>(interval: &'a Interval, start: &str) -> Vec<&'a Value> {
@@ -50,6 +56,11 @@ impl Scene<'_> {
         let words = ["-c", script.as_str()];
         let binds = [(self.disk, "/disk"), (self.shm, "/shm")];
         docker::run(&Wanted { binds: &binds, ..Wanted::shell(name, &words) })
+    }
+
+    /// What a container's files have in memory by now.
+    fn left_by(&self, name: &str) -> u64 {
+        [self.disk, self.shm].iter().map(|dir| disk::cached(&dir.join(name))).sum()
     }
 
     fn remove(&self) {
@@ -100,18 +111,32 @@ fn containers_that_are_gone_are_told_by_name() {
     };
     memtrace.until("all of them to be found", |interval| named(interval) == CONTAINERS);
     // The kernel sums up what its processors counted every two seconds, and later where it has much to do.
-    let truth = 2 * KIB * 1024;
-    let within = (truth as f64 * WITHIN) as u64;
-    // Whoever is the first to need a page of a program has that, too.
-    let fits = |of: &&Value| {
-        of["pinned"]
-            .as_u64()
-            .is_some_and(|pinned| (truth - within..=truth + within + PROGRAM).contains(&pinned))
+    let pinned = |of: &Value| of["pinned"].as_u64().expect("it is known") as f64;
+    let beyond_truth = |of: &Value| {
+        let name = names.iter().find(|name| is_ours(&of, name)).expect("it is one of ours");
+        let truth = scene.left_by(name) as f64;
+        (pinned(of) - truth) / truth
     };
-    let last = memtrace.until("what each pins to be told", |interval| {
+    let is_true = |interval: &Interval| {
+        let beyond: Vec<f64> = ours(interval, "shop-").into_iter().map(beyond_truth).collect();
+        println!("  beyond the truth {beyond:.2?}");
+        let near = beyond.iter().filter(|beyond| **beyond <= WITHIN).count();
+        near >= CONTAINERS - WITH_PROGRAMS && beyond.iter().all(|beyond| *beyond >= -WITHIN)
+    };
+    let last = memtrace.until("what each pins to be told", is_true);
+    let of_first = |interval: &Interval| {
         let all = ours(interval, "shop-");
-        println!("  pinned {:?}", all.iter().map(|of| of["pinned"].as_u64()).collect::<Vec<_>>());
-        all.iter().all(fits)
+        pinned(all.into_iter().find(|of| is_ours(of, &names[0])).expect("it is told"))
+    };
+    // What the kernel lets go is pinned no longer.
+    let before = of_first(last.last().expect("it was waited for"));
+    let cached = scene.left_by(&names[0]);
+    let file = File::open(disk.join(&names[0])).expect("it is ours");
+    rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).expect("clean pages can be let go");
+    let let_go = (cached - scene.left_by(&names[0])) as f64;
+    assert!(scene.left_by(&names[0]) >= KIB * 1024, "the kernel takes nothing of a tmpfs away");
+    memtrace.until("what is let go to be pinned no longer", |interval| {
+        is_true(interval) && of_first(interval) <= before - let_go * (1.0 - WITHIN)
     });
     let all = ours(last.last().expect("it was waited for"), "shop-");
     println!("  {} origins, the first {}", all.len(), all[0]);

@@ -1,6 +1,13 @@
 //! Files that go through the page cache, which can be written back and dropped.
 
-use std::{fs, io::Write as _, path::PathBuf};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    ptr,
+};
+
+use rustix::mm::{self, MapFlags, ProtFlags};
 
 use super::{MIB, scratch};
 
@@ -23,4 +30,25 @@ pub fn drop_caches() {
     for what in ["1", "3"] {
         fs::write("/proc/sys/vm/drop_caches", what).expect("root may drop caches");
     }
+}
+
+/// Bytes of a file that are in the page cache. A kernel may let go of pages that nobody has used for a while though no memory is
+/// short (`DAMON_RECLAIM`), so a file's length is no truth of what it pins.
+pub fn cached(path: &Path) -> u64 {
+    let file = fs::File::open(path).expect("it is ours");
+    let length = file.metadata().expect("it is open").len() as usize;
+    if length == 0 {
+        return 0;
+    }
+    // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
+    let start = unsafe { mm::mmap(ptr::null_mut(), length, ProtFlags::READ, MapFlags::SHARED, &file, 0) };
+    let start = start.expect("a file can be mapped");
+    let page = rustix::param::page_size();
+    let mut pages = vec![0u8; length.div_ceil(page)];
+    // SAFETY: within the mapping that was made, and one byte for each of its pages.
+    let told = unsafe { libc::mincore(start, length, pages.as_mut_ptr()) };
+    // SAFETY: the mapping that was made; nothing of it is used any more.
+    let _ = unsafe { mm::munmap(start, length) };
+    assert_eq!(told, 0, "the kernel tells which pages of {} are cached", path.display());
+    pages.iter().filter(|page| **page & 1 == 1).count() as u64 * page as u64
 }
