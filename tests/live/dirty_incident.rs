@@ -2,7 +2,12 @@
 //! limit, onto a disk that is slower than it. Who fills the limit with what is told while it happens, and when all of it
 //! happened before memtrace was there; a heap at the same limit is told as what it is.
 
-use std::{path::Path, process::Stdio, thread, time::Duration};
+use std::{
+    path::Path,
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -289,6 +294,7 @@ fn an_importer_is_killed_for_what_its_disk_does_not_take() {
     let libraries = libraries.into_iter().filter(|(dir, _)| dir.exists());
     let binds = [(source, "/source"), (&disk.mount, "/volume"), (Path::new("/bin"), "/programs")];
     let binds: Vec<(&Path, &str)> = binds.into_iter().chain(libraries).collect();
+    let start = Instant::now();
     let mut container = container::run(&Wanted {
         name: "importer",
         program: Some("/programs/qemu-img"),
@@ -319,6 +325,7 @@ fn an_importer_is_killed_for_what_its_disk_does_not_take() {
     assert!(cause.starts_with("limit 128 MiB: ") && cause.contains(&what), "{cause}");
 
     thread::sleep(Duration::from_secs(3));
+    let went_wrong = start.elapsed();
     let pid_of = Pid::from_child(&diagnosing);
     kill_process(pid_of, Signal::TERM).expect("it is our child, not yet waited for");
     let told = diagnosing.wait_with_output().expect("it is our child");
@@ -326,7 +333,7 @@ fn an_importer_is_killed_for_what_its_disk_does_not_take() {
     let of_it = |finding: &&Value| finding["container"]["id"] == container.id.as_str();
     let truth = json!({ "victim": pid, "writes_to": TARGET, "limit": LIMIT });
     let wanted = scene::Wanted { kind: "oom-kill", path: &path };
-    scene::Report(told.clone()).is("importer", &truth, &[wanted]);
+    scene::Report(told.clone()).is_since(went_wrong, "importer", &truth, &[wanted]);
     let findings = list(&told["findings"]);
     println!("{}", serde_json::to_string_pretty(&told["findings"]).expect("it was JSON"));
     let [finding] = &findings.iter().filter(of_it).collect::<Vec<_>>()[..] else {

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    fs::{CWD, FileType, Mode, mknodat},
+    process::{Pid, Signal, kill_process},
+};
 use serde_json::Value;
 
 use crate::driver::{
@@ -239,13 +242,19 @@ fn the_owner_of_a_lock_is_named_where_the_kernel_keeps_it() {
 /// A parent of vfork is in order, and so is a cgroup that somebody froze.
 #[test]
 fn what_is_in_order_is_told_apart() {
+    if !output::of(Command::new("sh").args(["-c", "command -v python3"])).status.success() {
+        return skip("what_is_in_order_is_told_apart", "there is no python3");
+    }
     let top = Made::top("stuck-order");
     let cgroup = top.child("order");
-    let script = "exec python3 -c 'import ctypes,time\nif ctypes.CDLL(None).vfork() == 0:\n time.sleep(60)'";
-    if !output::of(Command::new("sh").args(["-c", "command -v python3"])).status.success() {
-        return println!("  not run: there is no python3");
-    }
-    let parent = Hung::start(&cgroup, script);
+    let fifo = scratch::dir("vfork").join("nobody-writes");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).expect("a fifo can be made");
+    // glibc spawns as vfork does; the child opens before it runs anything.
+    let script = format!(
+        "exec python3 -c 'import os\nos.posix_spawn(\"/bin/true\",[\"true\"],{{}},file_actions=[(os.POSIX_SPAWN_OPEN,0,\"{}\",os.O_RDONLY,0)])'",
+        fifo.display()
+    );
+    let parent = Hung::start(&cgroup, &script);
     wait_for("the parent to be blocked", || (parent.state() == Some('D')).then_some(()));
     let mut memtrace = watch(&[]);
     let told = memtrace.until("the parent to be told", |interval| {

@@ -16,7 +16,7 @@ use crate::{
     vm,
 };
 
-/// A name on the command line, the tests that are its scenes, and what goes wrong in it.
+/// A name on the command line, the tests that are its scenes (beginnings of their names), and what goes wrong in it.
 const SCENES: &[(&str, &str, &str)] = &[
     (
         "endless-line",
@@ -34,7 +34,11 @@ const SCENES: &[(&str, &str, &str)] = &[
         "removed cgroups whose page cache and tmpfs files outlive them",
     ),
     ("importer", "dirty_incident::", "qemu-img dirties page cache faster than its disk takes it"),
-    ("pileup", "pileup::", "an exporter that runs du at each request, and is asked faster than it answers"),
+    (
+        "pileup",
+        "pileup::an_exporter pileup::the_same",
+        "an exporter that runs du at each request, and is asked faster than it answers",
+    ),
     ("growing", "lab::growing::", "anonymous memory, tmpfs, slab, socket buffers that grow towards a limit"),
     (
         "harmless",
@@ -134,17 +138,19 @@ impl Lab {
 
 /// Names of tests.
 fn chosen(words: &[String]) -> Result<Vec<&'static str>> {
+    let every = |(_, tests, _): &(&str, &'static str, &str)| tests.split(' ').collect::<Vec<_>>();
     if words.is_empty() {
-        return Ok(SCENES.iter().map(|(_, tests, _)| *tests).collect());
+        return Ok(SCENES.iter().flat_map(every).collect());
     }
     let find = |word: &String| match SCENES.iter().find(|(name, ..)| name == word) {
-        Some((_, tests, _)) => Ok(*tests),
+        Some(scene) => Ok(every(scene)),
         None => {
             let names: Vec<&str> = SCENES.iter().map(|(name, ..)| *name).collect();
             bail!("there is no scene {word}; there are {}", names.join(", "))
         }
     };
-    words.iter().map(find).collect()
+    let found: Vec<Vec<&'static str>> = words.iter().map(find).collect::<Result<_>>()?;
+    Ok(found.concat())
 }
 
 /// The table, and whether all is well.

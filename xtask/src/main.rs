@@ -13,6 +13,7 @@ mod lab;
 mod live;
 mod matrix;
 mod setup;
+mod side_by_side;
 mod task;
 mod test;
 mod top;

@@ -12,6 +12,7 @@ use super::{
     daemon::Daemon,
     guard,
     image::{self, ran},
+    in_vm,
     known::Known,
     output, scratch, wait_for, workload,
 };
@@ -23,6 +24,12 @@ pub struct Containerd {
     pub dir: PathBuf,
     program: PathBuf,
     daemon: Mutex<Daemon>,
+}
+
+/// Why none can be started, where none can: a guest has what the machine had that made it.
+pub fn missing() -> Option<&'static str> {
+    let there = ["containerd", "ctr", "curl"].iter().all(|name| Path::new("/bin").join(name).exists());
+    (in_vm() && !there).then_some("the emulated machine has no containerd")
 }
 
 pub fn containerd() -> &'static Containerd {
@@ -179,18 +186,24 @@ fn ctr(dir: &Path, namespace: &str, words: &[&str]) -> Command {
     command
 }
 
+/// A guest has no runc, and a root that cannot be pivoted away from.
+const CRUN: &str = "[plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc]\nruntime_type = 'io.containerd.runc.v2'\n\
+    [plugins.'io.containerd.grpc.v1.cri'.containerd.runtimes.runc.options]\nBinaryName = 'crun'\nNoPivotRoot = true\n";
+
 /// The network's plugins are not there, so pods have the host's; their configuration is looked for in vain.
 fn config(dir: &Path, settings: &Settings) -> String {
     let dir = dir.display();
     let root = settings.root;
     let log_line =
         settings.log_line.map_or(String::new(), |size| format!("max_container_log_line_size = {size}\n"));
+    let runtime = if in_vm() { CRUN } else { "" };
     format!(
         "version = 2\nroot = '{dir}/{root}'\nstate = '{dir}/state'\n\
          [grpc]\naddress = '{dir}/containerd.sock'\n\
          [plugins.'io.containerd.grpc.v1.cri']\n\
          disable_tcp_service = true\nrestrict_oom_score_adj = true\nsandbox_image = '{IMAGE}'\n\
          stream_server_port = '0'\n{log_line}\
+         {runtime}\
          [plugins.'io.containerd.grpc.v1.cri'.cni]\nbin_dir = '{dir}/cni'\nconf_dir = '{dir}/cni'\n\
          [plugins.'io.containerd.internal.v1.opt']\npath = '{dir}/opt'\n"
     )

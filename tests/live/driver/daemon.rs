@@ -5,12 +5,16 @@ use std::{
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{guard, output, wait_for};
+
+/// Lines that a test which fails shows of its daemons.
+const LAST_WORDS: usize = 20;
 
 pub struct Daemon {
     name: String,
@@ -64,13 +68,18 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        if thread::panicking() {
+            let said = fs::read_to_string(&self.log).unwrap_or_default();
+            let last: Vec<&str> = said.lines().rev().take(LAST_WORDS).collect();
+            println!("{} said last, the latest first:\n{}", self.name, last.join("\n"));
+        }
         let start = Instant::now();
         while matches!(self.child.try_wait(), Ok(None)) && start.elapsed() < Duration::from_secs(20) {
             // One that was stopped must go on to end.
             for signal in [Signal::CONT, Signal::TERM] {
                 let _ = kill_process(Pid::from_child(&self.child), signal);
             }
-            std::thread::sleep(Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

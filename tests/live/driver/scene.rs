@@ -48,13 +48,18 @@ impl Report {
 
     /// Says what was true and what was told, and holds that each that is wanted is there and nothing else above `info`.
     pub fn is(&self, scene: &str, truth: &Value, wanted: &[Wanted<'_>]) {
+        let watched = self.0["duration_s"].as_f64().expect("a time");
+        self.is_since(Duration::from_secs_f64(watched), scene, truth, wanted);
+    }
+
+    /// The same of what went wrong no earlier than such a time before the end.
+    pub fn is_since(&self, went_wrong: Duration, scene: &str, truth: &Value, wanted: &[Wanted<'_>]) {
         let bad = self.findings().iter().filter(|finding| finding["severity"] != "info");
         let (right, other): (Vec<&Value>, Vec<&Value>) =
             bad.partition(|finding| wanted.iter().any(|one| one.is(finding)));
         let missing: Vec<&str> =
             wanted.iter().filter(|one| self.finding(one).is_none()).map(|one| one.kind).collect();
-        let watched = self.0["duration_s"].as_f64().expect("a time");
-        let after = |finding: &Value| Some((watched - finding["open_s"].as_f64()?).max(0.0));
+        let after = |finding: &Value| Some((went_wrong.as_secs_f64() - finding["open_s"].as_f64()?).max(0.0));
         let found = right.iter().filter_map(|finding| after(finding)).reduce(f64::max);
         let brief = |finding: &&Value| json!({ "kind": finding["kind"], "severity": finding["severity"], "summary": finding["summary"] });
         let line = json!({

@@ -4,11 +4,10 @@ pub(crate) mod tally;
 
 use std::{
     process::ExitCode,
-    thread,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use self::tally::Tally;
@@ -18,6 +17,7 @@ use crate::{
     live,
     matrix::{self, Column},
     setup::{Purpose, set_up},
+    side_by_side::side_by_side,
     vm,
 };
 
@@ -81,18 +81,7 @@ fn live_parts() -> Vec<Part> {
             Ok(tally)
         }),
     ];
-    let guests: Vec<(Part, Option<Column>)> = thread::scope(|scope| {
-        let artifacts = &artifacts;
-        let started: Vec<_> = MATRIX
-            .iter()
-            .map(|(label, tests)| scope.spawn(move || in_guest(label, tests, artifacts)))
-            .collect();
-        let join = |guest: thread::ScopedJoinHandle<'_, _>| {
-            guest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        };
-        started.into_iter().map(join).collect()
-    });
-    for (part, column) in guests {
+    for (part, column) in side_by_side(MATRIX, |(label, tests)| in_guest(label, tests, &artifacts)) {
         parts.push(part);
         columns.extend(column);
     }
@@ -104,8 +93,7 @@ fn in_guest(label: &str, tests: &str, artifacts: &Artifacts) -> (Part, Option<Co
     let name = format!("live tests on kernel {label}");
     let mut column = None;
     let part = part(&name, || {
-        let release = vm::RELEASES.iter().find(|release| release.label == label);
-        let release = release.context("there is no such kernel")?;
+        let release = label.parse().map_err(anyhow::Error::msg)?;
         Ok(match vm::live_tests(release, artifacts, None, tests, VM_TIMEOUT)? {
             vm::Outcome::Ran { ran, emulated } => {
                 let tally = Tally::of(&ran.lines, ran.success);

@@ -69,6 +69,9 @@ const SLOW_DISK_BYTES: u64 = 512 << 20;
 const INIT: &str = include_str!("init.sh");
 const HOSTNAME: &str = "memtrace-vm";
 
+/// A containerd with its CRI: what runs its containers is crun, and who asks for them is curl.
+const CONTAINERD: &[&str] = &["containerd", "containerd-shim-runc-v2", "ctr", "curl"];
+
 const DIRS: &[&str] = &[
     "bin",
     "sbin",
@@ -97,6 +100,7 @@ const FILES: &[(&str, &str)] = &[
     ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"),
     ("etc/group", "root:x:0:\nnogroup:x:65534:\n"),
     ("etc/hosts", "127.0.0.1 localhost memtrace-vm\n"),
+    ("etc/resolv.conf", ""),
     ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
     ("images/busybox/etc/passwd", "root:x:0:0:root:/:/bin/sh\n"),
 ];
@@ -185,7 +189,8 @@ fn lay_out_programs(artifacts: &Artifacts, root: &Path) -> Result<()> {
         ("memtrace", artifacts.memtrace.clone()),
     ];
     programs.extend(artifacts.live_tests.clone().map(|path| ("live-tests", path)));
-    programs.extend(find("bpftool").map(|path| ("bpftool", path)));
+    let if_there = ["bpftool"].iter().chain(CONTAINERD);
+    programs.extend(if_there.filter_map(|name| Some((*name, find(name)?))));
     for (name, path) in &programs {
         copy(path, &root.join("bin").join(name))?;
         for library in libraries(path)? {

@@ -14,7 +14,6 @@ use std::{
     path::Path,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering},
-    thread,
     time::Duration,
 };
 
@@ -32,6 +31,7 @@ use crate::{
     live::{self, Ran},
     matrix::{self, Column},
     setup::{Purpose, set_up},
+    side_by_side::side_by_side,
     test::tally::Tally,
     workspace,
 };
@@ -204,15 +204,9 @@ impl Run<'_> {
             emulated |= accelerator == Accelerator::Tcg;
             guests.push(guest);
         }
-        let finish = |guest: Guest| guest.finish(self.timeout, |line| println!("{line}"));
-        let ended = thread::scope(|scope| {
-            let running: Vec<_> =
-                guests.into_iter().map(|guest| scope.spawn(move || finish(guest))).collect();
-            let join = |guest: thread::ScopedJoinHandle<'_, Result<Ended>>| {
-                guest.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            };
-            running.into_iter().map(join).collect::<Result<Vec<Ended>>>()
-        })?;
+        let ended = side_by_side(guests, |guest| guest.finish(self.timeout, |line| println!("{line}")))
+            .into_iter()
+            .collect::<Result<Vec<Ended>>>()?;
         let mut ran = Ran { lines: Vec::new(), success: true };
         for Ended { status, lines } in ended {
             eprintln!("vm: {} ended with status {status}", kernel.release);
