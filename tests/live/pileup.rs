@@ -53,7 +53,7 @@ fn exporter(name: &str, tree: &Path) -> Container {
     let words = ["serve", "--buffer", "2M", "--", "/bin/du", "-s", TREE];
     let binds = [(tree, TREE)];
     // A guest is slow: it would take long to fill more.
-    let memory = (if in_vm() { 384 } else { 1024 }) * MIB;
+    let memory = (if in_vm() { 256 } else { 1024 }) * MIB;
     let wanted = Wanted {
         name,
         words: &words,
