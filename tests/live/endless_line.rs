@@ -149,7 +149,7 @@ fn an_endless_line_is_found() {
     let containerd =
         Containerd::start_with("endless", Settings { log_line: Some(-1), ..Settings::default() });
     let innocent: Vec<Innocent> =
-        (0..if in_vm() { 2 } else { 5 }).map(|at| Innocent::start(&containerd, at)).collect();
+        (0..if in_vm() { 1 } else { 5 }).map(|at| Innocent::start(&containerd, at)).collect();
     let endless = Endless::start(&containerd, 50);
     thread::sleep(Duration::from_secs(10));
     found(&endless, containerd.pid(), if in_vm() { 30.0 } else { 10.0 });

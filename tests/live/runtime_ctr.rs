@@ -3,20 +3,17 @@
 
 use crate::driver::{
     MIB,
-    containerd::{NAMESPACE, containerd},
-    in_vm,
+    containerd::{self, NAMESPACE, containerd},
     known::BESIDE,
     memtrace::Memtrace,
     skip,
     workload::Workload,
 };
 
-const NO_DAEMON: &str = "the emulated machine has no containerd";
-
 #[test]
 fn ctr_in_known_and_unknown_namespaces() {
-    if in_vm() {
-        return skip("ctr_in_known_and_unknown_namespaces", NO_DAEMON);
+    if let Some(reason) = containerd::missing() {
+        return skip("ctr_in_known_and_unknown_namespaces", reason);
     }
     let containerd = containerd();
     // One name in two namespaces, and another beside it.
@@ -55,8 +52,8 @@ fn ctr_in_known_and_unknown_namespaces() {
 /// nerdctl is not in Debian: these are its annotations and the ids it makes, on a real container of containerd.
 #[test]
 fn with_nerdctls_annotations() {
-    if in_vm() {
-        return skip("with_nerdctls_annotations", NO_DAEMON);
+    if let Some(reason) = containerd::missing() {
+        return skip("with_nerdctls_annotations", reason);
     }
     let id = format!("{:064x}", 0xfeed_0000_u64 + u64::from(std::process::id()));
     let words = ["anon", "--total", "16M", "--hold", "forever"];

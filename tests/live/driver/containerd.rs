@@ -1,6 +1,7 @@
 //! A containerd of our own, with its CRI plugin, and its client `ctr`.
 
 use std::{
+    collections::HashSet,
     fs,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -24,6 +25,8 @@ pub struct Containerd {
     pub dir: PathBuf,
     program: PathBuf,
     daemon: Mutex<Daemon>,
+    /// Namespaces that have the image.
+    imported: Mutex<HashSet<String>>,
 }
 
 /// Why none can be started, where none can: a guest has what the machine had that made it.
@@ -63,13 +66,19 @@ impl Containerd {
             .expect("the run's directory can be written");
         guard::at_end(&format!("end_all {}", dir.display()));
         let program = settings.program;
-        let containerd = Containerd { daemon: Mutex::new(daemon(&program, &dir)), program, dir };
-        let (dir, image) = (&containerd.dir, image::archive());
-        for namespace in ["k8s.io", "default", NAMESPACE] {
-            let image = image.to_string_lossy();
-            ran(&mut ctr(dir, namespace, &["images", "import", "--snapshotter", "overlayfs", &image]));
-        }
+        let daemon = Mutex::new(daemon(&program, &dir));
+        let containerd = Containerd { daemon, program, dir, imported: Mutex::default() };
+        containerd.import("k8s.io");
         containerd
+    }
+
+    /// Once into each namespace that something runs in: a guest takes half a minute for it.
+    fn import(&self, namespace: &str) {
+        let mut there = self.imported.lock().expect("no holder of this lock panics");
+        if there.insert(namespace.to_owned()) {
+            let image = image::archive().to_string_lossy();
+            ran(&mut ctr(&self.dir, namespace, &["images", "import", "--snapshotter", "overlayfs", &image]));
+        }
     }
 
     pub fn pid(&self) -> u32 {
@@ -97,7 +106,11 @@ impl Containerd {
 
     /// `ctr run` of a workload in a namespace; `more` are options for it.
     pub fn run(&self, namespace: &str, id: &str, words: &[&str], more: &[&str]) -> Started {
+        self.import(namespace);
         let mut command = ctr(&self.dir, namespace, &["run", "--rm"]);
+        if in_vm() {
+            command.args(["--runc-binary", "crun", "--no-pivot"]);
+        }
         command.args(more).args([IMAGE, id, "/bin/workload"]).args(words);
         let mut client = command
             .stdin(Stdio::null())

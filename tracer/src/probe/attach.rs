@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Btf, Ebpf, EbpfLoader, VerifierLogLevel,
     maps::ProgramArray,
     programs::{Program, ProgramError},
 };
@@ -67,6 +67,9 @@ impl Loader {
         loader
             .btf(btf.as_ref())
             .override_global(setting::OFFSETS, offsets.as_slice(), true)
+            // A load that fails is tried again with a log, also after a signal (EAGAIN), which a stop is. A log of each instruction
+            // takes many times as long as the load, and again for each room that it does not fit into; the reason is in this one, too.
+            .verifier_log_level(VerifierLogLevel::STATS)
             .override_global(setting::MEMORY_HIERARCHY, &facts.cgroup.memory_hierarchy, true)
             .override_global(aya_log::LEVEL, &log, false)
             .override_global(setting::SYSCALLS, syscalls.as_slice(), true)
