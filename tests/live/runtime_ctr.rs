@@ -3,17 +3,20 @@
 
 use crate::driver::{
     MIB,
-    containerd::{self, NAMESPACE, containerd},
+    containerd::{NAMESPACE, containerd},
+    in_vm,
     known::BESIDE,
     memtrace::Memtrace,
     skip,
     workload::Workload,
 };
 
+const NO_RUNC: &str = "ctr wants runc, and a guest has crun";
+
 #[test]
 fn ctr_in_known_and_unknown_namespaces() {
-    if let Some(reason) = containerd::missing() {
-        return skip("ctr_in_known_and_unknown_namespaces", reason);
+    if in_vm() {
+        return skip("ctr_in_known_and_unknown_namespaces", NO_RUNC);
     }
     let containerd = containerd();
     // One name in two namespaces, and another beside it.
@@ -52,8 +55,8 @@ fn ctr_in_known_and_unknown_namespaces() {
 /// nerdctl is not in Debian: these are its annotations and the ids it makes, on a real container of containerd.
 #[test]
 fn with_nerdctls_annotations() {
-    if let Some(reason) = containerd::missing() {
-        return skip("with_nerdctls_annotations", reason);
+    if in_vm() {
+        return skip("with_nerdctls_annotations", NO_RUNC);
     }
     let id = format!("{:064x}", 0xfeed_0000_u64 + u64::from(std::process::id()));
     let words = ["anon", "--total", "16M", "--hold", "forever"];

@@ -108,9 +108,6 @@ impl Containerd {
     pub fn run(&self, namespace: &str, id: &str, words: &[&str], more: &[&str]) -> Started {
         self.import(namespace);
         let mut command = ctr(&self.dir, namespace, &["run", "--rm"]);
-        if in_vm() {
-            command.args(["--runc-binary", "crun", "--no-pivot"]);
-        }
         command.args(more).args([IMAGE, id, "/bin/workload"]).args(words);
         let mut client = command
             .stdin(Stdio::null())
