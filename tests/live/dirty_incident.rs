@@ -304,15 +304,18 @@ fn an_importer_is_killed_for_what_its_disk_does_not_take() {
     });
     let path = container.cgroup.path.clone();
     // It goes wrong when so much of the limit waits for the disk.
-    let mut wrong = None;
-    let kill = memtrace.until("the kill", |kill| {
-        if wrong.is_none() {
-            let reading = container.cgroup.reading();
-            wrong = (reading["dirty"] + reading["writeback"] >= LIMIT / 4).then(Instant::now);
+    let cgroup = container.cgroup.clone();
+    let goes_wrong = thread::spawn(move || {
+        loop {
+            let reading = cgroup.reading();
+            if reading["dirty"] + reading["writeback"] >= LIMIT / 4 {
+                return Instant::now();
+            }
+            thread::sleep(Duration::from_millis(100));
         }
-        kill.0["limit_cgroup"]["path"] == path.as_str()
     });
-    let kill = kill.last().expect("it was waited for").0.clone();
+    let kill = memtrace.until("the kill", |kill| kill.0["limit_cgroup"]["path"] == path.as_str()).pop();
+    let kill = kill.expect("it was waited for").0;
     println!("{kill}");
     memtrace.stop();
     container.ended();
@@ -332,7 +335,7 @@ fn an_importer_is_killed_for_what_its_disk_does_not_take() {
     assert!(cause.starts_with("limit 128 MiB: ") && cause.contains(&what), "{cause}");
 
     thread::sleep(Duration::from_secs(3));
-    let went_wrong = wrong.expect("it filled its limit before it was killed").elapsed();
+    let went_wrong = goes_wrong.join().expect("it fills its limit before it is killed").elapsed();
     let pid_of = Pid::from_child(&diagnosing);
     kill_process(pid_of, Signal::TERM).expect("it is our child, not yet waited for");
     let told = diagnosing.wait_with_output().expect("it is our child");
