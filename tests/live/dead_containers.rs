@@ -110,7 +110,6 @@ fn containers_that_are_gone_are_told_by_name() {
         names.iter().filter(|name| all.iter().any(|of| is_ours(of, name) && of["count"] == 1)).count()
     };
     memtrace.until("all of them to be found", |interval| named(interval) == CONTAINERS);
-    // The kernel sums up what its processors counted every two seconds, and later where it has much to do.
     let pinned = |of: &Value| of["pinned"].as_u64().expect("it is known") as f64;
     let beyond_truth = |of: &Value| {
         let name = names.iter().find(|name| is_ours(&of, name)).expect("it is one of ours");
@@ -123,6 +122,7 @@ fn containers_that_are_gone_are_told_by_name() {
         let near = beyond.iter().filter(|beyond| **beyond <= WITHIN).count();
         near >= CONTAINERS - WITH_PROGRAMS && beyond.iter().all(|beyond| *beyond >= -WITHIN)
     };
+    // The kernel sums up what its processors counted every two seconds, and later where it has much to do.
     let last = memtrace.until("what each pins to be told", is_true);
     let of_first = |interval: &Interval| {
         let all = ours(interval, "shop-");

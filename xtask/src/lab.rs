@@ -17,47 +17,51 @@ use crate::{
 };
 
 /// A name on the command line, the tests that are its scenes (beginnings of their names), and what goes wrong in it.
-const SCENES: &[(&str, &str, &str)] = &[
+const SCENES: &[(&str, &[&str], &str)] = &[
     (
         "endless-line",
-        "endless_line::",
+        &["endless_line::"],
         "a container that never ends its line, and a containerd that waits for it",
     ),
     (
         "cannot-be-stopped",
-        "unstoppable::",
+        &["unstoppable::"],
         "containers hung on a frozen file system and on FUSE; docker stop, again and again",
     ),
     (
         "dead-cgroups",
-        "dead_cgroups::those_that_died",
+        &["dead_cgroups::those_that_died"],
         "removed cgroups whose page cache and tmpfs files outlive them",
     ),
-    ("importer", "dirty_incident::", "qemu-img dirties page cache faster than its disk takes it"),
+    ("importer", &["dirty_incident::"], "qemu-img dirties page cache faster than its disk takes it"),
     (
         "pileup",
-        "pileup::an_exporter pileup::the_same",
+        &["pileup::an_exporter", "pileup::the_same"],
         "an exporter that runs du at each request, and is asked faster than it answers",
     ),
-    ("growing", "lab::growing::", "anonymous memory, tmpfs, slab, socket buffers that grow towards a limit"),
+    (
+        "growing",
+        &["lab::growing::"],
+        "anonymous memory, tmpfs, slab, socket buffers that grow towards a limit",
+    ),
     (
         "harmless",
-        "lab::harmless::",
+        &["lab::harmless::"],
         "page cache, a heap that is filled once, a fork bomb under its limit, a crash loop",
     ),
     (
         "nfs",
-        "lab::nfs::",
+        &["lab::nfs::"],
         "containers that read, write and look up files of an NFS server that answers nothing; one cannot be killed",
     ),
-    ("together", "lab::together::", "two at once, each innocent of the other's"),
-    ("pairs", "lab::pairs::", "two of the five incidents at once, in all ten pairs"),
+    ("together", &["lab::together::"], "two at once, each innocent of the other's"),
+    ("pairs", &["lab::pairs::"], "two of the five incidents at once, in all ten pairs"),
     (
         "storm",
-        "lab::storm::",
+        &["lab::storm::"],
         "memtrace itself in 64 MiB, without a processor, stopped for a while, beside 2,000 cgroups",
     ),
-    ("quiet", "lab::quiet::", "an ordinary host (MEMTRACE_QUIET=600: for ten minutes)"),
+    ("quiet", &["lab::quiet::"], "an ordinary host (MEMTRACE_QUIET=600: for ten minutes)"),
 ];
 /// From the start of memtrace to the finding.
 const SOON_S: f64 = 10.0;
@@ -138,18 +142,17 @@ impl Lab {
 
 /// Names of tests.
 fn chosen(words: &[String]) -> Result<Vec<&'static str>> {
-    let every = |(_, tests, _): &(&str, &'static str, &str)| tests.split(' ').collect::<Vec<_>>();
     if words.is_empty() {
-        return Ok(SCENES.iter().flat_map(every).collect());
+        return Ok(SCENES.iter().flat_map(|(_, tests, _)| *tests).copied().collect());
     }
     let find = |word: &String| match SCENES.iter().find(|(name, ..)| name == word) {
-        Some(scene) => Ok(every(scene)),
+        Some((_, tests, _)) => Ok(*tests),
         None => {
             let names: Vec<&str> = SCENES.iter().map(|(name, ..)| *name).collect();
             bail!("there is no scene {word}; there are {}", names.join(", "))
         }
     };
-    let found: Vec<Vec<&'static str>> = words.iter().map(find).collect::<Result<_>>()?;
+    let found: Vec<&[&str]> = words.iter().map(find).collect::<Result<_>>()?;
     Ok(found.concat())
 }
 
