@@ -38,4 +38,5 @@ mod syscalls;
 mod truth;
 mod unkillable;
 mod unstoppable;
+mod unstoppable_pod;
 mod zz_global_oom;

@@ -25,8 +25,8 @@ const SCENES: &[(&str, &[&str], &str)] = &[
     ),
     (
         "cannot-be-stopped",
-        &["unstoppable::"],
-        "containers hung on a frozen file system and on FUSE; docker stop, again and again",
+        &["unstoppable::", "unstoppable_pod::"],
+        "containers hung on a frozen file system and on FUSE; docker stop or the kubelet, again and again",
     ),
     (
         "dead-cgroups",

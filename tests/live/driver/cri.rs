@@ -3,8 +3,8 @@
 
 use std::{
     fs,
-    path::PathBuf,
-    process::{Command, Stdio},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -86,14 +86,27 @@ impl<'a> Pod<'a> {
 
     /// A container of the workload; `attempt` counts its restarts.
     pub fn start(&self, name: &str, attempt: u64, words: &[&str]) -> Container<'a> {
+        let command: Vec<&str> = std::iter::once("/bin/workload").chain(words.iter().copied()).collect();
+        self.start_with(name, attempt, &command, &[])
+    }
+
+    /// Of any command of the image; `binds`: what of the host it has, and where.
+    pub fn start_with(
+        &self,
+        name: &str,
+        attempt: u64,
+        command: &[&str],
+        binds: &[(&Path, &str)],
+    ) -> Container<'a> {
         let log = format!("{name}-{attempt}.log");
         let metadata = Message::default().text(1, name).number(2, attempt);
-        let mut config = Message::default()
-            .message(1, &metadata)
-            .message(2, &Message::default().text(1, IMAGE))
-            .text(3, "/bin/workload");
-        for word in words {
-            config = config.text(4, word);
+        let mut config =
+            Message::default().message(1, &metadata).message(2, &Message::default().text(1, IMAGE));
+        for word in command {
+            config = config.text(3, word);
+        }
+        for (from, to) in binds {
+            config = config.message(7, &Message::default().text(1, to).text(2, &from.to_string_lossy()));
         }
         let config = config.text(11, &log);
         let request =
@@ -139,6 +152,13 @@ impl Container<'_> {
             let said: serde_json::Value = serde_json::from_str(said).expect("it speaks JSON");
             said["done_bytes"].as_u64()
         })
+    }
+
+    /// Asks for its end, as the kubelet does again and again; `seconds`: before it is killed.
+    pub fn stop(&self, seconds: u64) -> Child {
+        let request = Message::default().text(1, &self.known.id).number(2, seconds);
+        let mut curl = asked(self.containerd, "RuntimeService/StopContainer", &request).0;
+        curl.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("curl can be started")
     }
 
     /// As the kubelet ends one before it starts its successor.
@@ -203,8 +223,9 @@ fn id(message: &[u8]) -> String {
     String::from_utf8(message[2..].to_vec()).expect("an id is text")
 }
 
+/// curl that asks, and where it puts the answer.
 /// <https://github.com/kubernetes/cri-api/blob/v0.26.0/pkg/apis/runtime/v1/api.proto>
-fn call(containerd: &Containerd, method: &str, message: &Message) -> Result<Vec<u8>, String> {
+fn asked(containerd: &Containerd, method: &str, message: &Message) -> (Command, PathBuf) {
     let dir = scratch::dir("call");
     let (request, answer) = (dir.join("request"), dir.join("answer"));
     let mut framed = vec![0];
@@ -224,6 +245,11 @@ fn call(containerd: &Containerd, method: &str, message: &Message) -> Result<Vec<
     ]);
     curl.arg("--data-binary").arg(format!("@{}", request.display()));
     curl.arg(format!("http://localhost/runtime.v1.{method}")).stdin(Stdio::null());
+    (curl, answer)
+}
+
+fn call(containerd: &Containerd, method: &str, message: &Message) -> Result<Vec<u8>, String> {
+    let (mut curl, answer) = asked(containerd, method, message);
     let said = output::of(&mut curl);
     let headers = String::from_utf8_lossy(&said.stdout).into_owned();
     if !headers.lines().any(|line| line.trim() == "grpc-status: 0") {

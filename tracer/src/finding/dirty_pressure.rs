@@ -65,10 +65,11 @@ struct Rates {
 }
 
 pub(super) fn check(look: &Look<'_>, dirty: &Dirty, worst: &mut Worst) -> Vec<Finding> {
-    worst.flows.retain(|row, _| dirty.rows.iter().any(|dirty| dirty.row == *row));
+    let pages_of: HashMap<u64, &Arc<DirtyRow>> = dirty.rows.iter().map(|pages| (pages.row, pages)).collect();
+    worst.flows.retain(|row, _| pages_of.contains_key(row));
     for row in look.rows {
         let id = row.container.cgroup.id;
-        let pages = dirty.rows.iter().find(|dirty| dirty.row == id);
+        let pages = pages_of.get(&id).copied();
         let rates = pages.map(|pages| rates(worst.flows.entry(id).or_default(), pages, look.at));
         let Some(case) = Case::of(row, pages, rates.unwrap_or_default()) else { continue };
         let Some(severity) = case.severity() else { continue };

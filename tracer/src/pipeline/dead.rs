@@ -26,8 +26,10 @@ use crate::{
 
 /// Nothing told of a change: looked at all the same.
 const AGE: Duration = Duration::from_secs(10);
-/// Of the time between two looks, one may take such a part.
-const SHARE: u32 = 50;
+/// Of the time between two looks, one may take such a part,
+const SHARE: u32 = 100;
+/// and such a part where nothing told of a change.
+const SHARE_UNTOLD: u32 = 500;
 /// Living cgroups whose files are read for a look.
 const READ: usize = 8192;
 const HEIRS: usize = 16;
@@ -123,7 +125,8 @@ impl Undertaker {
     fn is_due(&self, count: Option<u64>, now: Instant) -> bool {
         let Some(last) = &self.last else { return true };
         let age = now.saturating_duration_since(last.at);
-        age >= last.took * SHARE && (self.removed || count != last.count || age >= AGE)
+        let told = self.removed || count != last.count;
+        if told { age >= last.took * SHARE } else { age >= AGE.max(last.took * SHARE_UNTOLD) }
     }
 
     fn look(&mut self, mut walked: Walked, rows: &Rows, facts: &Facts, at: Duration) -> Count {

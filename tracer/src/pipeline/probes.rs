@@ -300,9 +300,14 @@ impl Probes {
         self.serves("blocked")
     }
 
+    /// Whether tasks that are blocked are found without asking `/proc` about all.
+    pub fn finds_blocked(&self) -> bool {
+        self.serves("blocked_before")
+    }
+
     /// Puts tasks that are blocked and not known yet beside those that are, and finds out who has the locks.
     pub fn find_blocked(&mut self) {
-        if self.serves("blocked_before")
+        if self.finds_blocked()
             && let Some(loader) = &mut self.loader
         {
             // Without it those of before are not known, which is told by what is not there.

@@ -23,13 +23,20 @@ use crate::{
         sweep::{self, Table},
         work::{Lives, WorkMaps},
     },
+    kernel::proc::thread_cpu,
 };
 
 /// The first look takes so long at most, later ones so long in all.
 const OPENING: Duration = Duration::from_millis(50);
 const LOOKING: Duration = Duration::from_millis(20);
-/// A look is not repeated before so many times what it took of a CPU.
+/// After a look at those whose memory grows it rests for so many times what that took of a CPU,
 const REST: u32 = 25;
+/// after one at others for so many,
+const REST_OTHERS: u32 = 250;
+/// and may be behind with that by so long: what goes wrong fast is looked at often at first.
+const BEHIND: Duration = Duration::from_secs(10);
+/// The urgency of those whose memory grows.
+const GROWS: u8 = 0;
 /// Rows looked at in a tick, and processes of one.
 const ROWS: usize = 16;
 const PROCESSES: usize = 4096;
@@ -52,19 +59,39 @@ struct Turn {
     row: u64,
 }
 
+/// Rows that are worth a look, most urgent first, and how often there may be one.
+struct Suspects {
+    rows: Vec<u64>,
+    rest: u32,
+    /// When it will have rested enough for all looks so far.
+    rested: Instant,
+}
+
+impl Suspects {
+    fn new(rest: u32) -> Suspects {
+        Suspects { rows: Vec::new(), rest, rested: Instant::now() }
+    }
+
+    fn allows(&self, now: Instant) -> bool {
+        now + BEHIND >= self.rested
+    }
+
+    fn took(&mut self, now: Instant, cpu: Duration) {
+        self.rested = self.rested.max(now) + cpu * self.rest;
+    }
+}
+
 /// What is followed of work in flight in a run.
 pub struct Work {
     wanted: bool,
     state: WorkState,
     opened: bool,
-    /// Worth a look, most urgent first.
-    suspects: Vec<u64>,
+    growing: Suspects,
+    others: Suspects,
     /// Something moved in these since they were looked at, or the last look told something new: looked at until it does not.
     unsettled: HashSet<u64>,
     /// Connections came to somebody unknown.
     strangers: bool,
-    /// When there may be the next look.
-    next: Instant,
     /// Processes that had no socket, by number and birth.
     socketless: HashMap<(u32, Duration), Instant>,
 }
@@ -75,10 +102,10 @@ impl Work {
             wanted,
             state: WorkState::default(),
             opened: false,
-            suspects: Vec::new(),
+            growing: Suspects::new(REST),
+            others: Suspects::new(REST_OTHERS),
             unsettled: HashSet::new(),
             strangers: false,
-            next: Instant::now(),
             socketless: HashMap::new(),
         }
     }
@@ -99,7 +126,7 @@ impl Work {
             .state
             .arrived(probes.work.as_ref().filter(|_| probes.served.arrivals).map(WorkMaps::arrivals));
         let opening = !std::mem::replace(&mut self.opened, true);
-        let chosen = if opening {
+        if opening {
             let mut all: Vec<(Reverse<u64>, u64)> = rows
                 .containers()
                 .map(|(id, _)| {
@@ -107,17 +134,18 @@ impl Work {
                 })
                 .collect();
             all.sort_unstable();
-            all.into_iter().map(|(_, id)| id).collect()
-        } else if start >= self.next || last {
-            std::mem::take(&mut self.suspects)
+            let all: Vec<u64> = all.into_iter().map(|(_, id)| id).collect();
+            self.look(&all, probes, rows, at, OPENING);
         } else {
-            Vec::new()
-        };
-        if !chosen.is_empty() {
-            let before = cpu();
-            self.look(&chosen, probes, rows, at, if opening { OPENING } else { LOOKING });
-            if !opening {
-                self.next = start + cpu().saturating_sub(before) * REST;
+            let of: [fn(&mut Work) -> &mut Suspects; 2] = [|work| &mut work.growing, |work| &mut work.others];
+            for suspects in of {
+                let chosen = std::mem::take(&mut suspects(self).rows);
+                if chosen.is_empty() || !suspects(self).allows(start) && !last {
+                    continue;
+                }
+                let before = thread_cpu();
+                self.look(&chosen, probes, rows, at, LOOKING);
+                suspects(self).took(start, thread_cpu().saturating_sub(before));
             }
         }
         self.state.flights(at)
@@ -138,7 +166,7 @@ impl Work {
             let growth = row.growth_ewma_per_s.anon.filter(|rate| *rate > SLOW);
             let urgency = match () {
                 () if row.removed.is_some() => None,
-                () if growth.is_some() => Some(0),
+                () if growth.is_some() => Some(GROWS),
                 () if row.throttled_share.is_some_and(|share| share > THROTTLED) => Some(1),
                 () if self.state.moved(id) => Some(1),
                 () if strangers && !self.state.knows(id) => Some(2),
@@ -157,7 +185,9 @@ impl Work {
         turns.sort_unstable();
         // In which nobody may look for a while yet.
         self.unsettled.extend(turns.iter().map(|turn| turn.row));
-        self.suspects = turns.into_iter().take(ROWS).map(|turn| turn.row).collect();
+        let (growing, others) = turns.split_at(turns.partition_point(|turn| turn.urgency == GROWS));
+        self.growing.rows = growing.iter().take(ROWS).map(|turn| turn.row).collect();
+        self.others.rows = others.iter().take(ROWS).map(|turn| turn.row).collect();
         self.state.retain(|id| there.contains(&id));
     }
 
@@ -198,7 +228,9 @@ impl Work {
         let lives: Vec<sweep::Life> = pids.into_iter().filter_map(sweep::life).collect();
         let mut found = HashSet::new();
         let mut sockets = Some(Vec::new());
-        for life in lives.iter().filter(|life| !life.zombie) {
+        // Our own: two descriptors for each cgroup, and nobody connects to us.
+        let own = std::process::id();
+        for life in lives.iter().filter(|life| !life.zombie && life.pid != own) {
             if self.socketless.contains_key(&(life.pid, life.born)) {
                 continue;
             }
@@ -225,11 +257,6 @@ impl Work {
         }
         Look { lives, clock: sweep::now(), sockets }
     }
-}
-
-/// Time of this thread so far: what others take meanwhile is no reason to look less often.
-fn cpu() -> Duration {
-    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -259,6 +286,32 @@ mod tests {
             looks.push(first);
         }
         assert_eq!(looks, [BIG, SMALL, BIG, SMALL, BIG, SMALL]);
+    }
+
+    /// Seconds of the looks in a minute of ticks, each of which takes so much of a CPU.
+    fn looks(cpu: Duration) -> Vec<u64> {
+        let mut pace = Suspects::new(REST);
+        let start = pace.rested;
+        let looks = |second: &u64| {
+            let now = start + Duration::from_secs(*second);
+            let allowed = pace.allows(now);
+            if allowed {
+                pace.took(now, cpu);
+            }
+            allowed
+        };
+        (0..60).filter(looks).collect()
+    }
+
+    #[test]
+    fn looks_are_dense_at_first_and_keep_their_share_of_a_processor_after_that() {
+        assert_eq!(looks(Duration::from_millis(20)).len(), 60, "cheap ones are made at each tick");
+        let dear = looks(Duration::from_millis(160));
+        assert!(dear.starts_with(&[0, 1, 2]), "{dear:?}");
+        assert!(
+            (15..=18).contains(&dear.len()),
+            "a look in four seconds, and what it may be behind: {dear:?}"
+        );
     }
 
     #[test]

@@ -113,7 +113,7 @@ pub fn written(value: &impl Serialize, length: usize) -> String {
     // Neither a buffer in memory nor these types, whose keys are all field names, can fail to be written.
     let written = value.serialize(&mut serializer);
     debug_assert!(written.is_ok(), "{written:?}");
-    String::from_utf8_lossy(&out).into_owned()
+    String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Writes characters that a terminal would obey as `\uXXXX`: the same JSON, safe to look at.

@@ -52,6 +52,7 @@ const FAULTS: usize = 4;
 enum Beside {
     Nothing,
     Top,
+    Diagnose,
     /// Dirty pages by container, process and file; what is written is inferred where only statistics tell.
     Dirty,
     /// What is written back is counted.
@@ -120,10 +121,10 @@ fn storms(files: &Files, seconds: &str) -> [Storm; 5] {
 
 /// What runs on this machine; why the others do not is told.
 fn usable(bed: &Bed, report: &mut Report) -> Result<Vec<Beside>> {
-    use Beside::{Bpftrace, BpftraceWritten, Dirty, Floor, FloorWritten, Nothing, Top, Written};
+    use Beside::{Bpftrace, BpftraceWritten, Diagnose, Dirty, Floor, FloorWritten, Nothing, Top, Written};
     let mut kinds = vec![Nothing];
     let mut by_statistics = false;
-    for kind in [Top, Dirty, Written, Floor, FloorWritten, Bpftrace, BpftraceWritten] {
+    for kind in [Top, Diagnose, Dirty, Written, Floor, FloorWritten, Bpftrace, BpftraceWritten] {
         if matches!(kind, FloorWritten | BpftraceWritten) && !by_statistics {
             report.skip(kind.name(), "memtrace does not hook every page here for what is written");
             continue;
@@ -148,6 +149,7 @@ impl Beside {
         match self {
             Self::Nothing => "alone",
             Self::Top => "memtrace top",
+            Self::Diagnose => "memtrace diagnose",
             Self::Dirty => "memtrace dirty",
             Self::Written => "memtrace dirty --written",
             Self::Floor => "an empty program",
@@ -158,7 +160,7 @@ impl Beside {
     }
 
     fn is_memtrace(self) -> bool {
-        matches!(self, Self::Top | Self::Dirty | Self::Written)
+        matches!(self, Self::Top | Self::Diagnose | Self::Dirty | Self::Written)
     }
 
     /// Started, and attached.
@@ -171,6 +173,7 @@ impl Beside {
                 let both = vec![Empty::attach(event)?, Empty::attach(c"mod_memcg_lruvec_state")?];
                 return Ok(Started { program: None, _empty: both });
             }
+            Self::Diagnose => return Ok(Started { program: Some(bed.diagnosing()?), _empty: Vec::new() }),
             Self::Top => bed.memtrace(&["--json"]),
             Self::Dirty => following(bed, &[]),
             Self::Written => following(bed, &["--written"]),

@@ -67,6 +67,7 @@ enum Beside {
     Nothing,
     Lengths,
     Counts,
+    Diagnose,
     Sizes,
     Floor,
     PerCall,
@@ -106,9 +107,9 @@ pub(super) fn lines(bed: &Bed, report: &mut Report) -> Result<()> {
 
 /// What runs on this machine; why the others do not is told.
 fn usable(bed: &Bed, report: &mut Report, calls: &Calls) -> Result<Vec<Beside>> {
-    use Beside::{Counts, Floor, Function, Lengths, Nothing, PerCall, Perf, Sizes, Strace};
+    use Beside::{Counts, Diagnose, Floor, Function, Lengths, Nothing, PerCall, Perf, Sizes, Strace};
     let mut kinds = Vec::new();
-    for kind in [Nothing, Lengths, Counts, Sizes, Floor, PerCall, Function, Strace, Perf] {
+    for kind in [Nothing, Lengths, Counts, Diagnose, Sizes, Floor, PerCall, Function, Strace, Perf] {
         match kind.start(bed, calls) {
             Ok(_) => kinds.push(kind),
             // Without these there is nothing to tell.
@@ -128,6 +129,7 @@ impl Beside {
             Self::Nothing => "alone",
             Self::Lengths => "memtrace lines",
             Self::Counts => "memtrace top",
+            Self::Diagnose => "memtrace diagnose",
             Self::Sizes => "bpftrace, sizes of writes",
             Self::Floor => "an empty program on sys_exit",
             Self::PerCall => "bpftrace, empty programs on each call",
@@ -146,7 +148,7 @@ impl Beside {
     }
 
     fn is_memtrace(self) -> bool {
-        matches!(self, Self::Lengths | Self::Counts)
+        matches!(self, Self::Lengths | Self::Counts | Self::Diagnose)
     }
 
     /// Whether another process does the work, so that CPU time of the caller tells nothing.
@@ -169,6 +171,7 @@ impl Beside {
                 lines
             }
             Self::Counts => bed.memtrace(&["--json"]),
+            Self::Diagnose => return Ok(Started { program: Some(bed.diagnosing()?), _empty: None }),
             Self::Sizes => tracing::counting(tracing::SIZES)?,
             Self::PerCall => tracing::counting(&tracing::each_call())?,
             Self::Function => tracing::counting(tracing::FUNCTION)?,

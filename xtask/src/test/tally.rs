@@ -50,6 +50,10 @@ impl Tally {
         Self { failed: 1, reasons: vec![format!("failed: {reason}")], ..Self::default() }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.passed + self.failed + self.skipped == 0
+    }
+
     /// What did not apply, as `<test>: <reason>`.
     pub(crate) fn skips(&self) -> impl Iterator<Item = &str> {
         self.reasons.iter().filter_map(|reason| reason.strip_prefix("skipping "))

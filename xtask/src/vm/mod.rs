@@ -122,6 +122,10 @@ impl Vm {
                 if tests {
                     eprintln!("vm: {name}: {tally}");
                 }
+                if tests && tally.is_empty() {
+                    eprintln!("vm: no test's name holds {}; nothing was tested", self.test.join(" or "));
+                    failed = true;
+                }
                 columns.extend(Column::of(&ran.lines, &tally, emulated));
             }
             Ok(Outcome::Skipped { reason }) => eprintln!("vm: skipping {name}: {reason}"),

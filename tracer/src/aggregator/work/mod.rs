@@ -150,7 +150,11 @@ impl WorkState {
             }
         }
         let at_hand = |flight: &Flight| (flight.connections, flight.queued, flight.processes);
-        let is_same = at_hand(&flight) == at_hand(&course.flight);
+        // Where nothing is in flight there is nothing to be confirmed.
+        let before = &course.flight;
+        let is_idle = flight.connections == Some(0) && flight.queued == Some(0) && flight.children.is_empty();
+        let was_idle = before.connections.unwrap_or(0) == 0 && before.queued.unwrap_or(0) == 0;
+        let is_same = at_hand(&flight) == at_hand(before) || is_idle && was_idle;
         course.flight = Arc::new(flight);
         self.courses.insert(row, course);
         is_same

@@ -31,8 +31,10 @@ use crate::{
 
 /// Stuck tasks that are told, the longest first.
 const TOLD: usize = 1024;
-/// Those that no probe tells of are looked for this often.
+/// Those that no probe tells of are looked for this often,
 const SWEEP: Duration = Duration::from_secs(10);
+/// but not before so many times what the last look took of a CPU.
+const REST: u32 = 250;
 /// Who has a lock is looked for at most this often.
 const OWNERS: Duration = Duration::from_secs(2);
 /// The first look may take so long.
@@ -82,7 +84,8 @@ impl StuckWatch {
     pub fn tick(&mut self, probes: &mut Probes, rows: &mut Rows, now: Instant) -> Option<Arc<StuckReport>> {
         probes.blocked.as_ref()?;
         let served = probes.tells_of_blocked();
-        let due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= SWEEP);
+        let rest = SWEEP.max(self.reader.swept * REST);
+        let due = self.swept.is_none_or(|at| now.saturating_duration_since(at) >= rest);
         let sweep = due || self.reader.is_amid();
         if due {
             // What was blocked before attach, or whose beginning was lost.
@@ -110,7 +113,7 @@ impl StuckWatch {
         long.truncate(TOLD);
         let tids: Vec<u32> =
             long.iter().map(|candidate| candidate.tid).chain(self.found.keys().copied()).collect();
-        self.reader.look(&tids, sweep);
+        self.reader.look(&tids, sweep.then(|| !probes.finds_blocked()));
         if sweep && self.swept.is_none() {
             self.reader.gather(Instant::now() + FIRST);
         }
