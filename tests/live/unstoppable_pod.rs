@@ -117,9 +117,9 @@ fn a_pod_that_cannot_be_stopped_is_found_with_its_containerd() {
     });
     let wanted = [scene::Wanted { kind: "unkillable-task", path: incident.path() }];
     let truth = json!({ "container": known.pod, "asked": asked, "daemon": comm(daemon) });
+    println!("{:#}", Value::from(report.findings().to_vec()));
     report.is("cannot-be-stopped, pod", &truth, &wanted);
     let finding = report.finding(&wanted[0]).expect("it was held to be there");
-    println!("{finding:#}");
     known.is(finding).unwrap_or_else(|why| panic!("{why}"));
     assert_eq!(finding["severity"], "critical");
     let evidence = &finding["evidence"];

@@ -104,12 +104,12 @@ pub(super) fn but_for_callers(
     piles
 }
 
-/// Whether most of the children alive in a row are connected to a daemon, as far as its clients are told one by one.
+/// Whether most children of the commonest name in a row are connected to a daemon, as far as its clients are told one by one.
 fn calls(flight: &Flight, row: Option<u64>, daemon: &Daemon) -> bool {
-    let clients = daemon.clients.iter().flatten().filter(|client| client.row == row);
-    let of = |child: &Child| clients.clone().filter(|client| client.comm == child.comm).count() as u64;
-    let connected: u64 = flight.children.iter().map(|child| of(child).min(child.running)).sum();
-    connected >= LEAST as u64 && 2 * connected > flight.running().min(CLIENTS as u64)
+    let Some(most) = flight.children.iter().max_by_key(|child| child.running) else { return false };
+    let clients = daemon.clients.iter().flatten();
+    let connected = clients.filter(|client| client.row == row && client.comm == most.comm).count() as u64;
+    connected >= LEAST as u64 && 2 * connected > most.running.min(CLIENTS as u64)
 }
 
 /// Whether a row's requests pile up.
