@@ -4,7 +4,13 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fs,
+    process::Stdio,
+    thread,
+    time::Duration,
 };
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 use crate::{
     driver::{
@@ -150,4 +156,37 @@ fn charges_are_counted_on_demand() {
         assert!(charged(&later).is_some_and(|rate| rate.is_some()), "a cheap hook goes on");
     }
     memtrace.stop();
+}
+
+/// A stop breaks a load off, and the next may break off its repetition.
+#[test]
+fn stops_while_it_attaches_cost_no_probe() {
+    const STOPS: usize = 40;
+    let usable = |report: &Value| -> Vec<(String, bool)> {
+        let list = |value: &Value| value.as_array().cloned().expect("a list");
+        let of = |probe: Value| {
+            list(&probe["alternatives"]).into_iter().map(move |one| {
+                (format!("{} {} {}", probe["name"], one["attach"], one["target"]), one["usable"] == true)
+            })
+        };
+        list(&report["probes"]).into_iter().flat_map(of).collect()
+    };
+    let undisturbed = usable(doctor::first_report());
+    let mut command = memtrace::command(&["doctor", "--json"]);
+    let mut doctor = command.stdout(Stdio::piped()).spawn().expect("memtrace can be started");
+    let pid = Pid::from_child(&doctor);
+    let pause = Duration::from_millis(if in_vm() { 1500 } else { 60 });
+    let mut stops = 0;
+    while stops < STOPS && doctor.try_wait().expect("it is our child").is_none() {
+        for signal in [Signal::STOP, Signal::CONT] {
+            let _ = kill_process(pid, signal);
+        }
+        stops += 1;
+        thread::sleep(pause);
+    }
+    let told = doctor.wait_with_output().expect("it is our child");
+    let told = serde_json::from_slice(&told.stdout).expect("doctor prints JSON");
+    println!("stopped {stops} times");
+    assert!(stops > 3, "it was over before");
+    assert_eq!(usable(&told), undisturbed);
 }

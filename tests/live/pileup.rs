@@ -125,29 +125,35 @@ fn serious<'a>(told: &'a Value, server: &Container) -> Vec<&'a Value> {
     findings.iter().filter(own).collect()
 }
 
+/// The exporter, and who asks it: under way for some time when memtrace comes.
+struct Incident {
+    asking: Asking,
+    _elsewhere: Made,
+    server: Container,
+}
+
+impl Incident {
+    fn start() -> Incident {
+        let (files, rate) = load();
+        let server = exporter("exporter", &tree(files));
+        let elsewhere = Made::top("prometheus");
+        let asking = Asking::start(&elsewhere, server.process(), rate);
+        thread::sleep(Duration::from_secs(if in_vm() { 8 } else { 3 }));
+        Incident { asking, _elsewhere: elsewhere, server }
+    }
+}
+
 /// Beside others.
 pub fn going(during: During<'_>) -> Result<(), String> {
-    let (files, rate) = load();
-    let tree = tree(files);
-    let server = exporter("exporter", &tree);
-    let elsewhere = Made::top("prometheus");
-    let _asking = Asking::start(&elsewhere, server.process(), rate);
-    thread::sleep(Duration::from_secs(if in_vm() { 8 } else { 3 }));
-    during(vec![("request-pileup", server.cgroup.path.clone())]);
+    let incident = Incident::start();
+    during(vec![("request-pileup", incident.server.cgroup.path.clone())]);
     Ok(())
 }
 
 #[test]
 fn an_exporter_that_is_asked_faster_than_it_answers() {
-    let (files, rate) = load();
-    let seconds = if in_vm() { "40" } else { "10" };
-    let tree = tree(files);
-    let server = exporter("exporter", &tree);
-    let elsewhere = Made::top("prometheus");
-    // It is under way when memtrace comes.
-    let asking = Asking::start(&elsewhere, server.process(), rate);
-    thread::sleep(Duration::from_secs(if in_vm() { 8 } else { 3 }));
-    let told = scene::diagnose(seconds).0;
+    let Incident { server, _elsewhere, asking } = Incident::start();
+    let told = scene::diagnose(if in_vm() { "40" } else { "10" }).0;
     let [begun, ended] = ["started", "ts"].map(|key| since_boot(&told[key]));
     // Emulated, memtrace loads programs for seconds between its look and the end.
     let (look, lag) = if in_vm() { (15.0, 5.0) } else { (1.5, 1.5) };
@@ -156,7 +162,7 @@ fn an_exporter_that_is_asked_faster_than_it_answers() {
     let truths = truths(server.said());
     drop(asking);
     let last = truths.last();
-    let truth = json!({ "container": server.cgroup.path, "requests_per_s": rate, "at_the_end": last });
+    let truth = json!({ "container": server.cgroup.path, "requests_per_s": load().1, "at_the_end": last });
     let wanted = scene::Wanted { kind: "request-pileup", path: &server.cgroup.path };
     scene::Report(told.clone()).is("pileup", &truth, &[wanted]);
     let serious = serious(&told, &server);

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{probes::Probes, rows::Rows};
+use super::{DirtyWish, probes::Probes, rows::Rows};
 use crate::{
     aggregator::{
         dirty::{
@@ -50,12 +50,12 @@ pub struct DirtyPages {
     loops: Option<Instant>,
     /// Clock ticks from boot to attach.
     attached: u64,
-    /// What files are called is wanted, and what was before attach.
-    names: bool,
+    /// Nothing is attached for it otherwise, and there is nothing to say of any row.
+    wanted: bool,
 }
 
 impl DirtyPages {
-    pub fn new(names: bool) -> DirtyPages {
+    pub fn new(wish: DirtyWish) -> DirtyPages {
         let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
         let ticks = rustix::param::clock_ticks_per_second();
         DirtyPages {
@@ -64,20 +64,20 @@ impl DirtyPages {
             asked: HashSet::new(),
             loops: None,
             attached: now.tv_sec as u64 * ticks + now.tv_nsec as u64 * ticks / 1_000_000_000,
-            names,
+            wanted: wish > DirtyWish::Off,
         }
     }
 
     /// Whether it is worth a look between ticks.
     pub fn looks(&self) -> bool {
-        self.names
+        self.wanted
     }
 
     /// Between ticks: a process that has begun to write may not live until the next.
     pub fn look(&mut self, probes: &mut Probes, rows: &Rows) {
         let Some(maps) = &mut probes.dirty else { return };
         let fresh = maps.fresh();
-        if fresh.is_empty() || !self.names {
+        if fresh.is_empty() {
             return;
         }
         let start = Instant::now();
@@ -111,12 +111,13 @@ impl DirtyPages {
 
     /// Closes the interval; `closed` are its rows.
     pub fn tick(&mut self, closed: &[Arc<Row>], probes: &mut Probes, rows: &Rows, at: Duration) -> Dirty {
+        if !self.wanted {
+            return Dirty::default();
+        }
         self.state.served = probes.dirty_served;
         self.look(probes, rows);
-        if self.names {
-            self.name(rows);
-            self.look_back(closed, rows);
-        }
+        self.name(rows);
+        self.look_back(closed, rows);
         self.state.tick(at, closed)
     }
 

@@ -114,9 +114,7 @@ pub enum LogWish {
 pub enum DirtyWish {
     /// Nothing is attached for it.
     Off,
-    /// Sums.
-    Counts,
-    /// These, what the files are called, and what was dirtied before attach.
+    /// Sums, what the files are called, and what was dirtied before attach.
     Names,
     /// These, and what is written back even where counting that costs every page.
     Written,
@@ -200,7 +198,7 @@ impl Pipeline {
             calls.want(Some(callers.clone()), &facts, &options.force, &rows, (at, now))?;
             probes.recount();
         }
-        let dirty_names = options.dirty >= DirtyWish::Names;
+        let dirty = DirtyPages::new(options.dirty);
         let oom = OomWatch::start(&mut probes);
         let logs = LogLines::new(options.logs == LogWish::Lengths);
         let daemons = options.daemons.clone().map(DaemonWatch::new);
@@ -217,7 +215,7 @@ impl Pipeline {
             probes,
             rows,
             logs,
-            dirty: DirtyPages::new(dirty_names),
+            dirty,
             oom,
             signals: SignalWatch::default(),
             daemons,

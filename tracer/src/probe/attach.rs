@@ -39,6 +39,9 @@ pub enum AttachError {
     Required { probe: &'static str, why: String },
 }
 
+/// A load that a signal breaks off, as a stop and a continue do, is tried so often.
+const TRIES: usize = 8;
+
 /// The loaded object: maps exist, programs not yet.
 pub struct Loader {
     pub ebpf: Ebpf,
@@ -287,17 +290,27 @@ impl Loader {
             .ebpf
             .program_mut(link.program)
             .ok_or_else(|| format!("the object has no program {}", link.program))?;
-        let btf = self.btf.as_ref().ok_or(ProgramError::NotLoaded);
-        let done = match program {
-            Program::BtfTracePoint(program) => btf.and_then(|btf| program.load(target, btf)),
-            Program::FEntry(program) => btf.and_then(|btf| program.load(target, btf)),
-            Program::FExit(program) => btf.and_then(|btf| program.load(target, btf)),
-            Program::Iter(program) => btf.and_then(|btf| program.load(target, btf)),
-            Program::RawTracePoint(program) => program.load(),
-            Program::TracePoint(program) => program.load(),
-            Program::KProbe(program) => program.load(),
-            _ => Err(ProgramError::UnexpectedProgramType),
+        let btf = self.btf.as_ref();
+        let mut load = || {
+            let btf = btf.ok_or(ProgramError::NotLoaded);
+            match program {
+                Program::BtfTracePoint(program) => btf.and_then(|btf| program.load(target, btf)),
+                Program::FEntry(program) => btf.and_then(|btf| program.load(target, btf)),
+                Program::FExit(program) => btf.and_then(|btf| program.load(target, btf)),
+                Program::Iter(program) => btf.and_then(|btf| program.load(target, btf)),
+                Program::RawTracePoint(program) => program.load(),
+                Program::TracePoint(program) => program.load(),
+                Program::KProbe(program) => program.load(),
+                _ => Err(ProgramError::UnexpectedProgramType),
+            }
         };
+        let mut done = load();
+        for _ in 1..TRIES {
+            if !is_broken_off(&done) {
+                break;
+            }
+            done = load();
+        }
         done.map(|()| target).map_err(failed(kind, target))
     }
 
@@ -368,6 +381,12 @@ fn syscall(call: Call) -> u32 {
         Call::CompatExitGroup => 248,
     };
     number as u32
+}
+
+/// The verifier gives up where a signal is pending, though the program is right (`do_check`, kernel/bpf/verifier.c).
+fn is_broken_off(loaded: &Result<(), ProgramError>) -> bool {
+    let Err(ProgramError::LoadError { io_error, .. }) = loaded else { return false };
+    matches!(io_error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 fn locked_is_limited() -> bool {
