@@ -32,6 +32,7 @@ fn the_report_has_all_that_is_promised() {
         report["cgroup"]
     );
     assert_eq!(report["capabilities_missing"], Value::Array(Vec::new()));
+    assert!(report["sockets_lost"].is_null(), "{}", report["sockets_lost"]);
     let probes = report["probes"].as_array().expect("a list");
     assert!(!probes.is_empty());
     for probe in probes {

@@ -19,8 +19,8 @@ const INCIDENTS: [Incident; 5] = [
     ("dead-cgroups", dead_cgroups::going),
     ("cannot-be-stopped", unstoppable::going),
     ("importer", dirty_incident::going),
-    ("pileup", pileup::going),
     ("endless-line", endless_line::going),
+    ("pileup", pileup::going),
 ];
 /// What is looked at in any run of the tests: all of them take minutes.
 const ALWAYS: [(&str, &str); 2] = [("cannot-be-stopped", "pileup"), ("importer", "endless-line")];

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{Failure, facts, permitted, print};
 use crate::{
     cli::Doctor,
+    event::unix_sockets,
     kernel::Facts,
     probe::{
         attach::Loader,
@@ -39,7 +40,8 @@ pub fn run(options: &Doctor) -> Result<(), Failure> {
             .map_err(|error| Failure::new(Failure::RUN, format!("cannot write the facts: {error}")))?;
         return print(&(text + "\n")).map(drop);
     }
-    let report = Report { facts: &facts, outcomes: &outcomes, runtimes: runtimes(&facts) };
+    let sockets = unix_sockets::sockets().map(drop);
+    let report = Report { facts: &facts, outcomes: &outcomes, runtimes: runtimes(&facts), sockets };
     print(&if options.json { report.json() + "\n" } else { report.text() })?;
     done
 }

@@ -1,7 +1,7 @@
 //! `memtrace doctor`: what this kernel allows, which hook serves each probe, what is lost; and the generated
 //! page about probes, which stands on the same registry.
 
-use std::{fmt::Write as _, time::SystemTime};
+use std::{fmt::Write as _, io, time::SystemTime};
 
 use serde::Serialize;
 
@@ -19,6 +19,8 @@ pub struct Report<'a> {
     pub facts: &'a Facts,
     pub outcomes: &'a [Outcome],
     pub runtimes: Vec<&'static str>,
+    /// Where the kernel does not tell who is connected to whom: why.
+    pub sockets: io::Result<()>,
 }
 
 #[derive(Serialize)]
@@ -32,6 +34,7 @@ struct Json<'a> {
     memory_controller: &'static str,
     /// What is not known because of how the cgroups are.
     cgroup_lost: Vec<String>,
+    sockets_lost: Option<String>,
     btf: bool,
     tracefs: bool,
     kprobe: bool,
@@ -92,6 +95,7 @@ impl Report<'_> {
             cgroup: facts.cgroup.version.as_str(),
             memory_controller: if facts.cgroup.memory_v2 { "v2" } else { "v1" },
             cgroup_lost: facts.cgroup.lost(),
+            sockets_lost: self.sockets_lost(),
             btf: facts.btf,
             tracefs: facts.tracefs,
             kprobe: facts.kprobe,
@@ -102,6 +106,14 @@ impl Report<'_> {
         };
         // Strings, numbers and lists: nothing in it can fail to be written.
         serde_json::to_string(&json).unwrap_or_default()
+    }
+
+    fn sockets_lost(&self) -> Option<String> {
+        let why = self.sockets.as_ref().err()?;
+        Some(format!(
+            "who is connected to whom by unix sockets ({why}; module unix_diag): a daemon that only serves shims or clients is not \
+             found, and clients are not known"
+        ))
     }
 
     pub fn text(&self) -> String {
@@ -128,7 +140,7 @@ impl Report<'_> {
             // A `String` takes every write.
             let _ = writeln!(out, "{name:<25} {}", text::clean(&value, text::Charset::of_environment()));
         }
-        for lost in facts.cgroup.lost() {
+        for lost in facts.cgroup.lost().into_iter().chain(self.sockets_lost()) {
             let _ = writeln!(out, "lost: {lost}");
         }
         for outcome in self.outcomes {

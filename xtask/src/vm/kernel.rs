@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What the tests need and Debian's cloud kernels may have as a module: a disk, file systems to fill and to mount (vfat is one
-/// whose write-back knows no cgroups), a client of NFS.
+/// whose write-back knows no cgroups), a client of NFS, and who is connected to whom: a host loads that by itself when it is asked.
 const MODULES: &[&str] = &[
     "virtio_pci",
     "virtio_blk",
@@ -26,6 +26,7 @@ const MODULES: &[&str] = &[
     "ext4",
     "loop",
     "fuse",
+    "unix_diag",
     "vfat",
     "nls_cp437",
     "nls_ascii",
