@@ -162,16 +162,10 @@ fn charges_are_counted_on_demand() {
 #[test]
 fn stops_while_it_attaches_cost_no_probe() {
     const STOPS: usize = 40;
-    let usable = |report: &Value| -> Vec<(String, bool)> {
-        let list = |value: &Value| value.as_array().cloned().expect("a list");
-        let of = |probe: Value| {
-            list(&probe["alternatives"]).into_iter().map(move |one| {
-                (format!("{} {} {}", probe["name"], one["attach"], one["target"]), one["usable"] == true)
-            })
-        };
-        list(&report["probes"]).into_iter().flat_map(of).collect()
+    let usable = |alternatives: Vec<Alternative>| -> Vec<(String, bool)> {
+        alternatives.iter().map(|one| (one.word(), one.usable)).collect()
     };
-    let undisturbed = usable(doctor::first_report());
+    let undisturbed = usable(doctor::alternatives());
     let mut command = memtrace::command(&["doctor", "--json"]);
     let mut doctor = command.stdout(Stdio::piped()).spawn().expect("memtrace can be started");
     let pid = Pid::from_child(&doctor);
@@ -185,8 +179,8 @@ fn stops_while_it_attaches_cost_no_probe() {
         thread::sleep(pause);
     }
     let told = doctor.wait_with_output().expect("it is our child");
-    let told = serde_json::from_slice(&told.stdout).expect("doctor prints JSON");
+    let told: Value = serde_json::from_slice(&told.stdout).expect("doctor prints JSON");
     println!("stopped {stops} times");
     assert!(stops > 3, "it was over before");
-    assert_eq!(usable(&told), undisturbed);
+    assert_eq!(usable(doctor::alternatives_of(&told)), undisturbed);
 }

@@ -3,8 +3,7 @@
 
 use std::{
     fs,
-    process::{Child, Command, Stdio},
-    sync::atomic::{AtomicBool, Ordering},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -16,7 +15,7 @@ use crate::driver::{
     container::{Container, Wanted},
     docker::{Binaries, Docker},
     hung::{Frozen, Silent, wait_until_hung},
-    in_vm,
+    impatience, in_vm,
     known::Known,
     lines::comm,
     matrix, memtrace, patience,
@@ -102,33 +101,16 @@ impl Incident {
 
     /// While it is done, both are asked to end again and again, as an impatient caller does; how often they were asked.
     fn with_retries<T>(&self, work: impl FnOnce() -> T) -> (T, u64) {
-        let over = AtomicBool::new(false);
         let client = self.docker.client();
-        let (stop, writer, reader) = (&over, &self.writer.id, &self.reader.id);
-        thread::scope(|scope| {
-            let retries = scope.spawn(move || {
-                let mut clients: Vec<Child> = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    for words in [["stop", "-t", "1", writer].as_slice(), &["kill", reader]] {
-                        let mut command: Command = client.command();
-                        command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-                        clients.push(command.spawn().expect("docker's client can be started"));
-                    }
-                    thread::sleep(Duration::from_millis(700));
-                }
-                let count = clients.len() as u64;
-                for mut client in clients {
-                    let _ = client.kill();
-                    let _ = client.wait();
-                }
-                count
-            });
-            // Also where it panics, or the other thread would go on.
-            let done = matrix::caught(work);
-            over.store(true, Ordering::Relaxed);
-            let count = retries.join().expect("clients can be started");
-            (done.unwrap_or_else(|why| panic!("{why}")), count)
-        })
+        let (writer, reader) = (&self.writer.id, &self.reader.id);
+        let ask = move || {
+            [["stop", "-t", "1", writer].as_slice(), &["kill", reader]].map(|words| {
+                let mut command: Command = client.command();
+                command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+                command.spawn().expect("docker's client can be started")
+            })
+        };
+        impatience::during(Duration::from_millis(700), ask, work)
     }
 
     fn both(&self) -> [(&Container, &'static str); 2] {

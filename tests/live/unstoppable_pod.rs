@@ -2,8 +2,6 @@
 //! its end again and again.
 
 use std::{
-    process::Child,
-    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -15,9 +13,8 @@ use crate::driver::{
     cri::{BURSTABLE, Container, Pod},
     disk,
     hung::{Frozen, wait_until_hung},
-    in_vm,
+    impatience, in_vm,
     lines::comm,
-    matrix,
     scene::{self, During},
     skip,
 };
@@ -57,28 +54,8 @@ impl Incident {
 
     /// While it is done, the container is asked to end again and again; how often it was asked.
     fn with_retries<T>(&self, work: impl FnOnce() -> T) -> (T, u64) {
-        let over = AtomicBool::new(false);
         let pause = Duration::from_millis(if in_vm() { 3000 } else { 700 });
-        thread::scope(|scope| {
-            let retries = scope.spawn(|| {
-                let mut clients: Vec<Child> = Vec::new();
-                while !over.load(Ordering::Relaxed) {
-                    clients.push(self.container.stop(1));
-                    thread::sleep(pause);
-                }
-                let count = clients.len() as u64;
-                for mut client in clients {
-                    let _ = client.kill();
-                    let _ = client.wait();
-                }
-                count
-            });
-            // Also where it panics, or the other thread would go on.
-            let done = matrix::caught(work);
-            over.store(true, Ordering::Relaxed);
-            let count = retries.join().expect("curl can be started");
-            (done.unwrap_or_else(|why| panic!("{why}")), count)
-        })
+        impatience::during(pause, || [self.container.stop(1)], work)
     }
 
     /// It has been asked to end by then.

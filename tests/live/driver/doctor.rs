@@ -41,7 +41,11 @@ pub fn first_report() -> &'static Value {
 
 /// All of them, probe by probe, in the order in which they are tried.
 pub fn alternatives() -> Vec<Alternative> {
-    let report = first_report();
+    alternatives_of(first_report())
+}
+
+/// The same of any report.
+pub fn alternatives_of(report: &Value) -> Vec<Alternative> {
     let list = |value: &Value| value.as_array().cloned().expect("a list");
     let text = |value: &Value| value.as_str().map(str::to_owned).expect("a word");
     let probes = list(&report["probes"]);

@@ -16,6 +16,7 @@ pub mod doctor;
 pub mod guard;
 pub mod hung;
 pub mod image;
+pub mod impatience;
 pub mod interval;
 pub mod kmsg;
 pub mod known;

@@ -121,11 +121,6 @@ fn stat(pid: u32, text: &str) -> Option<Life> {
     })
 }
 
-/// The clock that [`Life::born`] is of.
-pub fn now() -> Duration {
-    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::Boottime)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,7 +178,7 @@ mod tests {
         assert_eq!(open[0].peer, client.local_addr().unwrap().ip());
         assert!(net(pid).is_some());
         let life = life(pid).unwrap();
-        assert!(life.threads > 0 && life.born <= now());
+        assert!(life.threads > 0 && life.born <= crate::kernel::clock::boottime());
     }
 
     proptest::proptest! {

@@ -1,6 +1,6 @@
 //! Files of `/proc`. How long one is lies with whoever it is about, so none is read further than its reader allows.
 
-use std::{fs::File, io::Read as _, time::Duration};
+use std::{fs::File, io::Read as _};
 
 pub fn text(path: &str, most: u64) -> Option<String> {
     let mut bytes = Vec::new();
@@ -20,11 +20,6 @@ pub fn cgroup<'a>(text: &'a str, controller: &str) -> Option<&'a str> {
 /// The same for memory, which is version 2's where version 1 has it not.
 pub fn memory_cgroup(text: &str) -> Option<&str> {
     cgroup(text, "memory").or_else(|| cgroup(text, ""))
-}
-
-/// Time of this thread so far: what others take meanwhile is no reason to do less.
-pub fn thread_cpu() -> Duration {
-    Duration::try_from(rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 #[cfg(test)]

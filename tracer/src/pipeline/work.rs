@@ -23,7 +23,7 @@ use crate::{
         sweep::{self, Table},
         work::{Lives, WorkMaps},
     },
-    kernel::proc::thread_cpu,
+    kernel::clock,
 };
 
 /// The first look takes so long at most, later ones so long in all.
@@ -86,8 +86,8 @@ pub struct Work {
     wanted: bool,
     state: WorkState,
     opened: bool,
-    growing: Suspects,
-    others: Suspects,
+    /// Those whose memory grows, and all others.
+    suspects: [Suspects; 2],
     /// Something moved in these since they were looked at, or the last look told something new: looked at until it does not.
     unsettled: HashSet<u64>,
     /// Connections came to somebody unknown.
@@ -102,8 +102,7 @@ impl Work {
             wanted,
             state: WorkState::default(),
             opened: false,
-            growing: Suspects::new(REST),
-            others: Suspects::new(REST_OTHERS),
+            suspects: [REST, REST_OTHERS].map(Suspects::new),
             unsettled: HashSet::new(),
             strangers: false,
             socketless: HashMap::new(),
@@ -137,15 +136,14 @@ impl Work {
             let all: Vec<u64> = all.into_iter().map(|(_, id)| id).collect();
             self.look(&all, probes, rows, at, OPENING);
         } else {
-            let of: [fn(&mut Work) -> &mut Suspects; 2] = [|work| &mut work.growing, |work| &mut work.others];
-            for suspects in of {
-                let chosen = std::mem::take(&mut suspects(self).rows);
-                if chosen.is_empty() || !suspects(self).allows(start) && !last {
+            for which in 0..self.suspects.len() {
+                let chosen = std::mem::take(&mut self.suspects[which].rows);
+                if chosen.is_empty() || !self.suspects[which].allows(start) && !last {
                     continue;
                 }
-                let before = thread_cpu();
+                let before = clock::thread_cpu();
                 self.look(&chosen, probes, rows, at, LOOKING);
-                suspects(self).took(start, thread_cpu().saturating_sub(before));
+                self.suspects[which].took(start, clock::thread_cpu().saturating_sub(before));
             }
         }
         self.state.flights(at)
@@ -186,8 +184,9 @@ impl Work {
         // In which nobody may look for a while yet.
         self.unsettled.extend(turns.iter().map(|turn| turn.row));
         let (growing, others) = turns.split_at(turns.partition_point(|turn| turn.urgency == GROWS));
-        self.growing.rows = growing.iter().take(ROWS).map(|turn| turn.row).collect();
-        self.others.rows = others.iter().take(ROWS).map(|turn| turn.row).collect();
+        for (suspects, turns) in self.suspects.iter_mut().zip([growing, others]) {
+            suspects.rows = turns.iter().take(ROWS).map(|turn| turn.row).collect();
+        }
         self.state.retain(|id| there.contains(&id));
     }
 
@@ -255,7 +254,7 @@ impl Work {
             let fresh = open.into_iter().filter(|inode| found.insert(*inode));
             sockets.extend(fresh.map(|inode| (net, inode, table.get(&inode).cloned())));
         }
-        Look { lives, clock: sweep::now(), sockets }
+        Look { lives, clock: clock::boottime(), sockets }
     }
 }
 

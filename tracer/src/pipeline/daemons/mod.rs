@@ -20,6 +20,7 @@ use crate::{
         stream::{Logs, Process},
     },
     event::{descriptors::holdings, procfs},
+    kernel::clock,
     resolve::stream::{birth, memory_cgroup, processes},
 };
 
@@ -219,8 +220,7 @@ fn lives(known: Target) -> bool {
 }
 
 fn is_old(pid: u32) -> bool {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
-    let now = procfs::ticks(now.tv_sec.unsigned_abs().saturating_mul(1_000_000_000));
+    let now = procfs::ticks(clock::boottime().as_secs().saturating_mul(1_000_000_000));
     let age = procfs::ticks(OLD.as_nanos() as u64);
     birth(pid).is_some_and(|birth| birth.start + age <= now)
 }

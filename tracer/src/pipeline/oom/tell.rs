@@ -5,8 +5,6 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::{Around, Dirtiers, Rows};
 use crate::{
     aggregator::{
@@ -18,6 +16,7 @@ use crate::{
         kmsg::{KernelKill, Process},
         oom::{Limit, Mark},
     },
+    kernel::clock,
     resolve::{
         Container,
         container::{self, Role},
@@ -26,9 +25,7 @@ use crate::{
 
 /// A moment of the kernel's clock as a time of day.
 fn wall(at: Duration) -> SystemTime {
-    let now = clock_gettime(ClockId::Monotonic);
-    let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32);
-    SystemTime::now() - now.saturating_sub(at)
+    SystemTime::now() - clock::monotonic().saturating_sub(at)
 }
 
 /// All that is known of a kill, put together.

@@ -22,7 +22,7 @@ use crate::{
         row::How,
         stuck::{BlockedTimes, Owner, StuckReport, StuckTask},
     },
-    kernel::proc,
+    kernel::{clock, proc},
     resolve::{
         Container,
         wait::{self, Blocker, Hint, Told},
@@ -91,7 +91,7 @@ impl StuckWatch {
             // What was blocked before attach, or whose beginning was lost.
             probes.find_blocked();
         }
-        let clock = monotonic();
+        let clock = clock::monotonic().as_nanos() as u64;
         let mut candidates = self.candidates(probes, rows);
         let threshold = self.threshold.as_nanos() as u64;
         let is_long = |candidate: &Candidate| clock.saturating_sub(candidate.since) >= threshold;
@@ -279,10 +279,4 @@ impl StuckWatch {
             killers: Vec::new(),
         })
     }
-}
-
-/// The clock of `bpf_ktime_get_ns`.
-fn monotonic() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use crate::{
-    kernel::proc::thread_cpu,
+    kernel::clock::thread_cpu,
     resolve::wait::{self, Told},
 };
 
