@@ -28,10 +28,13 @@ pub(crate) struct Test {}
 /// The kernels that must be green beside this machine's, side by side, and what each runs of the live tests: what depends
 /// on the kernel. All tests on every kernel are `cargo xtask vm --all`.
 const MATRIX: &[(&str, &str)] = &[
-    ("6.1", "attach:: doctor::the_report sites::every_way its_end_waits"),
+    (
+        "6.1",
+        "attach::every attach::classic attach::charges doctor::the_report sites::every_way its_end_waits",
+    ),
     (
         "6.12",
-        "attach:: lines::every_way kinds:: disjoint:: dirty::every_way dead_cgroups::every_way \
+        "attach::every attach::classic attach::charges lines::every_way kinds:: disjoint:: dirty::every_way dead_cgroups::every_way \
          oom::every_alternative",
     ),
 ];
