@@ -54,6 +54,11 @@ const SCENES: &[(&str, &[&str], &str)] = &[
         &["lab::nfs::"],
         "containers that read, write and look up files of an NFS server that answers nothing; one cannot be killed",
     ),
+    (
+        "outside",
+        &["lab::outside::"],
+        "anonymous memory and a tmpfs that grow in no container and no unit, until the host has no memory left",
+    ),
     ("together", &["lab::together::"], "two at once, each innocent of the other's"),
     ("pairs", &["lab::pairs::"], "two of the five incidents at once, in all ten pairs"),
     (

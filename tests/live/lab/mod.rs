@@ -4,6 +4,7 @@
 mod growing;
 mod harmless;
 mod nfs;
+mod outside;
 mod pairs;
 mod quiet;
 mod storm;

@@ -30,6 +30,8 @@ pub struct Part {
 pub struct Remainder {
     pub root_anon: Option<i64>,
     pub root_file: Option<i64>,
+    /// Of that tmpfs and shared memory.
+    pub root_shmem: Option<i64>,
     pub slab: Part,
     pub percpu: Part,
     pub vmalloc: Part,
@@ -67,6 +69,7 @@ impl HostState {
         Remainder {
             root_anon: less(host.anon, rows(Kind::Anon)),
             root_file: less(host.cached, rows(Kind::File)),
+            root_shmem: less(host.shmem, rows(Kind::Shmem)),
             slab: part(host.slab, Kind::Slab),
             percpu: part(host.percpu, Kind::Percpu),
             vmalloc: part(host.vmalloc, Kind::Vmalloc),

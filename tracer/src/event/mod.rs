@@ -203,6 +203,8 @@ pub struct HostMemory {
     pub anon: Option<u64>,
     /// Page cache with buffers and tmpfs.
     pub cached: Option<u64>,
+    /// Of that tmpfs and shared memory.
+    pub shmem: Option<u64>,
     pub slab: Option<u64>,
     pub percpu: Option<u64>,
     /// Without kernel stacks, which are vmalloc'ed and counted apart.

@@ -27,6 +27,7 @@ fn meminfo(text: &str) -> HostMemory {
         available: get("MemAvailable"),
         anon: get("AnonPages"),
         cached: sum(&["Cached", "Buffers"]),
+        shmem: get("Shmem"),
         slab: get("Slab"),
         percpu: get("Percpu"),
         // Stacks are vmalloc'ed (CONFIG_VMAP_STACK) and have a line of their own.
@@ -106,6 +107,14 @@ pub fn disk_free(pid: u32) -> Option<u64> {
     free.map(|stat| stat.f_bavail.saturating_mul(stat.f_bsize as u64)).min()
 }
 
+/// What a process holds of anonymous memory, as its `RssAnon`, at a fraction of the price.
+pub fn anonymous(pid: u32) -> Option<u64> {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let mut pages = statm.split(' ').skip(1).map(str::parse::<u64>);
+    let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
+    resident.saturating_sub(shared).checked_mul(page_size())
+}
+
 /// The name of a process's group leader; `None` when it is gone.
 pub fn comm(pid: u32) -> Option<String> {
     let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
@@ -146,11 +155,12 @@ mod tests {
     #[test]
     fn reads_kilobytes_by_exact_name() {
         let host = meminfo(
-            "MemTotal:       24554996 kB\nMemFree:        20000000 kB\nCached:  100 kB\nSwapCached: 7 kB\n\
+            "MemTotal:       24554996 kB\nMemFree:        20000000 kB\nShmem: 60 kB\nCached:  100 kB\nSwapCached: 7 kB\n\
              Buffers: 20 kB\nSlab:  10 kB\nVmallocUsed: 50 kB\nKernelStack: 20 kB\nHugetlb: x kB\n",
         );
         assert_eq!(host.total, Some(24_554_996 * 1024));
         assert_eq!(host.cached, Some(120 * 1024), "SwapCached is not Cached");
+        assert_eq!(host.shmem, Some(60 * 1024));
         assert_eq!(host.vmalloc, Some(30 * 1024));
         assert_eq!(host.hugetlb, None, "garbage is not known");
         assert_eq!(host.available, None);

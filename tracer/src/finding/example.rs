@@ -6,6 +6,7 @@ use super::{Finding, Seen, Watch};
 use crate::{
     aggregator::{
         dirty::row::Dirty,
+        host::Remainder,
         pressure::Pressure,
         row::{Growth, How, Memory, Row, Tasks},
         stream::{Hop, Logs, Process, Reader, Role, Stream},
@@ -111,6 +112,7 @@ pub fn seen<'a>(at: Duration, rows: &'a [Arc<Row>], host: &'a HostMemory, dirty:
         at,
         rows,
         host,
+        left: Remainder::default(),
         held: None,
         logs: None,
         dirty,

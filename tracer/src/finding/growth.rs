@@ -1,5 +1,4 @@
-//! How rows and the host went while they grew: what rules about memory need of earlier ticks. A row that does not grow is
-//! not kept.
+//! How rows went while they grew: what rules about memory need of earlier ticks. A row that does not grow is not kept.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -9,18 +8,15 @@ use std::{
 
 use serde::Serialize;
 
-use crate::{
-    aggregator::{
-        row::{Memory, Row},
-        stream::Process,
-    },
-    event::HostMemory,
+use crate::aggregator::{
+    row::{Memory, Row},
+    stream::Process,
 };
 
-/// A row that grows slower, bytes a second, is not followed.
-const SLOW: f64 = 256.0 * 1024.0;
+/// What grows slower, bytes a second, is not followed.
+pub(super) const SLOW: f64 = 256.0 * 1024.0;
 /// What grew over all that was watched must still have grown in this time.
-const RECENT: Duration = Duration::from_secs(3);
+pub(super) const RECENT: Duration = Duration::from_secs(3);
 /// Rows whose processes are asked for in a tick.
 const SUSPECTS: usize = 8;
 
@@ -52,7 +48,12 @@ fn held(memory: &Memory) -> Option<u64> {
     Some(memory.current?.saturating_sub(part(memory.file).saturating_sub(kept)))
 }
 
-/// Readings of something that should not grow, or not fall.
+/// The change a second over `all` that was watched, if the `last` seconds went on at half of that or more.
+pub(super) fn steady(all: f64, last: f64) -> Option<f64> {
+    (all * last > 0.0 && last.abs() >= all.abs() / 2.0).then_some(all)
+}
+
+/// Readings of something that should not grow.
 #[derive(Debug)]
 pub(super) struct Line {
     first: (Duration, u64),
@@ -76,15 +77,14 @@ impl Line {
         self.recent.back().map_or(Duration::ZERO, |(at, _)| at.saturating_sub(self.first.0))
     }
 
-    /// Change a second over all that was watched, if the last seconds went on at half of that or more.
+    /// Change a second, if it goes on.
     pub fn steady(&self) -> Option<f64> {
         let slope = |from: (Duration, u64)| {
             let (at, value) = *self.recent.back()?;
             let seconds = at.saturating_sub(from.0).as_secs_f64();
             (seconds > 0.0).then(|| (value as f64 - from.1 as f64) / seconds)
         };
-        let (all, last) = (slope(self.first)?, slope(*self.recent.front()?)?);
-        (all * last > 0.0 && last.abs() >= all.abs() / 2.0).then_some(all)
+        steady(slope(self.first)?, slope(*self.recent.front()?)?)
     }
 }
 
@@ -94,9 +94,44 @@ pub(super) struct RowCourse {
     pub held: Line,
     began: (Duration, Parts),
     now: (Duration, Parts),
-    /// Anonymous memory of its processes: when first known, and now.
-    processes: HashMap<Process, [(Duration, u64); 2]>,
+    processes: Growers,
     seen: u64,
+}
+
+/// Anonymous memory of processes: when first known, and now.
+#[derive(Debug, Default)]
+pub(super) struct Growers(HashMap<Process, [(Duration, u64); 2]>);
+
+impl Growers {
+    /// What they hold now; those that are gone are forgotten.
+    pub fn note(&mut self, at: Duration, now: Vec<(Process, u64)>) {
+        let before = std::mem::take(&mut self.0);
+        self.0 = now
+            .into_iter()
+            .map(|(process, anon)| {
+                let first = before.get(&process).map_or((at, anon), |known| known[0]);
+                (process, [first, (at, anon)])
+            })
+            .collect();
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// The process whose anonymous memory grew most; of none that grew, the one that holds most.
+    pub fn top(&self) -> Option<Grower> {
+        let grower = |(process, [first, now]): (&Process, &[(Duration, u64); 2])| {
+            let seconds = now.0.saturating_sub(first.0).as_secs_f64();
+            let rate = (seconds > 0.0).then(|| (now.1 as f64 - first.1 as f64) / seconds);
+            Grower { process: process.clone(), anon: now.1, bytes_per_s: rate }
+        };
+        let rate = |grower: &Grower| grower.bytes_per_s.unwrap_or(0.0).max(0.0);
+        self.0.iter().map(grower).max_by(|a, b| {
+            let order = rate(a).total_cmp(&rate(b)).then(a.anon.cmp(&b.anon));
+            order.then_with(|| b.process.pid.cmp(&a.process.pid))
+        })
+    }
 }
 
 /// A process and how its anonymous memory grew.
@@ -120,18 +155,8 @@ impl RowCourse {
         })
     }
 
-    /// The process whose anonymous memory grew most; of none that grew, the one that holds most.
     pub fn top_process(&self) -> Option<Grower> {
-        let grower = |(process, [first, now]): (&Process, &[(Duration, u64); 2])| {
-            let seconds = now.0.saturating_sub(first.0).as_secs_f64();
-            let rate = (seconds > 0.0).then(|| (now.1 as f64 - first.1 as f64) / seconds);
-            Grower { process: process.clone(), anon: now.1, bytes_per_s: rate }
-        };
-        let rate = |grower: &Grower| grower.bytes_per_s.unwrap_or(0.0).max(0.0);
-        self.processes.iter().map(grower).max_by(|a, b| {
-            let order = rate(a).total_cmp(&rate(b)).then(a.anon.cmp(&b.anon));
-            order.then_with(|| b.process.pid.cmp(&a.process.pid))
-        })
+        self.processes.top()
     }
 }
 
@@ -139,13 +164,11 @@ impl RowCourse {
 #[derive(Default)]
 pub(super) struct Courses {
     rows: HashMap<u64, RowCourse>,
-    /// What the host has left.
-    pub available: Option<Line>,
     ticks: u64,
 }
 
 impl Courses {
-    pub fn note(&mut self, at: Duration, rows: &[Arc<Row>], host: &HostMemory) {
+    pub fn note(&mut self, at: Duration, rows: &[Arc<Row>]) {
         self.ticks += 1;
         for row in rows {
             let grows = row.growth_ewma_per_s.current.is_some_and(|rate| rate > SLOW);
@@ -156,7 +179,7 @@ impl Courses {
                 held: Line::new(at, held),
                 began: parts,
                 now: parts,
-                processes: HashMap::new(),
+                processes: Growers::default(),
                 seen: self.ticks,
             });
             if course.began.0 != at {
@@ -166,10 +189,6 @@ impl Courses {
             course.seen = self.ticks;
         }
         self.rows.retain(|_, course| course.seen == self.ticks);
-        match (&mut self.available, host.available) {
-            (Some(line), Some(available)) => line.add(at, available),
-            (line, available) => *line = available.map(|available| Line::new(at, available)),
-        }
     }
 
     pub fn row(&self, id: u64) -> Option<&RowCourse> {
@@ -189,17 +208,11 @@ impl Courses {
         rows.into_iter().take(SUSPECTS).map(|(id, _)| id).collect()
     }
 
-    /// What the processes of a row hold now; those that are gone are forgotten.
+    /// What the processes of a row hold now.
     pub fn processes(&mut self, at: Duration, row: u64, now: Vec<(Process, u64)>) {
-        let Some(course) = self.rows.get_mut(&row) else { return };
-        let before = std::mem::take(&mut course.processes);
-        course.processes = now
-            .into_iter()
-            .map(|(process, anon)| {
-                let first = before.get(&process).map_or((at, anon), |known| known[0]);
-                (process, [first, (at, anon)])
-            })
-            .collect();
+        if let Some(course) = self.rows.get_mut(&row) {
+            course.processes.note(at, now);
+        }
     }
 }
 

@@ -54,7 +54,11 @@ impl Scene {
                 let mut row = self.row(second);
                 change(Arc::make_mut(&mut row));
                 let id = row.container.cgroup.id;
-                watch.processes(at, id, vec![(process(77, "api"), (self.memory)(second).anon.unwrap_or(0))]);
+                watch.processes(
+                    at,
+                    Some(id),
+                    vec![(process(77, "api"), (self.memory)(second).anon.unwrap_or(0))],
+                );
                 let host = HostMemory {
                     total: Some(256 * GIB),
                     free: Some((self.available)(second)),
@@ -195,29 +199,6 @@ fn a_host_that_runs_out_is_one_story_with_who_takes_it() {
     );
 }
 
-#[test]
-fn what_no_row_holds_is_told_as_such() {
-    let scene =
-        Scene { memory: |_| anon(GIB), limit: None, available: |second| 40 * GIB - 300 * MIB * second };
-    let findings = scene.last(15);
-    assert_eq!(told(&findings), [(Kind::NodeExhaustion, Severity::Warning)]);
-    assert!(findings[0].summary.ends_with("is in no container and no unit"), "{}", findings[0].summary);
-    let evidence: Value = serde_json::to_value(&findings[0].evidence).expect("JSON");
-    assert_eq!(evidence["bytes_per_s"], 300.0 * MIB as f64);
-    assert_eq!(evidence["top_containers"], serde_json::json!([]));
-    assert_eq!(evidence["unattributed"], (256 * GIB - scene_available(15) - GIB));
-    // Nothing falls, but there is little left.
-    let still = Scene { available: |_| 5 * GIB, ..scene };
-    assert_eq!(told(&still.last(15)), [(Kind::NodeExhaustion, Severity::Warning)]);
-    let plenty = Scene { available: |second| 200 * GIB - 10 * MIB * second, ..still };
-    assert!(plenty.last(15).is_empty());
-}
-
-fn scene_available(second: u64) -> u64 {
-    40 * GIB - 300 * MIB * second
-}
-
-/// A daemon that hoards a line grows, and the host with it: that is the line's doing.
 #[test]
 fn growth_that_a_line_explains_is_told_with_the_line() {
     let mut watch = Watch::default();

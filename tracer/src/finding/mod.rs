@@ -15,6 +15,7 @@ mod dead_cgroups;
 mod dirty_pressure;
 pub mod evidence;
 mod growth;
+mod host;
 mod log_flood;
 mod memory_growth;
 mod node_exhaustion;
@@ -61,6 +62,7 @@ use crate::{
         daemon::Daemons,
         dead::DeadReport,
         dirty::row::Dirty,
+        host::Remainder,
         oom::Kill,
         row::Row,
         stream::{Logs, Process},
@@ -201,6 +203,7 @@ struct Look<'a> {
 pub struct Watch {
     past: Past,
     courses: Courses,
+    host: host::Host,
     dirty: dirty_pressure::Worst,
     work: work::Courses,
     sleeps: blocked_io::Sleeps,
@@ -211,6 +214,8 @@ pub struct Seen<'a> {
     pub at: Duration,
     pub rows: &'a [Arc<Row>],
     pub host: &'a HostMemory,
+    /// Of that what no row accounts for.
+    pub left: Remainder,
     /// Sum of the rows.
     pub held: Option<u64>,
     /// `None` without the probe.
@@ -228,9 +233,10 @@ pub struct Seen<'a> {
 }
 
 impl Watch {
-    /// Rows whose processes should be looked at before the next tick.
-    pub fn suspects(&self) -> Vec<u64> {
-        self.courses.suspects()
+    /// Rows whose processes should be looked at before the next tick; `None`: those that are in no row.
+    pub fn suspects(&self) -> Vec<Option<u64>> {
+        let rows = self.courses.suspects().into_iter().map(Some);
+        rows.chain(self.host.asks_for_processes().then_some(None)).collect()
     }
 
     /// Rows whose system calls are to be counted from now on: every one of their calls pays, so only where a finding needs
@@ -240,20 +246,24 @@ impl Watch {
     }
 
     /// The anonymous memory of a suspect's processes.
-    pub fn processes(&mut self, at: Duration, row: u64, anon: Vec<(Process, u64)>) {
-        self.courses.processes(at, row, anon);
+    pub fn processes(&mut self, at: Duration, row: Option<u64>, anon: Vec<(Process, u64)>) {
+        match row {
+            Some(row) => self.courses.processes(at, row, anon),
+            None => self.host.processes(at, anon),
+        }
     }
 
     /// Findings that are open now, worst first.
     pub fn tick(&mut self, seen: &Seen<'_>) -> Vec<Arc<Finding>> {
-        let Seen { at, rows, host, held, logs, dirty, kills, dead, daemons, calls, stuck } = *seen;
-        self.courses.note(at, rows, host);
+        let Seen { at, rows, host, left, held, logs, dirty, kills, dead, daemons, calls, stuck } = *seen;
+        self.courses.note(at, rows);
+        self.host.note(at, host, &left);
         let used = host.total.zip(host.free).map(|(total, free)| total.saturating_sub(free));
         let unattributed = used.zip(held).map(|(used, held)| used as i64 - held as i64);
         let look = Look { at, rows, host, unattributed };
         let accounts = Accounts::of(logs, daemons);
         let mut found = memory_growth::check(&look, &self.courses, &accounts);
-        found.extend(node_exhaustion::check(&look, &self.courses));
+        found.extend(node_exhaustion::check(&look, &self.host));
         found.extend(dirty_pressure::check(&look, dirty, &mut self.dirty));
         self.work.note(at, rows);
         let piles = request_pileup::check(&look, &self.work, calls);

@@ -6,7 +6,9 @@ use super::{
     Finding, Kind, Look, Nature, Severity,
     evidence::{ContainerRate, Evidence, Value},
     foresees,
-    growth::Courses,
+    growth::Grower,
+    host::{Host, KINDS},
+    named,
 };
 use crate::{
     aggregator::row::{How, Row},
@@ -24,52 +26,180 @@ const SLOW: f64 = 512.0 * 1024.0;
 /// Containers that are named.
 const NAMED: usize = 5;
 
-pub(super) fn check(look: &Look<'_>, courses: &Courses) -> Option<Finding> {
+pub(super) fn check(look: &Look<'_>, course: &Host) -> Option<Finding> {
     let host = look.host;
     let (total, available) = host.total.zip(host.available)?;
-    let line = courses.available.as_ref().filter(|line| line.span() >= SUSTAINED)?;
-    let fall = line.steady().map(|rate| -rate).filter(|fall| *fall > SLOW);
+    let span = course.span();
+    let fall = course.fall().filter(|fall| span >= SUSTAINED && *fall > SLOW);
     let left = fall.map(|fall| available as f64 / fall);
     let little = (available as f64) < LITTLE * total as f64;
     let severity = match left {
         Some(left) if left < CRITICAL_SECONDS || little => Severity::Critical,
-        Some(left) if left < WARNING_SECONDS && foresees(line.span(), left) => Severity::Warning,
-        _ if little => Severity::Warning,
+        Some(left) if left < WARNING_SECONDS && foresees(span, left) => Severity::Warning,
+        _ if little && look.at >= SUSTAINED => Severity::Warning,
         _ => return None,
     };
     let used = host.free.map(|free| total.saturating_sub(free));
     let top = top(look.rows);
     let attributed: f64 = look.rows.iter().filter_map(|row| row.growth_ewma_per_s.current).sum();
-    // What grows in no row: a daemon outside every cgroup, or the kernel.
-    let outside = fall.map(|fall| fall - attributed).filter(|rate| *rate > 0.0);
+    let outside = Outside::of(fall, attributed, course);
+    let process = outside.as_ref().and_then(|outside| outside.process.clone());
     Some(Finding {
         id: Kind::NodeExhaustion.as_str().to_owned(),
         kind: Kind::NodeExhaustion,
         severity,
         container: None,
         daemon: None,
-        summary: summary(available, total, fall.zip(left), &top, outside),
-        advice: advice(&top),
+        summary: summary(available, total, fall.zip(left), &top, outside.as_ref()),
+        advice: advice(&top, outside.as_ref().filter(|outside| outside.is_most)),
         refuted_by: "An `available` that rises again without anybody's doing: then it was a burst."
             .to_owned(),
         evidence: Evidence::default()
             .with("used", "total less free", Value::Bytes(used))
             .with("available", "what programs can still have", Value::Bytes(Some(available)))
-            .with("bytes_per_s", "fall of that, over the run", Value::Rate(fall))
+            .with("bytes_per_s", "fall of that, over at most a minute", Value::Rate(fall))
             .with_how("seconds_left", "until nothing is left", Value::Seconds(left), Some(How::Inferred))
             .with("unattributed", "used, but in no row", Value::Growth(look.unattributed))
             .with_how(
                 "unattributed_per_s",
                 "of the fall, in no row",
-                Value::Rate(outside),
+                Value::Rate(outside.as_ref().map(|outside| outside.rate)),
                 Some(How::Inferred),
             )
+            .with_how(
+                "unattributed_by_kind",
+                "growth in no row",
+                Value::Parts(course.by_kind().to_vec()),
+                Some(How::Inferred),
+            )
+            .with("top_process", "grows most, in no row", Value::Grower(process))
             .with("top_containers", "grow most:", Value::Containers(top)),
         also: Vec::new(),
         weight: fall.unwrap_or(0.0) as u64,
         grown: None,
         nature: Nature::Plain,
     })
+}
+
+/// What grows in no row: a process outside every container and unit, or the kernel.
+struct Outside {
+    rate: f64,
+    /// At least half of the fall.
+    is_most: bool,
+    what: Option<What>,
+    process: Option<Grower>,
+}
+
+/// Where most of that goes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum What {
+    /// One of `KINDS`.
+    Kind(&'static str),
+    /// Into nothing that the kernel counts by kind.
+    Uncounted,
+}
+
+impl Outside {
+    fn of(fall: Option<f64>, attributed: f64, course: &Host) -> Option<Outside> {
+        let fall = fall?;
+        let rate = Some(fall - attributed).filter(|rate| *rate > 0.0)?;
+        let kinds = course.by_kind();
+        let known = kinds.iter().filter_map(|(kind, rate)| Some((*kind, (*rate)?)));
+        let most = known.clone().max_by(|a, b| a.1.total_cmp(&b.1));
+        let counted: f64 = known.clone().map(|(_, rate)| rate.max(0.0)).sum();
+        let what = match most {
+            Some((kind, most)) if most >= rate / 2.0 => Some(What::Kind(kind)),
+            _ if known.count() == KINDS.len() && counted < rate / 4.0 => Some(What::Uncounted),
+            _ => None,
+        };
+        let grows = |top: &Grower| top.bytes_per_s.is_some_and(|grows| grows >= rate / 2.0);
+        Some(Outside { rate, is_most: rate >= fall / 2.0, what, process: course.top_process().filter(grows) })
+    }
+
+    fn says(&self) -> String {
+        let what = match self.what {
+            Some(What::Kind(kind)) => format!(": {}", words(kind)),
+            Some(What::Uncounted) => {
+                ": pages that the kernel counts under no kind, as those of a driver or of a balloon"
+                    .to_owned()
+            }
+            None => String::new(),
+        };
+        let process = self.process.as_ref().map(|top| format!(", in {}", named(&top.process)));
+        format!(
+            "; {}/s of that is in no container and no unit{what}{}",
+            bytes(self.rate),
+            process.unwrap_or_default()
+        )
+    }
+
+    fn advice(&self) -> Vec<String> {
+        let lines: &[&str] = match self.what {
+            Some(What::Kind("anon")) if let Some(top) = &self.process => {
+                return vec![
+                    "No limit holds this process. Stop it, or start it as a unit that has one (systemd-run -p \
+                     MemoryMax=)."
+                        .to_owned(),
+                    format!("$ kill {}", top.process.pid),
+                ];
+            }
+            Some(What::Kind("anon")) => {
+                &["Look for the process that grows.", "$ ps -eo pid,rss,comm,cgroup --sort=-rss | head"]
+            }
+            Some(What::Kind("shmem")) => &[
+                "Look for files on a tmpfs and for shared memory that nobody removes: their pages belong to no container \
+                 where who wrote them was in none, or is gone.",
+                "$ df -t tmpfs",
+                "$ ipcs -m",
+            ],
+            Some(What::Kind("slab")) => &["See which kernel objects grow.", "$ slabtop -o"],
+            Some(What::Kind("percpu")) => &[
+                "Removed cgroups, network namespaces and BPF maps take memory for each processor: look for whoever makes them \
+                 again and again.",
+                "$ memtrace cgroups",
+            ],
+            Some(What::Kind("vmalloc")) => &[
+                "See which kernel function takes it.",
+                "$ awk '{ sum[$3] += $2 } END { for (f in sum) print sum[f], f }' /proc/vmallocinfo | sort -rn | head",
+            ],
+            Some(What::Kind("page_tables")) => &[
+                "See whose page tables are the largest: whoever maps much memory many times.",
+                "$ grep -H VmPTE /proc/[0-9]*/status | sort -k 2 -rn | head",
+            ],
+            Some(What::Kind("kernel_stack")) => &[
+                "Each thread takes a stack: see who has the most.",
+                "$ ps -eo nlwp,pid,comm --sort=-nlwp | head",
+            ],
+            Some(What::Kind("hugetlb")) => &[
+                "Huge pages are set aside, used or not. See who raises their number, and give back what is not needed (sysctl \
+                 vm.nr_hugepages).",
+                "$ grep . /sys/kernel/mm/hugepages/*/*_hugepages",
+            ],
+            Some(What::Uncounted) => &[
+                "In a virtual machine ask whoever runs it whether its balloon takes the memory away; else look at drivers \
+                 that keep pages of their own: graphics, RDMA, ZFS.",
+                "$ grep -E 'balloon|zfs' /proc/modules",
+            ],
+            Some(What::Kind(_)) | None => {
+                &["See which kind of memory grows.", "$ slabtop -o", "$ cat /proc/meminfo"]
+            }
+        };
+        lines.iter().map(|line| (*line).to_owned()).collect()
+    }
+}
+
+fn words(kind: &'static str) -> &'static str {
+    match kind {
+        "anon" => "anonymous memory",
+        "shmem" => "tmpfs and shared memory",
+        "slab" => "kernel objects (slab)",
+        "percpu" => "the kernel's memory for each processor (percpu)",
+        "vmalloc" => "memory that the kernel maps for itself (vmalloc)",
+        "page_tables" => "page tables",
+        "kernel_stack" => "kernel stacks of threads",
+        "hugetlb" => "huge pages that are set aside",
+        other => other,
+    }
 }
 
 fn top(rows: &[Arc<Row>]) -> Vec<ContainerRate> {
@@ -90,7 +220,7 @@ fn summary(
     total: u64,
     course: Option<(f64, f64)>,
     top: &[ContainerRate],
-    outside: Option<f64>,
+    outside: Option<&Outside>,
 ) -> String {
     let rest = format!(
         "{} of {} is available ({})",
@@ -106,26 +236,143 @@ fn summary(
             format!("; {} grows by {}/s of that", label(&most.container), bytes(most.bytes_per_s))
         }
         _ => match outside {
-            Some(rate) if rate >= fall / 2.0 => {
-                format!("; {}/s of that is in no container and no unit", bytes(rate))
-            }
+            Some(outside) if outside.is_most => outside.says(),
             _ => "; no single container takes half of that".to_owned(),
         },
     };
     format!("the host has no memory left in about {}: {rest}, {}/s less{who}", seconds(left), bytes(fall))
 }
 
-fn advice(top: &[ContainerRate]) -> Vec<String> {
-    let mut advice = Vec::new();
-    match top.first() {
-        Some(_) => advice
-            .push("Stop what grows most, or give it a limit, before the kernel chooses a victim.".to_owned()),
-        None => advice.push(
+fn advice(top: &[ContainerRate], outside: Option<&Outside>) -> Vec<String> {
+    let mut advice = match (outside, top) {
+        (Some(outside), _) => outside.advice(),
+        (None, []) => vec![
             "No row grows: look at `unattributed` in the header of `memtrace top`, at `slabtop -o` and at \
              /proc/meminfo."
                 .to_owned(),
-        ),
-    }
+        ],
+        _ => {
+            vec!["Stop what grows most, or give it a limit, before the kernel chooses a victim.".to_owned()]
+        }
+    };
     advice.push("$ memtrace top".to_owned());
     advice
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        aggregator::{dirty::row::Dirty, host::Remainder, stream::Process},
+        event::HostMemory,
+        finding::{Seen, Watch, example},
+    };
+
+    const MIB: i64 = 1 << 20;
+    const GIB: i64 = 1 << 30;
+
+    /// After 15 s in which no row grows, with so much available at each second and so much of each kind in no row.
+    fn last(available: fn(i64) -> i64, left: fn(i64) -> Remainder, process: bool) -> Option<Arc<Finding>> {
+        let (mut watch, dirty) = (Watch::default(), Dirty::default());
+        let mut found = Vec::new();
+        for second in 0..=15 {
+            let at = Duration::from_secs(second);
+            let second = second as i64;
+            let free = Some(available(second) as u64);
+            let host =
+                HostMemory { total: Some(256 * GIB as u64), free, available: free, ..HostMemory::default() };
+            if process && watch.suspects().contains(&None) {
+                let process = Process { pid: 812, comm: "importd".into() };
+                watch.processes(at, None, vec![(process, (GIB + 300 * MIB * second) as u64)]);
+            }
+            let seen = Seen { left: left(second), held: Some(0), ..example::seen(at, &[], &host, &dirty) };
+            found = watch.tick(&seen);
+        }
+        assert!(found.len() < 2);
+        found.pop()
+    }
+
+    const FALLS: fn(i64) -> i64 = |second| 40 * GIB - 300 * MIB * second;
+
+    fn says(left: fn(i64) -> Remainder) -> String {
+        let found = last(FALLS, left, false).expect("it falls");
+        let (_, says) = found.summary.split_once("less; ").expect("by whom");
+        says.to_owned()
+    }
+
+    #[test]
+    fn what_no_row_holds_is_told_as_such() {
+        let found = last(FALLS, |_| Remainder::default(), false).expect("it falls");
+        assert_eq!((found.kind, found.severity), (Kind::NodeExhaustion, Severity::Warning));
+        assert!(
+            found.summary.ends_with("; 300 MiB/s of that is in no container and no unit"),
+            "{}",
+            found.summary
+        );
+        let evidence: Value = serde_json::to_value(&found.evidence).expect("JSON");
+        assert_eq!(evidence["bytes_per_s"], 300.0 * MIB as f64);
+        assert_eq!(evidence["top_containers"], json!([]));
+        assert_eq!(evidence["unattributed"], 256 * GIB - FALLS(15));
+        assert_eq!(evidence["unattributed_by_kind"]["slab"], Value::Null);
+        assert!(evidence["top_process"].is_null());
+        // Nothing falls, but there is little left.
+        let little = last(|_| 5 * GIB, |_| Remainder::default(), false).expect("there is little");
+        assert_eq!(little.severity, Severity::Warning);
+        assert!(last(|second| 200 * GIB - 10 * MIB * second, |_| Remainder::default(), false).is_none());
+    }
+
+    #[test]
+    fn a_process_in_no_container_is_named() {
+        let anon = |second| Remainder { root_anon: Some(GIB + 290 * MIB * second), ..Remainder::default() };
+        let found = last(FALLS, anon, true).expect("it falls");
+        assert!(
+            found.summary.ends_with("in no container and no unit: anonymous memory, in importd[812]"),
+            "{}",
+            found.summary
+        );
+        assert!(found.advice.contains(&"$ kill 812".to_owned()), "{:?}", found.advice);
+        let evidence: Value = serde_json::to_value(&found.evidence).expect("JSON");
+        assert_eq!(evidence["unattributed_by_kind"]["anon"], 290.0 * MIB as f64);
+        assert_eq!(evidence["unattributed_by_kind_how"], "inferred");
+        assert_eq!(evidence["top_process"]["pid"], 812);
+    }
+
+    #[test]
+    fn what_the_kernel_takes_is_told_by_kind() {
+        use crate::aggregator::host::Part;
+        let slab = says(|second| Remainder {
+            slab: Part { bytes: Some(250 * MIB * second), how: None },
+            root_anon: Some(-5 * MIB * second),
+            ..Remainder::default()
+        });
+        assert_eq!(slab, "300 MiB/s of that is in no container and no unit: kernel objects (slab)");
+        assert!(
+            says(|second| Remainder { hugetlb: Some(299 * MIB * second), ..Remainder::default() })
+                .ends_with(": huge pages that are set aside")
+        );
+        // A kind that is not known may hold it.
+        let some = |second| Remainder { root_anon: Some(MIB * second), ..Remainder::default() };
+        assert!(says(some).ends_with("no unit"));
+        let all = says(|_| {
+            let none = Part { bytes: Some(MIB), how: None };
+            Remainder {
+                root_anon: Some(GIB),
+                root_file: Some(0),
+                root_shmem: Some(0),
+                slab: none,
+                percpu: none,
+                vmalloc: none,
+                page_tables: none,
+                kernel_stack: none,
+                hugetlb: Some(0),
+            }
+        });
+        assert!(
+            all.ends_with(
+                ": pages that the kernel counts under no kind, as those of a driver or of a balloon"
+            )
+        );
+    }
 }

@@ -15,7 +15,7 @@ use crate::{
         oom::{Kill, Source},
         stream::Process,
     },
-    quantity::bytes,
+    quantity::{bytes, timestamp},
     resolve::label::label,
 };
 
@@ -98,7 +98,10 @@ impl Case<'_> {
             Some(in_row) if in_row.count > 1 => format!(" ({} kills so far)", in_row.count),
             _ => String::new(),
         };
-        let when = if kill.before_attach { " before memtrace came" } else { "" };
+        let when = match kill.before_attach {
+            true => format!(" before memtrace came, at {}", timestamp(kill.at)),
+            false => String::new(),
+        };
         format!("{} of {who} was killed for want of memory{when}{times}: {}", self.victim(), kill.cause)
     }
 
@@ -133,6 +136,7 @@ impl Case<'_> {
             .with("memory", "what that was made of", Value::record(memory))
             .with("source", "of the composition", Value::Word(source))
             .with("before_attach", "", Value::record(&kill.before_attach))
+            .with("at", "", Value::record(&timestamp(kill.at)))
             .with("limit", "the limit that was met", Value::Bytes(memory.limit))
             .with("anon", "anonymous memory at the kill", Value::Bytes(memory.anon))
             .with("file", "page cache", Value::Bytes(memory.file))

@@ -91,7 +91,8 @@ fn a_kill_is_critical_and_an_old_one_is_worth_knowing() {
     let old = [Arc::new(kill(composition(590 * MIB, 0), true))];
     let found = tick(&mut Watch::default(), &[], &nothing, &old, None);
     assert_eq!(told(&found), [(Kind::OomKill, Severity::Info)]);
-    assert!(found[0].summary.contains("before memtrace came"), "{}", found[0].summary);
+    let when = "was killed for want of memory before memtrace came, at 1970-01-01T00:00:00.000Z: limit";
+    assert!(found[0].summary.contains(when), "{}", found[0].summary);
 }
 
 /// A kernel log full of them is a line.

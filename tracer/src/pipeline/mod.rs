@@ -403,11 +403,12 @@ impl Pipeline {
             self.daemons.as_mut().map(|daemons| daemons.tick(&self.rows, logs.as_deref(), suspects, at, now));
         let kills = self.oom.kills();
         let dead = self.dead.report(&tick.rows, at);
-        let memory = &self.rows.aggregator.host().memory;
+        let state = self.rows.aggregator.host();
         let found = self.watch.tick(&finding::Seen {
             at,
             rows: &tick.rows,
-            host: memory,
+            host: &state.memory,
+            left: state.remainder(&tick.attributed),
             held: tick.held,
             logs: logs.as_deref(),
             dirty: &dirty,

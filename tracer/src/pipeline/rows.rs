@@ -31,7 +31,9 @@ const NAMING: Duration = Duration::from_millis(100);
 /// What a removed cgroup's last tasks and pages do is counted for so long.
 const DEPARTED_AGE: Duration = Duration::from_secs(30);
 /// Processes of a row that grows which are looked at.
-const LOOKED_AT: usize = 64;
+const LOOKED_AT: usize = 512;
+/// The same of those that are in no row, among them each of the kernel's own.
+const ROWLESS: usize = 4096;
 /// Removed cgroups that are told of one by one in a tick.
 const DIED: usize = 65_536;
 /// Processes that lead to a container's name.
@@ -161,13 +163,18 @@ impl Rows {
         self.cgroupfs.processes(row, limit)
     }
 
-    /// What the processes of a row hold of anonymous memory.
-    pub fn anonymous(&self, row: u64) -> Vec<(Process, u64)> {
-        let of = |pid: u32| {
-            let usage = procfs::process(pid)?;
-            Some((Process { pid, comm: usage.comm.into() }, usage.anon?))
+    /// What the processes of a row hold of anonymous memory; `None`: those that are in no row.
+    pub fn anonymous(&self, row: Option<u64>) -> Vec<(Process, u64)> {
+        let pids = match row {
+            Some(row) => self.processes(row, LOOKED_AT),
+            None => self.all_processes(self.tree.root(), ROWLESS),
         };
-        self.processes(row, LOOKED_AT).into_iter().filter_map(of).collect()
+        let of = |pid: u32| {
+            // Those of the kernel have none.
+            let anon = procfs::anonymous(pid).filter(|anon| *anon > 0)?;
+            Some((Process { pid, comm: procfs::comm(pid)?.into() }, anon))
+        };
+        pids.into_iter().filter_map(of).collect()
     }
 
     /// Every row that lives, and whose it is.

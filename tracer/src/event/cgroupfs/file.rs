@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Read as _},
+    io::{self, BufRead as _, BufReader, Read as _},
     os::{fd::OwnedFd, unix::fs::FileExt as _},
 };
 
@@ -30,6 +30,13 @@ pub(super) fn read<'a>(dir: &OwnedFd, name: &str, buffer: &'a mut [u8]) -> Optio
             Err(_) => return None,
         }
     }
+}
+
+/// The first processes in it. A read of this file ends with a page of it, however much room there is.
+pub(super) fn processes(dir: &OwnedFd, limit: usize) -> Vec<u32> {
+    let file = open(dir, "cgroup.procs").map(BufReader::new);
+    let lines = file.into_iter().flat_map(|file| file.lines().map_while(Result::ok));
+    lines.filter_map(|line| line.parse().ok()).take(limit).collect()
 }
 
 pub(super) fn pread_number(file: &fs::File) -> Option<u64> {

@@ -170,17 +170,13 @@ impl Cgroupfs {
         else {
             return Vec::new();
         };
-        let mut buffer = vec![0; FILE_LIMIT];
-        let text = read(dir, "cgroup.procs", &mut buffer).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).take(limit).collect()
+        file::processes(dir, limit)
     }
 
     /// The same of one that need not be watched.
     pub fn processes_at(&self, path: &str, limit: usize) -> Vec<u32> {
-        let Ok(dir) = open_dir(&self.mounts.memory, below(path)) else { return Vec::new() };
-        let mut buffer = vec![0; FILE_LIMIT];
-        let text = read(&dir, "cgroup.procs", &mut buffer).unwrap_or_default();
-        text.lines().filter_map(|line| line.parse().ok()).take(limit).collect()
+        let dir = open_dir(&self.mounts.memory, below(path));
+        dir.map_or_else(|_| Vec::new(), |dir| file::processes(&dir, limit))
     }
 
     /// One reading of every cgroup. `moved` are those whose charge counters moved.

@@ -76,3 +76,15 @@ fn reads_stat_only_with_a_reason() {
     write("memory.current", "4096\n");
     assert!(matches!(sample(55).as_slice(), [Event::Sampled { usage: Some(4096), stat: Some(_), .. }]));
 }
+
+/// The kernel hands a page of them out with each read.
+#[test]
+fn more_processes_than_one_read_has() {
+    let root = tempfile::tempdir().expect("a directory");
+    let text: String = (1..=5000).map(|pid| format!("{pid}\n")).collect();
+    fs::write(root.path().join("cgroup.procs"), text).expect("a file");
+    let cgroupfs = Cgroupfs::open(root.path(), true, None, None).expect("a mount");
+    assert_eq!(cgroupfs.processes_at("/", 4096), (1..=4096).collect::<Vec<u32>>());
+    assert_eq!(cgroupfs.processes_at("/", 9000).len(), 5000);
+    assert!(cgroupfs.processes_at("/none", 9).is_empty());
+}
