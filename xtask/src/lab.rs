@@ -42,7 +42,7 @@ const SCENES: &[(&str, &[&str], &str)] = &[
     (
         "growing",
         &["lab::growing::"],
-        "anonymous memory, tmpfs, slab, socket buffers that grow towards a limit",
+        "anonymous memory, tmpfs, slab, socket buffers that grow towards a limit; a leak that swap takes in",
     ),
     (
         "harmless",

@@ -4,12 +4,13 @@ use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
+    process::Command,
     ptr,
 };
 
 use rustix::mm::{self, MapFlags, ProtFlags};
 
-use super::{MIB, scratch};
+use super::{MIB, guard, output, scratch};
 
 /// A file of so many bytes.
 pub fn file(name: &str, bytes: u64) -> PathBuf {
@@ -21,6 +22,32 @@ pub fn file(name: &str, bytes: u64) -> PathBuf {
     }
     file.sync_all().expect("the disk can be written");
     path
+}
+
+/// A file that the kernel swaps to. Ends with the value.
+pub struct Swap(PathBuf);
+
+impl Swap {
+    /// With room for so many bytes; or why there is none.
+    pub fn on(bytes: u64) -> Result<Swap, String> {
+        let swap = Swap(file("swap", bytes));
+        let path = swap.0.display().to_string();
+        guard::at_end(&format!("swapoff {path} 2>/dev/null"));
+        let script = format!("chmod 600 {path} && mkswap {path} && swapon {path}");
+        let made = output::of(Command::new("sh").args(["-c", &script]));
+        match made.status.success() {
+            true => Ok(swap),
+            false => {
+                Err(format!("this machine cannot swap: {}", String::from_utf8_lossy(&made.stderr).trim()))
+            }
+        }
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        output::of(Command::new("swapoff").arg(&self.0));
+    }
 }
 
 /// What nobody uses goes. Removed cgroups that only it kept alive go with it: what earlier tests leave is a finding, and true.

@@ -8,7 +8,8 @@ use super::{growing, leak, limit, limit_seconds, rate, seconds};
 use crate::driver::{
     cgroup::{Made, hierarchy},
     container::{self, Wanted as Container},
-    disk, docker, guard, in_vm,
+    disk::{self, Swap},
+    docker, guard, in_vm,
     scene::{self, Wanted},
     scratch, skip,
     workload::Workload,
@@ -56,6 +57,37 @@ fn tmpfs_filler() {
     disk::drop_caches();
     grows(SCENE, "shmem", growing(SCENE, &["tmpfs", &file]));
     let _ = std::fs::remove_file(&file);
+}
+
+/// A leak that swap takes in: it stands at its limit, and nothing else tells that it grows.
+#[test]
+fn swapped_out() {
+    const SCENE: &str = "swapped-out";
+    let (rate, seconds) = (rate(), seconds());
+    disk::drop_caches();
+    // Dropped after who uses it.
+    let _swap = match Swap::on(2 * seconds * rate) {
+        Ok(swap) => swap,
+        Err(why) => return skip(SCENE, &why),
+    };
+    let cgroup = Made::top(SCENE);
+    limit(&cgroup, 3 * rate);
+    let (each, total) = (rate.to_string(), (seconds * rate).to_string());
+    let grower = Workload::start(&cgroup, &["anon", "--rate", &each, "--total", &total, "--hold", "forever"]);
+    // Until it has met its limit.
+    thread::sleep(Duration::from_secs(5));
+    let report = scene::diagnose(WATCHED);
+    let wanted = Wanted { kind: "memory-growth", path: &cgroup.path };
+    let truth = json!({ "container": cgroup.path, "kind": "swap", "bytes_per_s": rate, "limit": 3 * rate });
+    report.is(SCENE, &truth, std::slice::from_ref(&wanted));
+    let finding = report.finding(&wanted).expect("it is there");
+    if !in_vm() {
+        scene::near("bytes_per_s", scene::number(finding, "bytes_per_s"), rate as f64, 0.2);
+    }
+    let share = scene::number(finding, "by_kind.swap") / scene::number(finding, "bytes_per_s");
+    assert!((0.8..1.2).contains(&share), "{share} of it is swapped out: {finding}");
+    assert!(scene::number(finding, "seconds_to_swap_full") > 0.0, "{finding}");
+    assert_eq!(finding["evidence"]["top_process"]["pid"], grower.pid(), "{finding}");
 }
 
 /// Buffers of connections whose reader never reads.

@@ -75,5 +75,9 @@ fn a_tmpfs_that_no_container_fills() {
     let told = grows(SCENE, "shmem", &["tmpfs", &file]);
     let _ = fs::remove_file(&file);
     let Some((finding, _)) = told else { return };
-    assert!(says(&finding).ends_with("no container and no unit: tmpfs and shared memory"), "{}", says(&finding));
+    assert!(
+        says(&finding).ends_with("no container and no unit: tmpfs and shared memory"),
+        "{}",
+        says(&finding)
+    );
 }

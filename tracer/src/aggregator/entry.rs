@@ -70,6 +70,7 @@ pub struct Entry {
     /// The reading with the greatest usage: what it was made of when it counted.
     most: [Option<u64>; KINDS],
     pub limit: Option<u64>,
+    swap_limit: Option<u64>,
     kernel_inferred: bool,
     oom_before: Option<u64>,
     throttled: Option<(u64, u64)>,
@@ -109,6 +110,7 @@ impl Entry {
             counted_in: None,
             most: [None; KINDS],
             limit: None,
+            swap_limit: None,
             kernel_inferred: false,
             oom_before: born.map(|_| 0),
             throttled: None,
@@ -181,9 +183,12 @@ impl Entry {
         if pages(&now) >= pages(&self.most) {
             self.most = now;
         }
-        let Some(More { limit, tasks, oom_kills, throttled, .. }) = stat.more else { return false };
+        let Some(More { limit, swap_limit, tasks, oom_kills, throttled, .. }) = stat.more else {
+            return false;
+        };
         let other_limit = self.limit != limit;
         self.limit = limit;
+        self.swap_limit = swap_limit;
         self.now.set(Kind::Tasks, tasks);
         self.now.set(Kind::OomKills, oom_kills);
         self.oom_before = self.oom_before.or(oom_kills);
@@ -336,6 +341,7 @@ impl Entry {
     fn memory(&self, share: &[Option<u64>; KINDS], effective_limit: Option<u64>) -> Memory {
         let mut memory = kinds::memory(share);
         memory.limit = self.limit;
+        memory.swap_limit = self.swap_limit;
         memory.effective_limit = effective_limit;
         memory.kernel_how = (self.kernel_inferred && memory.kernel.is_some()).then_some(How::Inferred);
         memory

@@ -154,6 +154,7 @@ pub fn memory(share: &[Option<u64>; KINDS]) -> Memory {
         kernel_how: None,
         sock: get(Kind::Sock),
         swap: get(Kind::Swap),
+        swap_limit: None,
     }
 }
 

@@ -38,6 +38,9 @@ pub struct Memory {
     pub kernel_how: Option<How>,
     pub sock: Option<u64>,
     pub swap: Option<u64>,
+    /// Of that; unlimited is `None`.
+    #[serde(skip)]
+    pub swap_limit: Option<u64>,
 }
 
 /// Bytes per second by kind, signed.

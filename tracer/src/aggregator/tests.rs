@@ -51,14 +51,7 @@ fn apply(aggregator: &mut Aggregator, events: &[Event]) {
 #[test]
 fn a_parent_never_counts_its_children() {
     let mut aggregator = aggregator();
-    let more = |tasks, oom_kills| More {
-        tasks: Some(tasks),
-        oom_kills: Some(oom_kills),
-        limit: None,
-        throttled: None,
-        stalls: None,
-        kills_are_local: false,
-    };
+    let more = |tasks, oom_kills| More { tasks: Some(tasks), oom_kills: Some(oom_kills), ..More::default() };
     apply(
         &mut aggregator,
         &[sampled(DOCKER, 100 * MIB, 60 * MIB, more(7, 1)), sampled(WEB, 90 * MIB, 55 * MIB, more(5, 1))],

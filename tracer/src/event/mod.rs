@@ -170,6 +170,8 @@ pub struct Stalls {
 pub struct More {
     /// The cgroup's own limit; unlimited is `None`.
     pub limit: Option<u64>,
+    /// Of what is swapped out, likewise.
+    pub swap_limit: Option<u64>,
     pub tasks: Option<u64>,
     /// Since the cgroup was made.
     pub oom_kills: Option<u64>,
@@ -212,6 +214,7 @@ pub struct HostMemory {
     pub page_tables: Option<u64>,
     pub kernel_stack: Option<u64>,
     pub hugetlb: Option<u64>,
+    pub swap_free: Option<u64>,
     pub dead_cgroups: Option<DeadCgroups>,
 }
 

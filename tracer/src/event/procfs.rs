@@ -35,6 +35,7 @@ fn meminfo(text: &str) -> HostMemory {
         page_tables: get("PageTables"),
         kernel_stack,
         hugetlb: get("Hugetlb"),
+        swap_free: get("SwapFree"),
         dead_cgroups: None,
     }
 }
@@ -61,9 +62,6 @@ pub fn process(pid: u32) -> Option<ProcessUsage> {
     let comm = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let io = fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
-    let number = |text: &str, key: &str| -> Option<u64> {
-        text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
-    };
     Some(ProcessUsage {
         comm: comm.trim_end_matches('\n').to_owned(),
         anon: number(&status, "RssAnon:").and_then(|kib| kib.checked_mul(1024)),
@@ -76,10 +74,8 @@ pub fn process(pid: u32) -> Option<ProcessUsage> {
 /// become dirty, direct writes when they are made.
 pub fn dirtied(pid: u32) -> Option<u64> {
     let io = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
-    let number = |key: &str| -> Option<u64> {
-        io.lines().find_map(|line| line.strip_prefix(key))?.trim().parse().ok()
-    };
-    Some(number("write_bytes:")?.saturating_sub(number("cancelled_write_bytes:").unwrap_or(0)))
+    let cancelled = number(&io, "cancelled_write_bytes:").unwrap_or(0);
+    Some(number(&io, "write_bytes:")?.saturating_sub(cancelled))
 }
 
 /// Free bytes of the file system that holds the files which a process appends to, as a logger does: of that with the least.
@@ -107,12 +103,22 @@ pub fn disk_free(pid: u32) -> Option<u64> {
     free.map(|stat| stat.f_bavail.saturating_mul(stat.f_bsize as u64)).min()
 }
 
-/// What a process holds of anonymous memory, as its `RssAnon`, at a fraction of the price.
+/// What a process holds of anonymous memory, swapped out or not; `None` for those of the kernel, too.
 pub fn anonymous(pid: u32) -> Option<u64> {
+    // The kernel's own have no address space, which this tells at a fraction of the price.
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let mut pages = statm.split(' ').skip(1).map(str::parse::<u64>);
-    let (resident, shared) = (pages.next()?.ok()?, pages.next()?.ok()?);
-    resident.saturating_sub(shared).checked_mul(page_size())
+    if statm.starts_with("0 ") {
+        return None;
+    }
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let resident = number(&status, "RssAnon:")?;
+    let swapped = number(&status, "VmSwap:").unwrap_or(0);
+    resident.checked_add(swapped)?.checked_mul(1024)
+}
+
+/// The number behind a key of `/proc/PID/status` or `/proc/PID/io`.
+fn number(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
 }
 
 /// The name of a process's group leader; `None` when it is gone.

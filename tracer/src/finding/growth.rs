@@ -22,9 +22,9 @@ const SUSPECTS: usize = 8;
 
 /// What a row holds, by kind, each byte once.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Parts([Option<u64>; 6]);
+pub(super) struct Parts([Option<u64>; PARTS.len()]);
 
-pub(super) const PARTS: [&str; 6] = ["anon", "file", "shmem", "slab", "kernel_other", "sock"];
+pub(super) const PARTS: [&str; 7] = ["anon", "file", "shmem", "slab", "kernel_other", "sock", "swap"];
 
 impl Parts {
     fn of(memory: &Memory) -> Parts {
@@ -37,15 +37,17 @@ impl Parts {
             // Where slab is not told apart all of it is here.
             less(memory.kernel, memory.slab.or(Some(0))),
             memory.sock,
+            memory.swap,
         ])
     }
 }
 
-/// What cannot be taken back without a write or a kill: all but clean page cache.
+/// What cannot be taken back without a write or a kill: all but clean page cache, and what was swapped out.
 fn held(memory: &Memory) -> Option<u64> {
     let part = |part: Option<u64>| part.unwrap_or(0);
     let kept = part(memory.shmem) + part(memory.dirty) + part(memory.writeback);
-    Some(memory.current?.saturating_sub(part(memory.file).saturating_sub(kept)))
+    let clean = part(memory.file).saturating_sub(kept);
+    Some(memory.current?.saturating_sub(clean) + part(memory.swap))
 }
 
 /// The change a second over `all` that was watched, if the `last` seconds went on at half of that or more.
@@ -146,7 +148,7 @@ pub struct Grower {
 
 impl RowCourse {
     /// Bytes a second by kind, over all that was watched.
-    pub fn by_kind(&self) -> [(&'static str, Option<f64>); 6] {
+    pub fn by_kind(&self) -> [(&'static str, Option<f64>); PARTS.len()] {
         let seconds = self.now.0.saturating_sub(self.began.0).as_secs_f64();
         std::array::from_fn(|at| {
             let (before, now) = (self.began.1.0[at], self.now.1.0[at]);
@@ -171,7 +173,8 @@ impl Courses {
     pub fn note(&mut self, at: Duration, rows: &[Arc<Row>]) {
         self.ticks += 1;
         for row in rows {
-            let grows = row.growth_ewma_per_s.current.is_some_and(|rate| rate > SLOW);
+            let growth = &row.growth_ewma_per_s;
+            let grows = growth.current.is_some_and(|rate| rate + growth.swap.unwrap_or(0.0) > SLOW);
             let id = row.container.cgroup.id;
             let Some(held) = held(&row.memory).filter(|_| grows && row.removed.is_none()) else { continue };
             let parts = (at, Parts::of(&row.memory));
@@ -254,6 +257,7 @@ mod tests {
         assert_eq!(held(&memory), Some(60));
         assert_eq!(held(&Memory::default()), None);
         let parts = Parts::of(&Memory { anon: Some(40), kernel: Some(9), ..memory });
-        assert_eq!(parts, Parts([Some(40), Some(50), Some(10), None, Some(9), None]));
+        assert_eq!(parts, Parts([Some(40), Some(50), Some(10), None, Some(9), None, None]));
+        assert_eq!(held(&Memory { current: Some(100), swap: Some(30), ..Memory::default() }), Some(130));
     }
 }

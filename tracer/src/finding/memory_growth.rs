@@ -29,6 +29,7 @@ const CRITICAL_SECONDS: f64 = 60.0;
 const NOTABLE: f64 = 4.0 * 1024.0 * 1024.0;
 
 const NOT_YET_WRITTEN: &str = "page cache that is not yet written back";
+const SWAPPED_OUT: &str = "anonymous memory that is swapped out";
 
 pub(super) fn check(look: &Look<'_>, courses: &Courses, accounts: &Accounts) -> Vec<Finding> {
     let growing = |row: &'_ Arc<Row>| {
@@ -80,10 +81,20 @@ impl Case<'_> {
         room.is_none_or(|room| room > available).then_some(available as f64 / self.rate)
     }
 
+    /// Until nothing more can be swapped out, where most of it is; then the limit, or the host's end, is met.
+    fn seconds_to_swap(&self) -> Option<f64> {
+        self.what().filter(|(words, rate)| *words == SWAPPED_OUT && *rate >= self.rate / 2.0)?;
+        let memory = &self.row.memory;
+        let room = memory.swap_limit.zip(memory.swap).map(|(limit, swap)| limit.saturating_sub(swap));
+        let left = [room, self.look.host.swap_free].into_iter().flatten().min()?;
+        Some(left as f64 / self.rate)
+    }
+
     fn severity(&self) -> Option<Severity> {
         let span = self.course.held.span();
-        let host = self.seconds_to_host().filter(|left| foresees(span, *left));
-        let ends = [self.row.seconds_to_limit, host];
+        let [host, swap] = [self.seconds_to_host(), self.seconds_to_swap()]
+            .map(|left| left.filter(|left| foresees(span, *left)));
+        let ends = [self.row.seconds_to_limit, host, swap];
         let left = ends.into_iter().flatten().fold(f64::INFINITY, f64::min);
         // What is written back in its turn never gets there; what is not is dirty-page-pressure.
         let left = if self.is_not_yet_written() { f64::INFINITY } else { left };
@@ -118,6 +129,13 @@ impl Case<'_> {
                 Value::Seconds(self.seconds_to_host()),
                 Some(How::Inferred),
             )
+            .with("swap", "of it is swapped out", Value::Bytes(memory.swap))
+            .with_how(
+                "seconds_to_swap_full",
+                "until no more can be swapped out",
+                Value::Seconds(self.seconds_to_swap()),
+                Some(How::Inferred),
+            )
             .with("top_process", "grows most", Value::Grower(self.course.top_process()));
         Account::tell(self.account(), evidence)
     }
@@ -139,6 +157,7 @@ impl Case<'_> {
             "shmem" => "tmpfs and shared memory",
             "slab" => "kernel objects (slab)",
             "sock" => "socket buffers",
+            "swap" => SWAPPED_OUT,
             _ => "kernel memory",
         };
         Some((words, rate))
@@ -158,6 +177,10 @@ impl Case<'_> {
             _ => String::new(),
         };
         let end = match (self.row.seconds_to_limit, self.row.memory.effective_limit) {
+            (_, limit) if let Some(left) = self.seconds_to_swap() => {
+                let at = limit.map(|limit| format!(" within its limit of {}", bytes(limit as f64)));
+                format!("{}; swap is full in about {}", at.unwrap_or_default(), seconds(left))
+            }
             (Some(left), Some(limit)) => {
                 format!("; it reaches its limit of {} in about {}", bytes(limit as f64), seconds(left))
             }
@@ -185,7 +208,7 @@ impl Case<'_> {
         let doubt = Account::doubt(self.account());
         advice.push(match self.what() {
             _ if let Some(doubt) = doubt => doubt,
-            Some(("anonymous memory", _)) => {
+            Some(("anonymous memory" | SWAPPED_OUT, _)) => {
                 "Find what the process keeps: take a heap profile of it, twice, a minute apart, and compare.".to_owned()
             }
             Some(("tmpfs and shared memory", _)) => {

@@ -174,6 +174,47 @@ fn clean_page_cache_fills_a_limit_without_harm() {
     assert!(findings[0].summary.contains("nearly all of it tmpfs"), "{}", findings[0].summary);
 }
 
+/// Every other tool sees a container that stands at its limit.
+#[test]
+fn what_is_swapped_out_is_growth_all_the_same() {
+    let swaps = |second: u64, swap_limit| Memory {
+        swap: Some(20 * MIB * second),
+        swap_limit,
+        anon: Some(290 * MIB),
+        ..anon(300 * MIB)
+    };
+    let free = HostMemory { available: Some(200 * GIB), swap_free: Some(4 * GIB), ..HostMemory::default() };
+    let last = |swap_limit| {
+        let mut watch = Watch::default();
+        let mut found = Vec::new();
+        for second in 0..=12 {
+            let growth = Growth { current: Some(0.0), swap: Some(20.0 * MIB as f64), ..Growth::default() };
+            let memory = Memory { effective_limit: Some(300 * MIB), ..swaps(second, swap_limit) };
+            let row =
+                Row { growth_ewma_per_s: growth, ..row(Arc::new(container("shop", "api-3", "api")), memory) };
+            let at = Duration::from_secs(second);
+            found = watch.tick(&seen(at, &[Arc::new(row)], &free, None));
+        }
+        found
+    };
+    let found = last(None);
+    assert_eq!(told(&found), [(Kind::MemoryGrowth, Severity::Warning)]);
+    assert_eq!(
+        found[0].summary,
+        "shop/api-3/api grows by 20.0 MiB/s, nearly all of it anonymous memory that is swapped out within its limit of \
+         300 MiB; swap is full in about 3m 25s"
+    );
+    let evidence: Value = serde_json::to_value(&found[0].evidence).expect("JSON");
+    assert_eq!(
+        (&evidence["swap"], &evidence["by_kind"]["swap"]),
+        (&(240 * MIB).into(), &(20.0 * MIB as f64).into())
+    );
+    // What it may swap itself ends sooner.
+    let found = last(Some(300 * MIB));
+    assert_eq!(told(&found), [(Kind::MemoryGrowth, Severity::Critical)]);
+    assert!(found[0].summary.ends_with("swap is full in about 3 s"), "{}", found[0].summary);
+}
+
 #[test]
 fn steady_growth_far_from_any_end_is_worth_a_word() {
     let scene = Scene { memory: |second| anon(100 * MIB + 8 * MIB * second), limit: None, available: PLENTY };

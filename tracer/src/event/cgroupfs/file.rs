@@ -108,10 +108,20 @@ pub(super) fn parse_stat(text: &str, v2: bool) -> Stat {
 
 pub(super) fn read_more(dir: &OwnedFd, mounts: &Mounts, path: &str, buffer: &mut [u8]) -> More {
     let v2 = mounts.v2;
-    let own_limit = if v2 { "memory.max" } else { "memory.limit_in_bytes" };
+    let own_limit =
+        read(dir, if v2 { "memory.max" } else { "memory.limit_in_bytes" }, buffer).and_then(limit);
+    let swap_limit = match v2 {
+        true => read(dir, "memory.swap.max", buffer).and_then(limit),
+        // There it is of both together.
+        false => {
+            let both = read(dir, "memory.memsw.limit_in_bytes", buffer).and_then(limit);
+            both.zip(own_limit).map(|(both, own)| both.saturating_sub(own))
+        }
+    };
     let (events, key) = if v2 { ("memory.events", "oom_kill ") } else { ("memory.oom_control", "oom_kill ") };
     More {
-        limit: read(dir, own_limit, buffer).and_then(limit),
+        limit: own_limit,
+        swap_limit,
         oom_kills: read(dir, events, buffer)
             .and_then(|text| text.lines().find_map(|line| number(line.strip_prefix(key)?))),
         kills_are_local: !v2,
