@@ -70,7 +70,7 @@ const SCENES: &[(&str, &[&str], &str)] = &[
 ];
 /// From the start of memtrace to the finding.
 const SOON_S: f64 = 10.0;
-const VM_TIMEOUT: Duration = Duration::from_secs(2400);
+const VM_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Make the incidents happen, and see whether memtrace diagnose tells them; each scene, or those named
 #[derive(Args)]
