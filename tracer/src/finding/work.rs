@@ -32,7 +32,7 @@ pub(super) struct Moment {
     pub connections: Option<f64>,
     /// Accepted, or waiting for that.
     pub backlog: Option<f64>,
-    /// Children alive.
+    /// Children alive of the commonest name: requests are of a kind, what a start brings up is of many.
     pub children: f64,
     pub arrivals: Option<f64>,
     pub completions: Option<f64>,
@@ -48,7 +48,7 @@ impl Moment {
             anon: number(row.memory.anon),
             connections: number(flight.connections),
             backlog: number(flight.connections.zip(flight.queued).map(|(open, queued)| open + queued)),
-            children: flight.running() as f64,
+            children: flight.children.iter().map(|child| child.running).max().unwrap_or(0) as f64,
             arrivals: number(flight.arrivals),
             completions: number(flight.completions),
             throttled: row.throttled_share,

@@ -239,6 +239,23 @@ fn a_build_that_forks_is_well() {
     }
 }
 
+/// One process after the other, each of which takes memory.
+#[test]
+fn what_a_start_brings_up_is_no_pile() {
+    let start = |names: u64| {
+        move |second: u64| Second {
+            anon: 100 * MIB + 12 * MIB * second,
+            children: 1 + second / 3,
+            beside: 1 + (names - 1) * second / 3,
+            ..Second::default()
+        }
+    };
+    for seconds in 6..9 {
+        assert!(is_none_of_ours(&last(seconds, None, start(2))), "after {seconds} s");
+    }
+    assert_eq!(kinds(&last(12, Some(600 * MIB), start(1)))[0].0, Kind::RequestPileup, "of one name");
+}
+
 #[test]
 fn a_quota_that_makes_work_wait_is_told_where_memory_is_not_the_trouble() {
     let waits = |second: u64| Second {
