@@ -1,10 +1,11 @@
 //! A daemon whose descriptors or threads only grow: what it opens for a request it does not close.
 //!
 //! Load comes and goes, so growth between two looks says nothing. The time that was watched is cut into quarters; the least
-//! that it had in each must be more than in the one before, and all of it a number that is no accident. A shim is looked at
+//! that it had in each must be more than in the one before, and all of it a number that is no accident; of a long run the last
+//! minutes are looked at likewise. A shim is looked at
 //! likewise, for the container that it serves.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{
     Finding, Kind, Look, Nature, Severity,
@@ -14,7 +15,7 @@ use super::{
     unkillable_task::grown,
 };
 use crate::{
-    aggregator::daemon::{Daemon, Daemons, Role},
+    aggregator::daemon::{Daemon, Daemons, Growth, Role},
     quantity::seconds,
     resolve::label::label,
 };
@@ -34,9 +35,10 @@ pub(super) fn check(
 ) -> Vec<Finding> {
     let mut found = Vec::new();
     for daemon in &daemons.daemons {
-        if !leaks(daemon) {
-            continue;
-        }
+        // In a long run what begins late is hidden by what was before.
+        let recently = || daemon.recent.filter(leaks).map(|recent| Cow::Owned(daemon.with(recent)));
+        let whole = leaks(&daemon.whole()).then(|| Cow::Borrowed(&**daemon));
+        let Some(leaking) = whole.or_else(recently) else { continue };
         let explains = |finding: &&mut Finding| {
             let row = finding.container.as_ref().map(|container| container.cgroup.id);
             row.is_some_and(|row| daemon.serves.contains(&row))
@@ -48,23 +50,23 @@ pub(super) fn check(
             finding.tells(Kind::DaemonLeak);
         }
         if !explained {
-            found.push(finding(look, daemon, accounts.get(&daemon.process)));
+            found.push(finding(look, &leaking, accounts.get(&daemon.process)));
         }
     }
     found
 }
 
-fn leaks(daemon: &Daemon) -> bool {
+fn leaks(growth: &Growth) -> bool {
     let rises = |floors: &Option<[u64; 4]>| {
         floors.is_some_and(|floors| {
             floors.windows(2).all(|two| two[0] < two[1]) && floors[3] - floors[0] >= SEVERAL * 3 / 4
         })
     };
     let several = |growth: Option<i64>| growth.is_some_and(|growth| growth >= SEVERAL as i64);
-    daemon.watched_s >= WATCHED
-        && daemon.looks >= LOOKS
-        && (rises(&daemon.floors[0]) && several(daemon.fd_growth)
-            || rises(&daemon.floors[1]) && several(daemon.threads_growth))
+    growth.watched_s >= WATCHED
+        && growth.looks >= LOOKS
+        && (rises(&growth.floors[0]) && several(growth.fds)
+            || rises(&growth.floors[1]) && several(growth.threads))
 }
 
 fn finding(look: &Look<'_>, daemon: &Daemon, account: Option<&Account>) -> Finding {
@@ -77,7 +79,7 @@ fn finding(look: &Look<'_>, daemon: &Daemon, account: Option<&Account>) -> Findi
     let is_shim = daemon.role == Role::Shim;
     let evidence = Evidence::default()
         .with("daemon_fds", "descriptors", Value::Count(daemon.fds.map(|fds| fds.total)))
-        .with("daemon_fd_growth", "growth of that over the run", Value::Difference(daemon.fd_growth))
+        .with("daemon_fd_growth", "growth of that", Value::Difference(daemon.fd_growth))
         .with("daemon_socket_growth", "of them sockets", Value::Difference(daemon.socket_growth))
         .with("daemon_threads", "threads", Value::Count(daemon.threads))
         .with("daemon_threads_growth", "growth of that", Value::Difference(daemon.threads_growth))

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     aggregator::{
-        daemon::{Client, Daemon, Daemons, Role},
+        daemon::{Client, Daemon, Daemons, Growth, Role},
         dirty::row::Dirty,
         signal::Killer,
         stuck::{StuckReport, StuckTask},
@@ -77,6 +77,7 @@ pub(super) fn leaking(pid: u32, comm: &str, role: Role) -> Daemon {
         anon_growth: Some(3 << 20),
         accepted_growth: Some(20),
         floors: [Some([100, 105, 110, 115]), Some([29, 29, 30, 30])],
+        recent: None,
         clients: Some(vec![Client { pid: 77, comm: "docker".into(), open: 20, row: None }]),
     }
 }
@@ -195,6 +196,26 @@ fn a_daemon_that_only_opens_leaks() {
         ..leaking(812, "x", Role::Watched)
     };
     assert_eq!(found(&[], Some(&all([threads]))).len(), 1);
+}
+
+/// Hours of calm before it hide it in the whole.
+#[test]
+fn a_leak_that_begins_late_is_told_of_the_last_minutes() {
+    let leaks = leaking(812, "x", Role::Server);
+    let calm = Daemon { watched_s: 40_000.0, ..calm(812, "x") };
+    let late =
+        Daemon { recent: Some(Growth { watched_s: 126.0, fds: Some(40), ..leaks.whole() }), ..calm.clone() };
+    let told = found(&[], Some(&all([late])));
+    let [finding] = told.as_slice() else { panic!("{told:?}") };
+    assert_eq!(number(finding, "daemon_fd_growth"), 40);
+    assert!(number(finding, "daemon_socket_growth").is_null(), "of these minutes that is not known");
+    assert!(
+        finding.summary.contains("40 descriptors") && finding.summary.contains("2m 06s"),
+        "{}",
+        finding.summary
+    );
+    let still = Daemon { recent: Some(Growth { watched_s: 126.0, ..calm.whole() }), ..calm };
+    assert_eq!(found(&[], Some(&all([still]))), []);
 }
 
 #[test]

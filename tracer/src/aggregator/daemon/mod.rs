@@ -7,6 +7,10 @@ use std::{
     time::Duration,
 };
 
+mod course;
+
+use self::course::Course;
+pub use self::course::Growth;
 use super::{signal::Target, stream::Process};
 use crate::event::descriptors::{Descriptors, Holdings};
 
@@ -82,8 +86,39 @@ pub struct Daemon {
     pub accepted_growth: Option<i64>,
     /// The least that it had in each quarter of the time, descriptors and threads: what comes and goes does not count.
     pub floors: [Option<[u64; 4]>; 2],
+    /// Growth in the last minutes; `None` where it is not looked at for longer.
+    pub recent: Option<Growth>,
     /// `None`: the kernel does not tell.
     pub clients: Option<Vec<Client>>,
+}
+
+impl Daemon {
+    /// Over all the time.
+    pub fn whole(&self) -> Growth {
+        Growth {
+            watched_s: self.watched_s,
+            looks: self.looks,
+            fds: self.fd_growth,
+            threads: self.threads_growth,
+            anon: self.anon_growth,
+            floors: self.floors,
+        }
+    }
+
+    /// The same with another growth; what that does not tell is not known.
+    pub fn with(&self, growth: Growth) -> Daemon {
+        Daemon {
+            watched_s: growth.watched_s,
+            looks: growth.looks,
+            fd_growth: growth.fds,
+            threads_growth: growth.threads,
+            anon_growth: growth.anon,
+            floors: growth.floors,
+            socket_growth: None,
+            accepted_growth: None,
+            ..self.clone()
+        }
+    }
 }
 
 /// All that are looked at.
@@ -113,8 +148,6 @@ pub struct Look {
     pub clients: Option<Vec<Client>>,
 }
 
-/// Looks that are kept: when there are more, two become one, with the least of both.
-const LOOKS: usize = 256;
 /// Processes that are kept.
 const DAEMONS: usize = 1024;
 
@@ -123,17 +156,11 @@ struct Kept {
     role: Role,
     row: Option<u64>,
     serves: BTreeSet<u64>,
-    first: (Duration, Holdings),
-    last: (Duration, Holdings),
+    course: Course,
     /// Kinds of descriptors are not told by every look, nor are connections.
     sockets: Option<(u64, u64)>,
     accepted: Option<(u64, u64)>,
     clients: Option<Vec<Client>>,
-    looks: Vec<(Duration, [Option<u64>; 2])>,
-    /// Looks that one of these stands for, and how many the last stands for yet.
-    stride: u32,
-    in_last: u32,
-    count: u32,
 }
 
 /// The state.
@@ -157,15 +184,10 @@ impl State {
             role,
             row,
             serves: BTreeSet::new(),
-            first: Default::default(),
-            last: Default::default(),
+            course: Course::default(),
             sockets: None,
             accepted: None,
             clients: None,
-            looks: Vec::new(),
-            stride: 1,
-            in_last: 0,
-            count: 0,
         });
         kept.process = process;
         // What it is to a container says more than that it is watched, and a shim stays one.
@@ -184,11 +206,7 @@ impl State {
     pub fn look(&mut self, target: Target, at: Duration, look: Look) {
         let Some(kept) = self.kept.get_mut(&target) else { return };
         let Look { holdings, accepted, clients } = look;
-        if kept.count == 0 {
-            kept.first = (at, holdings);
-        }
-        kept.last = (at, holdings);
-        kept.count += 1;
+        kept.course.look(at, holdings);
         let since = |before: Option<(u64, u64)>, now: Option<u64>| match (before, now) {
             (Some((first, _)), Some(now)) => Some((first, now)),
             (None, Some(now)) => Some((now, now)),
@@ -197,7 +215,6 @@ impl State {
         kept.sockets = since(kept.sockets, holdings.fds.and_then(|fds| fds.sockets));
         kept.accepted = since(kept.accepted, accepted);
         kept.clients = clients.or(kept.clients.take());
-        kept.remember(at, [holdings.fds.map(|fds| fds.total), holdings.threads]);
     }
 
     /// Forgets those that are not there any more, and rows that are gone.
@@ -212,90 +229,45 @@ impl State {
     /// Everyone, with when it was looked at last.
     pub fn all(&self) -> Vec<(Target, Role, BTreeSet<u64>, Option<Duration>)> {
         let of = |(target, kept): (&Target, &Kept)| {
-            (*target, kept.role, kept.serves.clone(), (kept.count > 0).then_some(kept.last.0))
+            (*target, kept.role, kept.serves.clone(), kept.course.last().map(|(at, _)| at))
         };
         self.kept.iter().map(of).collect()
     }
 
     pub fn tell(&self) -> Daemons {
-        let mut daemons: Vec<Arc<Daemon>> =
-            self.kept.values().filter(|kept| kept.count > 0).map(|kept| Arc::new(kept.tell())).collect();
+        let mut daemons: Vec<Arc<Daemon>> = self.kept.values().filter_map(Kept::tell).map(Arc::new).collect();
         daemons.sort_by_key(|daemon| (daemon.role, daemon.process.pid));
         Daemons { daemons }
     }
 }
 
 impl Kept {
-    fn remember(&mut self, at: Duration, values: [Option<u64>; 2]) {
-        match self.looks.last_mut().filter(|_| self.in_last < self.stride) {
-            Some((_, least)) => *least = least_of(*least, values),
-            None => {
-                self.looks.push((at, values));
-                self.in_last = 0;
-            }
-        }
-        self.in_last += 1;
-        if self.looks.len() > LOOKS {
-            let merged = self.looks.chunks(2).map(|pair| match pair {
-                [(at, first), (_, second)] => (*at, least_of(*first, *second)),
-                _ => pair[0],
-            });
-            self.looks = merged.collect();
-            self.stride *= 2;
-            self.in_last = self.stride / 2;
-        }
-    }
-
-    fn tell(&self) -> Daemon {
-        let (since, first) = self.first;
-        let (at, last) = self.last;
-        let growth = |of: fn(&Holdings) -> Option<u64>| difference(of(&first), of(&last));
+    /// `None` before the first look.
+    fn tell(&self) -> Option<Daemon> {
+        let (_, last) = self.course.last()?;
+        let whole = self.course.whole();
         let grown = |pair: Option<(u64, u64)>| pair.map(|(first, last)| last as i64 - first as i64);
-        let fds = |holdings: &Holdings| holdings.fds.map(|fds| fds.total);
-        Daemon {
+        Some(Daemon {
             process: self.process.clone(),
             role: self.role,
             row: self.row,
             serves: self.serves.clone(),
-            watched_s: at.saturating_sub(since).as_secs_f64(),
-            looks: self.count,
+            watched_s: whole.watched_s,
+            looks: whole.looks,
             fds: last.fds,
             threads: last.threads,
             anon: last.anon,
             accepted: self.accepted.map(|(_, now)| now),
-            fd_growth: growth(fds),
+            fd_growth: whole.fds,
             socket_growth: grown(self.sockets),
-            threads_growth: growth(|holdings| holdings.threads),
-            anon_growth: growth(|holdings| holdings.anon),
+            threads_growth: whole.threads,
+            anon_growth: whole.anon,
             accepted_growth: grown(self.accepted),
-            floors: [self.floors(0), self.floors(1)],
+            floors: whole.floors,
+            recent: self.course.recent(),
             clients: self.clients.clone(),
-        }
+        })
     }
-
-    /// `None` where a quarter had no look.
-    fn floors(&self, what: usize) -> Option<[u64; 4]> {
-        let (first, last) = (self.looks.first()?.0, self.looks.last()?.0);
-        let whole = last.saturating_sub(first).as_secs_f64();
-        let mut floors = [None; 4];
-        for (at, values) in &self.looks {
-            let share = at.saturating_sub(first).as_secs_f64() / whole.max(f64::MIN_POSITIVE);
-            let place = &mut floors[((share * 4.0) as usize).min(3)];
-            let value = values[what]?;
-            *place = Some(place.map_or(value, |least: u64| least.min(value)));
-        }
-        let [Some(a), Some(b), Some(c), Some(d)] = floors else { return None };
-        Some([a, b, c, d])
-    }
-}
-
-fn least_of(a: [Option<u64>; 2], b: [Option<u64>; 2]) -> [Option<u64>; 2] {
-    let least = |at: usize| a[at].zip(b[at]).map(|(a, b)| a.min(b));
-    [least(0), least(1)]
-}
-
-fn difference(first: Option<u64>, last: Option<u64>) -> Option<i64> {
-    Some(last? as i64 - first? as i64)
 }
 
 #[cfg(test)]
@@ -316,28 +288,11 @@ mod tests {
     }
 
     #[test]
-    fn growth_is_against_the_first_look_and_floors_leave_out_what_comes_and_goes() {
-        let (mut state, target) = one();
-        assert!(state.tell().daemons.is_empty(), "it was not looked at yet");
-        for second in 0..16 {
-            let busy = if second % 2 == 0 { 40 } else { 0 };
-            state.look(target, Duration::from_secs(second), holds(10 + second + busy, 5));
-        }
-        let told = state.tell();
-        let daemon = &told.daemons[0];
-        assert_eq!((daemon.fd_growth, daemon.threads_growth, daemon.looks), (Some(15 - 40), Some(0), 16));
-        assert_eq!(daemon.floors, [Some([11, 15, 19, 23]), Some([5; 4])]);
-    }
-
-    #[test]
     fn it_is_bounded_and_forgets_who_is_gone() {
         let (mut state, target) = one();
-        for second in 0..10_000 {
-            state.look(target, Duration::from_secs(second), holds(second, 5));
-        }
-        assert!(state.kept[&target].looks.len() <= LOOKS);
-        let floors = state.tell().daemons[0].floors[0].expect("each quarter has some");
-        assert!(floors.windows(2).all(|two| two[0] + 2000 < two[1]), "{floors:?}");
+        assert!(state.tell().daemons.is_empty(), "it was not looked at yet");
+        state.look(target, Duration::ZERO, holds(1, 5));
+        assert_eq!(state.tell().daemons.len(), 1);
         for pid in 0..2 * DAEMONS as u32 {
             let target = Target { pid, start: 2 };
             state.place(target, Process { pid, comm: "s".into() }, Role::Shim, None);
