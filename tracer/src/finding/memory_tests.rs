@@ -212,7 +212,7 @@ fn what_is_swapped_out_is_growth_all_the_same() {
     // What it may swap itself ends sooner.
     let found = last(Some(300 * MIB));
     assert_eq!(told(&found), [(Kind::MemoryGrowth, Severity::Critical)]);
-    assert!(found[0].summary.ends_with("swap is full in about 3 s"), "{}", found[0].summary);
+    assert!(found[0].summary.ends_with("swap is full in about 3.0 s"), "{}", found[0].summary);
 }
 
 #[test]

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use crate::aggregator::{row::Row, work::flight::Flight};
+use crate::aggregator::{
+    row::Row,
+    work::flight::{Child, Flight},
+};
 
 /// Looks that are kept of a row: of a long run the last minutes.
 const KEPT: usize = 300;
@@ -32,7 +35,8 @@ pub(super) struct Moment {
     pub connections: Option<f64>,
     /// Accepted, or waiting for that.
     pub backlog: Option<f64>,
-    /// Children alive of the commonest name: requests are of a kind, what a start brings up is of many.
+    /// Children alive, more than at the first look, of the name of which there are most more: requests are of a kind, what a
+    /// start brings up is of many.
     pub children: f64,
     pub arrivals: Option<f64>,
     pub completions: Option<f64>,
@@ -40,19 +44,19 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    fn of(at: Duration, row: &Row) -> Option<Moment> {
-        let flight = row.flight.as_deref()?;
+    fn of(at: Duration, row: &Row, flight: &Flight, first: &HashMap<Arc<str>, u64>) -> Moment {
+        let more = |child: &Child| child.running.saturating_sub(first.get(&child.comm).copied().unwrap_or(0));
         let number = |count: Option<u64>| count.map(|count| count as f64);
-        Some(Moment {
+        Moment {
             at,
             anon: number(row.memory.anon),
             connections: number(flight.connections),
             backlog: number(flight.connections.zip(flight.queued).map(|(open, queued)| open + queued)),
-            children: flight.children.iter().map(|child| child.running).max().unwrap_or(0) as f64,
+            children: flight.children.iter().map(more).max().unwrap_or(0) as f64,
             arrivals: number(flight.arrivals),
             completions: number(flight.completions),
             throttled: row.throttled_share,
-        })
+        }
     }
 
     /// Whether it leaves unknown what the other knows.
@@ -66,6 +70,8 @@ impl Moment {
 #[derive(Debug, Default)]
 pub(super) struct Course {
     moments: VecDeque<Moment>,
+    /// Children at the first look, by name.
+    first: HashMap<Arc<str>, u64>,
     /// The last look: a row is not looked at in each tick.
     seen: Option<Arc<Flight>>,
 }
@@ -73,6 +79,18 @@ pub(super) struct Course {
 type Of = fn(&Moment) -> Option<f64>;
 
 impl Course {
+    fn look(&mut self, at: Duration, row: &Row, flight: &Arc<Flight>) {
+        if self.seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, flight)) {
+            return;
+        }
+        if self.seen.is_none() {
+            self.first =
+                flight.children.iter().map(|child| (Arc::clone(&child.comm), child.running)).collect();
+        }
+        self.seen = Some(Arc::clone(flight));
+        self.push(Moment::of(at, row, flight, &self.first));
+    }
+
     /// A look that could not tell everything (a process ended under it) is left out, and the first ones if a later one can:
     /// one unknown among them would be the last word for the whole run.
     fn push(&mut self, moment: Moment) {
@@ -174,14 +192,10 @@ impl Courses {
     pub fn note(&mut self, at: Duration, rows: &[Arc<Row>]) {
         let mut before = std::mem::take(&mut self.rows);
         for row in rows.iter().filter(|row| row.removed.is_none()) {
-            let Some(moment) = Moment::of(at, row) else { continue };
+            let Some(flight) = &row.flight else { continue };
             let id = row.container.cgroup.id;
             let mut course = before.remove(&id).unwrap_or_default();
-            let same = |seen: &Arc<Flight>| row.flight.as_ref().is_some_and(|now| Arc::ptr_eq(seen, now));
-            if !course.seen.as_ref().is_some_and(same) {
-                course.seen.clone_from(&row.flight);
-                course.push(moment);
-            }
+            course.look(at, row, flight);
             self.rows.insert(id, course);
         }
     }
@@ -214,7 +228,7 @@ mod tests {
             completions: None,
             throttled: None,
         };
-        Course { moments: values.iter().enumerate().map(moment).collect(), seen: None }
+        Course { moments: values.iter().enumerate().map(moment).collect(), ..Course::default() }
     }
 
     fn piles_up(values: &[f64], arrivals: f64) -> bool {
