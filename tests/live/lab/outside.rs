@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::driver::{
     MIB,
-    cgroup::Cgroup,
+    cgroup::{Cgroup, Made},
     disk, guard, in_vm,
     scene::{self, Wanted},
     skip, wait_for,
@@ -52,6 +52,8 @@ fn grows(scene: &str, kind: &str, words: &[&str]) -> Option<(Value, u32)> {
         skip(scene, "it would take more than a few GiB of this machine's memory");
         return None;
     }
+    // Where nothing is in any cgroup, nobody knows what is in none.
+    let _row = Made::top(scene);
     let rate = available / left_seconds();
     let (each, total) = (rate.to_string(), (rate * seconds()).to_string());
     let words = [words, &["--rate", &each, "--total", &total, "--hold", "forever"]].concat();
