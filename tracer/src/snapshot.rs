@@ -156,20 +156,14 @@ impl Host {
         let attributed = tick.held;
         let left = state.remainder(&tick.attributed);
         let total = used.zip(attributed).map(|(used, rows)| used as i64 - rows as i64);
-        let parts = [
-            left.root_anon,
-            left.root_file,
-            left.slab.bytes,
-            left.percpu.bytes,
-            left.vmalloc.bytes,
-            left.page_tables.bytes,
-            left.kernel_stack.bytes,
-            left.hugetlb,
-        ];
+        let kernel = left.kernel();
+        let parts = || {
+            let others = [left.root_anon, left.root_file, left.hugetlb];
+            others.into_iter().chain(kernel.map(|part| part.bytes))
+        };
         // What is unknown cannot be taken off: then the rest holds it as well.
-        let other = total.map(|total| total - parts.iter().flatten().sum::<i64>());
-        let bounds = [left.slab, left.percpu, left.vmalloc, left.page_tables, left.kernel_stack];
-        let exact = parts.iter().all(Option::is_some) && bounds.iter().all(|part| part.how.is_none());
+        let other = total.map(|total| total - parts().flatten().sum::<i64>());
+        let exact = parts().all(|part| part.is_some()) && kernel.iter().all(|part| part.how.is_none());
         let (dead_cgroups, dead_cgroups_how) = match memory.dead_cgroups {
             Some(DeadCgroups::Measured(count)) => (Some(count), None),
             Some(DeadCgroups::Inferred(count)) => (Some(count), Some(How::Inferred)),

@@ -40,6 +40,13 @@ pub struct Remainder {
     pub hugetlb: Option<i64>,
 }
 
+impl Remainder {
+    /// What the kernel holds for itself.
+    pub fn kernel(&self) -> [Part; 5] {
+        [self.slab, self.percpu, self.vmalloc, self.page_tables, self.kernel_stack]
+    }
+}
+
 impl HostState {
     pub fn foresee(&mut self, at: Duration) {
         if let (Some(total), Some(available)) = (self.memory.total, self.memory.available) {

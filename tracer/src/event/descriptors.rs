@@ -5,6 +5,8 @@ use std::{fs, os::unix::fs::MetadataExt as _};
 
 use serde::Serialize;
 
+use super::procfs::number;
+
 /// More are counted, not looked at.
 const LOOKED_AT: usize = 8192;
 
@@ -32,12 +34,9 @@ pub struct Holdings {
 /// What it holds, and the inodes of its sockets; `one_by_one`: each descriptor is looked at.
 pub fn holdings(pid: u32, one_by_one: bool) -> (Holdings, Vec<u32>) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let number = |key: &str| -> Option<u64> {
-        status.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
-    };
     let (fds, sockets) = if one_by_one { each(pid) } else { (count(pid), Vec::new()) };
-    let anon = number("RssAnon:").and_then(|kib| kib.checked_mul(1024));
-    (Holdings { fds, threads: number("Threads:"), anon }, sockets)
+    let anon = number(&status, "RssAnon:").and_then(|kib| kib.checked_mul(1024));
+    (Holdings { fds, threads: number(&status, "Threads:"), anon }, sockets)
 }
 
 /// How many are open.

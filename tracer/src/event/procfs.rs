@@ -117,7 +117,7 @@ pub fn anonymous(pid: u32) -> Option<u64> {
 }
 
 /// The number behind a key of `/proc/PID/status` or `/proc/PID/io`.
-fn number(text: &str, key: &str) -> Option<u64> {
+pub(super) fn number(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next()?.parse().ok())
 }
 

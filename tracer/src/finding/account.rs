@@ -70,7 +70,7 @@ impl Accounts {
             daemons.clone().map(|daemon| (&daemon.process, daemon)).collect();
         let grown = readers
             .map(|reader| (&reader.process, reader.anon_growth))
-            .chain(daemons.map(|daemon| (&daemon.process, daemon.anon_growth)));
+            .chain(daemons.map(|daemon| (&daemon.process, daemon.growth.anon)));
         for (process, growth) in grown {
             let Some(growth) =
                 growth.and_then(|growth| u64::try_from(growth).ok()).filter(|by| *by >= LITTLE)
@@ -113,7 +113,7 @@ impl Accounts {
 
 /// Requests that it keeps more than at first: each has a connection, or a thread, or other descriptors.
 fn requests(daemon: &Daemon) -> u64 {
-    let more = [daemon.accepted_growth, daemon.fd_growth, daemon.threads_growth];
+    let more = [daemon.accepted_growth, daemon.growth.fds, daemon.growth.threads];
     more.into_iter().flatten().max().and_then(|most| u64::try_from(most).ok()).unwrap_or(0)
 }
 
@@ -162,7 +162,10 @@ mod tests {
         },
         *,
     };
-    use crate::aggregator::{daemon::Role, stream::Reader};
+    use crate::aggregator::{
+        daemon::{Growth, Role},
+        stream::Reader,
+    };
 
     fn held(bytes: u64, growth: u64) -> Logs {
         let explained = vec![(bytes, Arc::new(container("shop", "web-7", "web")))];
@@ -196,12 +199,12 @@ mod tests {
     #[test]
     fn requests_that_are_kept_explain_a_bounded_part() {
         let reader = reader(0).process;
+        let leaking = leaking(812, "containerd", Role::Server);
         let daemon = |fds, anon| Daemon {
             process: reader.clone(),
-            fd_growth: Some(fds),
+            growth: Growth { fds: Some(fds), anon: Some(anon), ..leaking.growth },
             accepted_growth: Some(20),
-            anon_growth: Some(anon),
-            ..leaking(812, "containerd", Role::Server)
+            ..leaking.clone()
         };
         let of = |fds, anon| account(&logs([], []), Some(&all([daemon(fds, anon)])));
         assert_eq!(of(40, 3 << 20).unexplained(), 0);

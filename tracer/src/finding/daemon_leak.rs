@@ -37,7 +37,7 @@ pub(super) fn check(
     for daemon in &daemons.daemons {
         // In a long run what begins late is hidden by what was before.
         let recently = || daemon.recent.filter(leaks).map(|recent| Cow::Owned(daemon.with(recent)));
-        let whole = leaks(&daemon.whole()).then(|| Cow::Borrowed(&**daemon));
+        let whole = leaks(&daemon.growth).then(|| Cow::Borrowed(&**daemon));
         let Some(leaking) = whole.or_else(recently) else { continue };
         let explains = |finding: &&mut Finding| {
             let row = finding.container.as_ref().map(|container| container.cgroup.id);
@@ -79,11 +79,11 @@ fn finding(look: &Look<'_>, daemon: &Daemon, account: Option<&Account>) -> Findi
     let is_shim = daemon.role == Role::Shim;
     let evidence = Evidence::default()
         .with("daemon_fds", "descriptors", Value::Count(daemon.fds.map(|fds| fds.total)))
-        .with("daemon_fd_growth", "growth of that", Value::Difference(daemon.fd_growth))
+        .with("daemon_fd_growth", "growth of that", Value::Difference(daemon.growth.fds))
         .with("daemon_socket_growth", "of them sockets", Value::Difference(daemon.socket_growth))
         .with("daemon_threads", "threads", Value::Count(daemon.threads))
-        .with("daemon_threads_growth", "growth of that", Value::Difference(daemon.threads_growth))
-        .with("daemon_growth", "growth of its anonymous memory", Value::Growth(daemon.anon_growth));
+        .with("daemon_threads_growth", "growth of that", Value::Difference(daemon.growth.threads))
+        .with("daemon_growth", "growth of its anonymous memory", Value::Growth(daemon.growth.anon));
     let shims = if is_shim { vec![process.clone()] } else { Vec::new() };
     Finding {
         id: format!("{}:{}", Kind::DaemonLeak.as_str(), process.pid),
@@ -96,7 +96,7 @@ fn finding(look: &Look<'_>, daemon: &Daemon, account: Option<&Account>) -> Findi
             named(process),
             whose.unwrap_or_default(),
             grown(daemon),
-            seconds(daemon.watched_s)
+            seconds(daemon.growth.watched_s)
         ),
         advice: [
             "See what it keeps, and who is at the other end.".to_owned(),
@@ -117,7 +117,7 @@ fn finding(look: &Look<'_>, daemon: &Daemon, account: Option<&Account>) -> Findi
             .with("shims", "a container's own", Value::Processes(shims))
             .with("clients", "holds connections to it:", Value::Clients(daemon.clients.clone())),
         also: Vec::new(),
-        weight: daemon.anon_growth.map_or(0, |growth| growth.max(0) as u64),
+        weight: daemon.growth.anon.map_or(0, |growth| growth.max(0) as u64),
         grown: None,
         nature: Nature::Plain,
     }

@@ -65,32 +65,36 @@ pub(super) fn leaking(pid: u32, comm: &str, role: Role) -> Daemon {
         role,
         row: Some(9),
         serves: BTreeSet::from([ROW, 4800]),
-        watched_s: 20.0,
-        looks: 20,
         fds: Some(Descriptors { total: 120, ..Descriptors::default() }),
         threads: Some(30),
         anon: Some(90 << 20),
         accepted: Some(44),
-        fd_growth: Some(20),
-        socket_growth: Some(20),
-        threads_growth: Some(1),
-        anon_growth: Some(3 << 20),
-        accepted_growth: Some(20),
-        floors: [Some([100, 105, 110, 115]), Some([29, 29, 30, 30])],
+        growth: Growth {
+            watched_s: 20.0,
+            looks: 20,
+            fds: Some(20),
+            threads: Some(1),
+            anon: Some(3 << 20),
+            floors: [Some([100, 105, 110, 115]), Some([29, 29, 30, 30])],
+        },
         recent: None,
+        socket_growth: Some(20),
+        accepted_growth: Some(20),
         clients: Some(vec![Client { pid: 77, comm: "docker".into(), open: 20, row: None }]),
     }
 }
 
 /// One that has as many as before.
 fn calm(pid: u32, comm: &str) -> Daemon {
-    Daemon {
-        fd_growth: Some(0),
-        threads_growth: Some(0),
-        anon_growth: Some(0),
+    let leaking = leaking(pid, comm, Role::Server);
+    let growth = Growth {
+        fds: Some(0),
+        threads: Some(0),
+        anon: Some(0),
         floors: [Some([100; 4]), Some([29; 4])],
-        ..leaking(pid, comm, Role::Server)
-    }
+        ..leaking.growth
+    };
+    Daemon { growth, ..leaking }
 }
 
 pub(super) fn all(daemons: impl IntoIterator<Item = Daemon>) -> Daemons {
@@ -189,12 +193,14 @@ fn a_daemon_that_only_opens_leaks() {
     assert_eq!(number(finding, "daemon_fd_growth"), 20);
     assert_eq!(number(finding, "daemon_threads_growth"), 1);
     assert_eq!(number(finding, "daemon_growth"), 3 << 20);
-    let threads = Daemon {
-        fd_growth: Some(0),
-        threads_growth: Some(12),
+    let threads = leaking(812, "x", Role::Watched);
+    let growth = Growth {
+        fds: Some(0),
+        threads: Some(12),
         floors: [Some([9; 4]), Some([10, 13, 16, 20])],
-        ..leaking(812, "x", Role::Watched)
+        ..threads.growth
     };
+    let threads = Daemon { growth, ..threads };
     assert_eq!(found(&[], Some(&all([threads]))).len(), 1);
 }
 
@@ -202,9 +208,10 @@ fn a_daemon_that_only_opens_leaks() {
 #[test]
 fn a_leak_that_begins_late_is_told_of_the_last_minutes() {
     let leaks = leaking(812, "x", Role::Server);
-    let calm = Daemon { watched_s: 40_000.0, ..calm(812, "x") };
+    let calm = calm(812, "x");
+    let calm = Daemon { growth: Growth { watched_s: 40_000.0, ..calm.growth }, ..calm };
     let late =
-        Daemon { recent: Some(Growth { watched_s: 126.0, fds: Some(40), ..leaks.whole() }), ..calm.clone() };
+        Daemon { recent: Some(Growth { watched_s: 126.0, fds: Some(40), ..leaks.growth }), ..calm.clone() };
     let told = found(&[], Some(&all([late])));
     let [finding] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!(number(finding, "daemon_fd_growth"), 40);
@@ -214,22 +221,24 @@ fn a_leak_that_begins_late_is_told_of_the_last_minutes() {
         "{}",
         finding.summary
     );
-    let still = Daemon { recent: Some(Growth { watched_s: 126.0, ..calm.whole() }), ..calm };
+    let still = Daemon { recent: Some(Growth { watched_s: 126.0, ..calm.growth }), ..calm };
     assert_eq!(found(&[], Some(&all([still]))), []);
 }
 
 #[test]
 fn load_that_comes_and_goes_is_no_leak() {
     let server = || leaking(812, "x", Role::Server);
+    let growth = server().growth;
+    let of = |growth| Daemon { growth, ..server() };
     let not = [
         // More at the end than at the beginning, but it gave back meanwhile.
-        Daemon { floors: [Some([100, 100, 100, 115]), Some([29; 4])], ..server() },
-        Daemon { floors: [Some([100, 112, 108, 115]), Some([29; 4])], ..server() },
+        of(Growth { floors: [Some([100, 100, 100, 115]), Some([29; 4])], ..growth }),
+        of(Growth { floors: [Some([100, 112, 108, 115]), Some([29; 4])], ..growth }),
         // Few, or not for long.
-        Daemon { fd_growth: Some(4), floors: [Some([100, 101, 102, 104]), Some([29; 4])], ..server() },
-        Daemon { watched_s: 3.0, ..server() },
-        Daemon { looks: 3, ..server() },
-        Daemon { floors: [None, None], ..server() },
+        of(Growth { fds: Some(4), floors: [Some([100, 101, 102, 104]), Some([29; 4])], ..growth }),
+        of(Growth { watched_s: 3.0, ..growth }),
+        of(Growth { looks: 3, ..growth }),
+        of(Growth { floors: [None, None], ..growth }),
         calm(812, "x"),
     ];
     for daemon in not {

@@ -26,6 +26,22 @@ pub(super) struct Parts([Option<u64>; PARTS.len()]);
 
 pub(super) const PARTS: [&str; 7] = ["anon", "file", "shmem", "slab", "kernel_other", "sock", "swap"];
 
+pub(super) const NOT_YET_WRITTEN: &str = "page cache that is not yet written back";
+pub(super) const SWAPPED_OUT: &str = "anonymous memory that is swapped out";
+
+/// One of these in words.
+pub(super) fn words(part: &str) -> &'static str {
+    match part {
+        "anon" => "anonymous memory",
+        "file" => NOT_YET_WRITTEN,
+        "shmem" => "tmpfs and shared memory",
+        "slab" => "kernel objects (slab)",
+        "sock" => "socket buffers",
+        "swap" => SWAPPED_OUT,
+        _ => "kernel memory",
+    }
+}
+
 impl Parts {
     fn of(memory: &Memory) -> Parts {
         let less = |all: Option<u64>, part: Option<u64>| Some(all?.saturating_sub(part?));

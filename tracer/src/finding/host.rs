@@ -33,16 +33,9 @@ pub(super) struct Host {
 impl Host {
     pub fn note(&mut self, at: Duration, host: &HostMemory, left: &Remainder) {
         let Some(available) = host.available else { return self.readings.clear() };
-        let left = [
-            left.root_anon,
-            left.root_shmem,
-            left.slab.bytes,
-            left.percpu.bytes,
-            left.vmalloc.bytes,
-            left.page_tables.bytes,
-            left.kernel_stack.bytes,
-            left.hugetlb,
-        ];
+        let [slab, percpu, vmalloc, page_tables, kernel_stack] = left.kernel().map(|part| part.bytes);
+        let (anon, shmem, hugetlb) = (left.root_anon, left.root_shmem, left.hugetlb);
+        let left = [anon, shmem, slab, percpu, vmalloc, page_tables, kernel_stack, hugetlb];
         self.readings.push_back(Reading { at, available, left });
         while self.readings.len() > 2 && at.saturating_sub(self.readings[0].at) > WINDOW {
             self.readings.pop_front();

@@ -10,7 +10,7 @@ use super::{
     account::{Account, Accounts},
     evidence::{Evidence, Value},
     foresees,
-    growth::{Courses, RowCourse},
+    growth::{Courses, NOT_YET_WRITTEN, RowCourse, SWAPPED_OUT, words},
     named, remedy,
 };
 use crate::{
@@ -27,9 +27,6 @@ const WARNING_SECONDS: f64 = 600.0;
 const CRITICAL_SECONDS: f64 = 60.0;
 /// Slower is not worth a word where nothing is near.
 const NOTABLE: f64 = 4.0 * 1024.0 * 1024.0;
-
-const NOT_YET_WRITTEN: &str = "page cache that is not yet written back";
-const SWAPPED_OUT: &str = "anonymous memory that is swapped out";
 
 pub(super) fn check(look: &Look<'_>, courses: &Courses, accounts: &Accounts) -> Vec<Finding> {
     let growing = |row: &'_ Arc<Row>| {
@@ -151,16 +148,7 @@ impl Case<'_> {
     fn what(&self) -> Option<(&'static str, f64)> {
         let kinds = self.course.by_kind().into_iter().filter_map(|(kind, rate)| Some((kind, rate?)));
         let (kind, rate) = kinds.max_by(|a, b| a.1.total_cmp(&b.1))?;
-        let words = match kind {
-            "anon" => "anonymous memory",
-            "file" => NOT_YET_WRITTEN,
-            "shmem" => "tmpfs and shared memory",
-            "slab" => "kernel objects (slab)",
-            "sock" => "socket buffers",
-            "swap" => SWAPPED_OUT,
-            _ => "kernel memory",
-        };
-        Some((words, rate))
+        Some((words(kind), rate))
     }
 
     fn summary(&self) -> String {

@@ -6,7 +6,7 @@ use super::{
     Finding, Kind, Look, Nature, Severity,
     evidence::{ContainerRate, Evidence, Value},
     foresees,
-    growth::Grower,
+    growth::{self, Grower},
     host::{Host, KINDS},
     named,
 };
@@ -188,17 +188,15 @@ impl Outside {
     }
 }
 
+/// One of `KINDS` in words.
 fn words(kind: &'static str) -> &'static str {
     match kind {
-        "anon" => "anonymous memory",
-        "shmem" => "tmpfs and shared memory",
-        "slab" => "kernel objects (slab)",
         "percpu" => "the kernel's memory for each processor (percpu)",
         "vmalloc" => "memory that the kernel maps for itself (vmalloc)",
         "page_tables" => "page tables",
         "kernel_stack" => "kernel stacks of threads",
         "hugetlb" => "huge pages that are set aside",
-        other => other,
+        other => growth::words(other),
     }
 }
 

@@ -68,8 +68,8 @@ pub(super) fn check(
 
 /// Who of several is at the end of the chain: who sends most of the signals, then who grows most.
 fn rank(daemon: &Daemon, tasks: &[&StuckTask]) -> (u64, i64, i64, usize, u32) {
-    let growth = daemon.fd_growth.unwrap_or(0).max(0) + daemon.threads_growth.unwrap_or(0).max(0);
-    let memory = daemon.anon_growth.unwrap_or(0).max(0);
+    let growth = daemon.growth.fds.unwrap_or(0).max(0) + daemon.growth.threads.unwrap_or(0).max(0);
+    let memory = daemon.growth.anon.unwrap_or(0).max(0);
     (sent_by(daemon.process.pid, tasks), growth, memory, daemon.serves.len(), daemon.process.pid)
 }
 
@@ -107,7 +107,7 @@ impl Case<'_> {
             refuted_by: self.refuted_by(),
             evidence: self.evidence(),
             also: Vec::new(),
-            weight: daemon.and_then(|daemon| daemon.anon_growth).map_or(0, |growth| growth.max(0) as u64),
+            weight: daemon.and_then(|daemon| daemon.growth.anon).map_or(0, |growth| growth.max(0) as u64),
             grown: None,
             nature: Nature::Plain,
         }
@@ -127,9 +127,9 @@ impl Case<'_> {
             .map(|shim| Shim {
                 process: &shim.process,
                 fds: shim.fds.map(|fds| fds.total),
-                fd_growth: shim.fd_growth,
+                fd_growth: shim.growth.fds,
                 threads: shim.threads,
-                threads_growth: shim.threads_growth,
+                threads_growth: shim.growth.threads,
                 kill_attempts: attempts(shim.process.pid),
             })
             .collect();
@@ -137,7 +137,7 @@ impl Case<'_> {
         let own = daemon.map(|daemon| attempts(daemon.process.pid));
         let of = |number: fn(&Daemon) -> Option<u64>| Value::Count(daemon.and_then(number));
         let grown = |number: fn(&Daemon) -> Option<i64>| Value::Difference(daemon.and_then(number));
-        let shim_growth: Option<i64> = self.shims.iter().map(|shim| shim.fd_growth).sum();
+        let shim_growth: Option<i64> = self.shims.iter().map(|shim| shim.growth.fds).sum();
         let clients = daemon.and_then(|daemon| daemon.clients.clone());
         let evidence = Evidence::default()
             .with("tasks", "tasks", Value::record(&tasks))
@@ -145,13 +145,13 @@ impl Case<'_> {
             .with("kill_attempts", "SIGKILLs sent since attach", Value::Count(self.attempts()))
             .with("daemon_kill_attempts", "of them by the daemon itself", Value::Count(own.flatten()))
             .with("daemon_fds", "descriptors of the daemon", of(|daemon| Some(daemon.fds?.total)))
-            .with("daemon_fd_growth", "growth of that over the run", grown(|daemon| daemon.fd_growth))
+            .with("daemon_fd_growth", "growth of that over the run", grown(|daemon| daemon.growth.fds))
             .with("daemon_threads", "its threads", of(|daemon| daemon.threads))
-            .with("daemon_threads_growth", "growth of that", grown(|daemon| daemon.threads_growth))
+            .with("daemon_threads_growth", "growth of that", grown(|daemon| daemon.growth.threads))
             .with(
                 "daemon_growth",
                 "growth of its anonymous memory",
-                Value::Growth(daemon.and_then(|daemon| daemon.anon_growth)),
+                Value::Growth(daemon.and_then(|daemon| daemon.growth.anon)),
             );
         Account::tell(self.account, evidence)
             .with("daemon_accepted", "connections that it keeps open", of(|daemon| daemon.accepted))
@@ -251,9 +251,9 @@ pub(super) fn grown(daemon: &Daemon) -> String {
         })
     };
     let parts = [
-        count(daemon.fd_growth, "descriptor"),
-        count(daemon.threads_growth, "thread"),
-        daemon.anon_growth.filter(|growth| *growth >= 1 << 20).map(|growth| bytes(growth as f64)),
+        count(daemon.growth.fds, "descriptor"),
+        count(daemon.growth.threads, "thread"),
+        daemon.growth.anon.filter(|growth| *growth >= 1 << 20).map(|growth| bytes(growth as f64)),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

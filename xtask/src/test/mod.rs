@@ -34,7 +34,8 @@ const MATRIX: &[(&str, &str)] = &[
     ),
     (
         "6.12",
-        "attach::every attach::classic attach::charges lines::every_way kinds:: disjoint:: dirty::every_way dead_cgroups::every_way \
+        "attach::every attach::classic attach::charges lines::every_way kinds:: disjoint:: dirty::every_way \
+         dead_cgroups::every_way \
          oom::every_alternative",
     ),
 ];

@@ -1,13 +1,13 @@
 //! Daemons that serve containers, their shims, and whoever is watched: what each holds of descriptors, threads and memory,
 //! how that grows, and who is connected to it. Shims stand apart: each has one container.
 
+mod course;
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
-
-mod course;
 
 use self::course::Course;
 pub use self::course::Growth;
@@ -69,55 +69,27 @@ pub struct Daemon {
     pub row: Option<u64>,
     /// Rows of containers that it serves; of a shim its own.
     pub serves: BTreeSet<u64>,
-    /// How long it has been looked at, and in how many looks.
-    pub watched_s: f64,
-    pub looks: u32,
     /// At the last look.
     pub fds: Option<Descriptors>,
     pub threads: Option<u64>,
     pub anon: Option<u64>,
     /// Connections by unix sockets that it accepted and has not closed; those that wait count.
     pub accepted: Option<u64>,
-    /// Against the first look, signed.
-    pub fd_growth: Option<i64>,
-    pub socket_growth: Option<i64>,
-    pub threads_growth: Option<i64>,
-    pub anon_growth: Option<i64>,
-    pub accepted_growth: Option<i64>,
-    /// The least that it had in each quarter of the time, descriptors and threads: what comes and goes does not count.
-    pub floors: [Option<[u64; 4]>; 2],
-    /// Growth in the last minutes; `None` where it is not looked at for longer.
+    /// Against the first look.
+    pub growth: Growth,
+    /// Against a look some minutes ago; `None` where the first one is not older.
     pub recent: Option<Growth>,
+    /// As `growth`, signed.
+    pub socket_growth: Option<i64>,
+    pub accepted_growth: Option<i64>,
     /// `None`: the kernel does not tell.
     pub clients: Option<Vec<Client>>,
 }
 
 impl Daemon {
-    /// Over all the time.
-    pub fn whole(&self) -> Growth {
-        Growth {
-            watched_s: self.watched_s,
-            looks: self.looks,
-            fds: self.fd_growth,
-            threads: self.threads_growth,
-            anon: self.anon_growth,
-            floors: self.floors,
-        }
-    }
-
     /// The same with another growth; what that does not tell is not known.
     pub fn with(&self, growth: Growth) -> Daemon {
-        Daemon {
-            watched_s: growth.watched_s,
-            looks: growth.looks,
-            fd_growth: growth.fds,
-            threads_growth: growth.threads,
-            anon_growth: growth.anon,
-            floors: growth.floors,
-            socket_growth: None,
-            accepted_growth: None,
-            ..self.clone()
-        }
+        Daemon { growth, socket_growth: None, accepted_growth: None, ..self.clone() }
     }
 }
 
@@ -245,25 +217,19 @@ impl Kept {
     /// `None` before the first look.
     fn tell(&self) -> Option<Daemon> {
         let (_, last) = self.course.last()?;
-        let whole = self.course.whole();
         let grown = |pair: Option<(u64, u64)>| pair.map(|(first, last)| last as i64 - first as i64);
         Some(Daemon {
             process: self.process.clone(),
             role: self.role,
             row: self.row,
             serves: self.serves.clone(),
-            watched_s: whole.watched_s,
-            looks: whole.looks,
             fds: last.fds,
             threads: last.threads,
             anon: last.anon,
             accepted: self.accepted.map(|(_, now)| now),
-            fd_growth: whole.fds,
+            growth: self.course.whole(),
             socket_growth: grown(self.sockets),
-            threads_growth: whole.threads,
-            anon_growth: whole.anon,
             accepted_growth: grown(self.accepted),
-            floors: whole.floors,
             recent: self.course.recent(),
             clients: self.clients.clone(),
         })
