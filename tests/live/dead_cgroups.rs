@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::Command,
     thread,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use serde_json::Value;
@@ -20,7 +20,7 @@ use crate::driver::{
     interval::Interval,
     matrix,
     memtrace::{self, Memtrace},
-    output,
+    moment, output,
     scene::{self, During},
     scratch, skip, wait_for,
     workload::{self, Workload},
@@ -173,7 +173,7 @@ fn near(what: &str, told: u64, truth: u64) {
 const TOLD_FROM: u64 = 100;
 
 fn finding() -> Option<Value> {
-    memtrace::found(&scene::diagnose("2").0, "dead-cgroups").into_iter().next()
+    memtrace::found(&scene::diagnose("2").told, "dead-cgroups").into_iter().next()
 }
 
 /// Beside others: they are dead already.
@@ -384,17 +384,15 @@ fn a_ramp_is_foretold() {
     let intervals = memtrace.waiting();
     memtrace.stop();
     let row = |interval: &Interval| interval.row(&top).cloned();
-    let times: Vec<(f64, Value)> = intervals
-        .iter()
-        .filter_map(|interval| Some((interval.time_of_day() as f64 / 1000.0, row(interval)?)))
-        .collect();
+    let times: Vec<(SystemTime, Value)> =
+        intervals.iter().filter_map(|interval| Some((interval.at(), row(interval)?))).collect();
     // The last one that holds something is within half a second of the kill: what was left then is known from its usage.
     let current = |row: &Value| row["memory"]["current"].as_u64().unwrap_or(0);
     let most = times.iter().max_by_key(|(_, row)| current(row)).expect("it was seen");
-    let kill = most.0 + (limit - current(&most.1)) as f64 / rate as f64;
+    let kill = most.0 + Duration::from_secs_f64((limit - current(&most.1)) as f64 / rate as f64);
     let mut told = 0;
     for (at, row) in &times {
-        let left = kill - at;
+        let left = moment::since(*at, kill);
         if !(1.0..=10.0).contains(&left) || current(row) == 0 {
             continue;
         }

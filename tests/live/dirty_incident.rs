@@ -6,7 +6,7 @@ use std::{
     path::Path,
     process::Stdio,
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -20,7 +20,7 @@ use crate::driver::{
     interval::Interval,
     kmsg,
     memtrace::{self, Memtrace},
-    scene::{self, During},
+    scene::{self, During, Report},
     skip,
     slow::{EmulatedDisk, SlowDisk},
     wait_for,
@@ -92,10 +92,10 @@ fn is_full(container: &Container) -> bool {
 }
 
 /// The importer fills its limit: the one finding that is told of it, and of nothing else above `info`.
-fn dirty_page_pressure(told: &Value, container: &Container, pid: u64) -> Value {
+fn dirty_page_pressure(report: &Report, container: &Container, pid: u64) -> Value {
     let of_it = |finding: &&Value| finding["container"]["id"] == container.id.as_str();
-    let findings = list(&told["findings"]);
-    println!("{}", serde_json::to_string_pretty(&told["findings"]).expect("it was JSON"));
+    let findings = report.findings();
+    println!("{}", serde_json::to_string_pretty(findings).expect("it was JSON"));
     let [finding] = &findings.iter().filter(of_it).collect::<Vec<_>>()[..] else {
         panic!("not one finding of it, but {findings:#?}")
     };
@@ -135,7 +135,7 @@ fn an_importer_that_outruns_its_disk_is_found() {
     let disk = SlowDisk::new(600);
     disk.pace(4 * MIB);
     let mut memtrace = dirty();
-    let diagnosing = thread::spawn(|| scene::diagnose("14").0);
+    let diagnosing = thread::spawn(|| scene::diagnose("14"));
     // It is attached by then: what comes is counted from the start.
     thread::sleep(Duration::from_secs(3));
     let container = importer(&disk, &source);
@@ -158,10 +158,10 @@ fn an_importer_that_outruns_its_disk_is_found() {
     assert!(others <= number(&last, "dirtied") / 100, "{last}");
     assert!(number(file, "dirtied") <= number(&last, "dirtied"), "{last}");
     assert!(last["dirtied_how"].is_null() && number(&last, "dirtied") >= LIMIT / 10 * 7, "{last}");
-    let told = diagnosing.join().expect("it does nothing but wait");
+    let report = diagnosing.join().expect("it does nothing but wait");
     // cgroup v1 has whoever asks for memory wait for the disk: whether it comes to a kill is the kernel's affair.
     let Some(report) = kmsg::report(&container.cgroup.path) else {
-        let finding = dirty_page_pressure(&told, &container, pid);
+        let finding = dirty_page_pressure(&report, &container, pid);
         assert!(finding["evidence"]["top_dirtiers_how"].is_null(), "all of it was counted: {finding}");
         disk.pace(0);
         return;
@@ -205,8 +205,8 @@ fn an_importer_that_stands_at_its_limit_is_named() {
     let pid = pid(&container);
     wait_for("its limit to be full", || is_full(&container).then_some(()));
     thread::sleep(Duration::from_secs(2));
-    let told = scene::diagnose("6").0;
-    let finding = dirty_page_pressure(&told, &container, pid);
+    let report = scene::diagnose("6");
+    let finding = dirty_page_pressure(&report, &container, pid);
     let evidence = &finding["evidence"];
     assert_eq!(evidence["top_dirtiers_how"], "inferred", "{evidence}");
     let dirtied = number(&evidence["top_dirtiers"][0], "dirtied");
@@ -237,7 +237,7 @@ fn a_heap_at_the_same_limit_has_another_cause() {
     let disk = SlowDisk::new(600);
     disk.pace(4 * MIB);
     let mut memtrace = Memtrace::spawn_as("oom", &mut memtrace::command(&["oom", "--json", "-i", "0.5"]));
-    let diagnosing = thread::spawn(|| scene::diagnose("12").0);
+    let diagnosing = thread::spawn(|| scene::diagnose("12").told);
     thread::sleep(Duration::from_secs(3));
     let words = ["anon", "--rate", "50M", "--total", "400M", "--hold", "forever"];
     let mut container = limited(&disk, &Wanted { name: "heap", words: &words, ..Wanted::default() });
@@ -280,6 +280,7 @@ fn an_importer_is_killed_for_what_its_disk_does_not_take() {
     let source = disk::file("source", 2 * LIMIT);
     let disk = EmulatedDisk::mount();
     let mut memtrace = Memtrace::spawn_as("oom", &mut memtrace::command(&["oom", "--json", "-i", "1"]));
+    let begun = SystemTime::now();
     let mut diagnosing = memtrace::command(&["diagnose", "-d", "300", "--json"]);
     let diagnosing = diagnosing.stdout(Stdio::piped()).spawn().expect("memtrace can be started");
     for pid in [memtrace.pid(), diagnosing.id()] {
@@ -339,13 +340,13 @@ fn an_importer_is_killed_for_what_its_disk_does_not_take() {
     let pid_of = Pid::from_child(&diagnosing);
     kill_process(pid_of, Signal::TERM).expect("it is our child, not yet waited for");
     let told = diagnosing.wait_with_output().expect("it is our child");
-    let told: Value = serde_json::from_slice(&told.stdout).expect("one object is printed");
+    let report = Report::of(&told, begun);
     let of_it = |finding: &&Value| finding["container"]["id"] == container.id.as_str();
     let truth = json!({ "victim": pid, "writes_to": TARGET, "limit": LIMIT });
     let wanted = scene::Wanted { kind: "oom-kill", path: &path };
-    scene::Report(told.clone()).is_since(went_wrong, "importer", &truth, &[wanted]);
-    let findings = list(&told["findings"]);
-    println!("{}", serde_json::to_string_pretty(&told["findings"]).expect("it was JSON"));
+    report.is_since(went_wrong, "importer", &truth, &[wanted]);
+    let findings = report.findings();
+    println!("{}", serde_json::to_string_pretty(findings).expect("it was JSON"));
     let [finding] = &findings.iter().filter(of_it).collect::<Vec<_>>()[..] else {
         panic!("not one story of it, but {findings:#?}")
     };

@@ -26,9 +26,9 @@ fn most() -> &'static str {
     if in_vm() { "500M" } else { "1500M" }
 }
 
-/// In MB a second, of which a guest gets a tenth.
+/// In kB a second. A guest gets so little of it that what is measured does not take all of its processor.
 fn rate(here: u32) -> String {
-    format!("{}M", if in_vm() { here / 10 } else { here })
+    format!("{}k", if in_vm() { here / 25 } else { here })
 }
 
 /// Pods that log as pods do.
@@ -42,7 +42,7 @@ impl<'a> Innocent<'a> {
     fn start(containerd: &'a Containerd, at: usize) -> Innocent<'a> {
         let pod = Pod::run(containerd, &format!("innocent-{at}"), BURSTABLE);
         let shape = ["log-normal", "fixed", "bimodal", "blocks", "bytes"][at % 5];
-        let words = ["lines", shape, "--rate", "100k", "--truth", "/scratch/truth"];
+        let words = ["lines", shape, "--rate", &rate(100), "--truth", "/scratch/truth"];
         let _container = pod.start("web", 0, &words);
         Innocent { _container, pod }
     }
@@ -134,7 +134,7 @@ pub fn going(during: During<'_>) -> Result<(), String> {
     let containerd =
         Containerd::start_with("endless", Settings { log_line: Some(-1), ..Settings::default() });
     let _innocent = Innocent::start(&containerd, 0);
-    let endless = Endless::start(&containerd, 30);
+    let endless = Endless::start(&containerd, 30_000);
     thread::sleep(Duration::from_secs(2));
     during(vec![("unterminated-line", endless.known.cgroup.path.clone())]);
     Ok(())
@@ -150,7 +150,7 @@ fn an_endless_line_is_found() {
         Containerd::start_with("endless", Settings { log_line: Some(-1), ..Settings::default() });
     let innocent: Vec<Innocent> =
         (0..if in_vm() { 1 } else { 5 }).map(|at| Innocent::start(&containerd, at)).collect();
-    let endless = Endless::start(&containerd, 50);
+    let endless = Endless::start(&containerd, 50_000);
     thread::sleep(Duration::from_secs(10));
     found(&endless, containerd.pid(), if in_vm() { 30.0 } else { 10.0 });
     drop(endless);
@@ -166,7 +166,7 @@ fn what_it_is_called_does_not_matter_and_cut_lines_are_none() {
     disk::drop_caches();
     let cuts = Containerd::start_with("cuts", Settings { log_line: Some(16384), ..Settings::default() });
     let _innocent = Innocent::start(&cuts, 0);
-    let endless = Endless::start(&cuts, 20);
+    let endless = Endless::start(&cuts, 20_000);
     thread::sleep(Duration::from_secs(3));
     let truth = json!({ "container": endless.known.pod, "max_container_log_line_size": 16384 });
     scene::diagnose(if in_vm() { "20" } else { "5" }).is("endless-line, cut", &truth, &[]);
@@ -177,8 +177,8 @@ fn what_it_is_called_does_not_matter_and_cut_lines_are_none() {
     fs::copy(found_at.trim(), &program).expect("the run's directory can be written");
     let crane = Containerd::start_with("yard", Settings { program, root: "cellar", log_line: Some(-1) });
     assert_eq!(comm(crane.pid()), "crane");
-    let endless = Endless::start(&crane, 40);
+    let endless = Endless::start(&crane, 40_000);
     thread::sleep(Duration::from_secs(3));
     found(&endless, crane.pid(), if in_vm() { 20.0 } else { 5.0 });
-    assert!(anon(crane.pid()) > if in_vm() { 50 } else { 100 } * MIB);
+    assert!(anon(crane.pid()) > if in_vm() { 20 } else { 100 } * MIB);
 }

@@ -20,7 +20,7 @@ use crate::driver::{
     interval::Interval,
     matrix,
     memtrace::Memtrace,
-    output,
+    moment, output,
     scene::{self, During},
     scratch, wait_for,
     workload::{self, Workload},
@@ -107,13 +107,9 @@ fn boot() -> f64 {
     now.tv_sec as f64 + now.tv_nsec as f64 * 1e-9
 }
 
-/// Seconds since boot of a time of the last day, as `ts` has it.
-fn since_boot(ts: &Value) -> f64 {
-    let text = ts.as_str().and_then(|ts| ts.split_once('T')?.1.strip_suffix('Z')).expect("RFC 3339, UTC");
-    let parts: Vec<f64> = text.split(':').map(|part| part.parse().expect("a number")).collect();
-    let told = parts[0] * 3600.0 + parts[1] * 60.0 + parts[2];
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("it is later");
-    boot() - (now.as_secs_f64() - told).rem_euclid(86400.0)
+/// Seconds since boot of a moment.
+fn since_boot(at: SystemTime) -> f64 {
+    boot() - moment::since(at, SystemTime::now())
 }
 
 /// Of this row, above `info`.
@@ -153,8 +149,9 @@ pub fn going(during: During<'_>) -> Result<(), String> {
 #[test]
 fn an_exporter_that_is_asked_faster_than_it_answers() {
     let Incident { server, _elsewhere, asking } = Incident::start();
-    let told = scene::diagnose(if in_vm() { "40" } else { "10" }).0;
-    let [begun, ended] = ["started", "ts"].map(|key| since_boot(&told[key]));
+    let report = scene::diagnose(if in_vm() { "40" } else { "10" });
+    let told = &report.told;
+    let [begun, ended] = ["started", "ts"].map(|key| since_boot(moment::of(&told[key])));
     // Emulated, memtrace loads programs for seconds between its look and the end.
     let (look, lag) = if in_vm() { (15.0, 5.0) } else { (1.5, 1.5) };
     // Throttled, the server says some time after it has accepted that it has.
@@ -164,8 +161,8 @@ fn an_exporter_that_is_asked_faster_than_it_answers() {
     let last = truths.last();
     let truth = json!({ "container": server.cgroup.path, "requests_per_s": load().1, "at_the_end": last });
     let wanted = scene::Wanted { kind: "request-pileup", path: &server.cgroup.path };
-    scene::Report(told.clone()).is("pileup", &truth, &[wanted]);
-    let serious = serious(&told, &server);
+    report.is("pileup", &truth, &[wanted]);
+    let serious = serious(told, &server);
     let [finding] = serious[..] else { panic!("not one finding, but {serious:#?} in {told:#}") };
     println!("{finding:#}");
     assert_eq!(finding["kind"], "request-pileup");
@@ -223,7 +220,7 @@ fn the_same_server_asked_slowly_is_well() {
     let elsewhere = Made::top("calm-prometheus");
     let rate = if in_vm() { "0.2" } else { "1" };
     let asking = Asking::start(&elsewhere, server.process(), rate);
-    let told = scene::diagnose("8").0;
+    let told = scene::diagnose("8").told;
     let truths = truths(server.said());
     drop(asking);
     let serious = serious(&told, &server);

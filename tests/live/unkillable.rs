@@ -17,7 +17,7 @@ use crate::driver::{
     hung::{Frozen, wait_until_hung},
     in_vm,
     lines::comm,
-    matrix, memtrace, output, skip, wait_for,
+    matrix, memtrace, moment, output, skip, wait_for,
 };
 
 fn kill(pid: u32) {
@@ -63,17 +63,6 @@ fn finished(memtrace: Child) -> Value {
     serde_json::from_slice(&output.stdout).expect("one object is printed")
 }
 
-/// Seconds since the epoch, from RFC 3339 in UTC, within a day: all that is compared is of the same run.
-fn of_day(text: &str) -> f64 {
-    let time = text.split_once('T').expect("date and time").1.trim_end_matches('Z');
-    time.split(':').fold(0.0, |sum, part| sum * 60.0 + part.parse::<f64>().expect("a number"))
-}
-
-fn now_of_day() -> f64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
-    now.as_secs_f64() % 86_400.0
-}
-
 const OWN: u64 = 7;
 const BY_SHELLS: u64 = 3;
 
@@ -90,7 +79,7 @@ fn counted(hanging: &Hanging, attach: &str) -> Value {
             bpf::held_by(dir.as_ref()).iter().any(|(kind, _)| *kind == "prog").then_some(())
         });
         thread::sleep(Duration::from_secs(settle));
-        let began = now_of_day();
+        let began = SystemTime::now();
         for _ in 0..OWN {
             kill(pid);
             thread::sleep(Duration::from_millis(50));
@@ -101,7 +90,7 @@ fn counted(hanging: &Hanging, attach: &str) -> Value {
         }
         let told = finished(memtrace);
         // A machine that was so busy that it attached later tells nothing of the count.
-        if of_day(told["started"].as_str().expect("a time")) < began {
+        if moment::of(&told["started"]) < began {
             return told;
         }
     }

@@ -19,7 +19,7 @@ use crate::driver::{
     known::Known,
     lines::comm,
     matrix, memtrace, patience,
-    scene::{self, During},
+    scene::{self, During, Report},
     skip, wait_for,
 };
 use crate::unstoppable_pod;
@@ -35,8 +35,8 @@ fn told(words: &[&str]) -> Value {
     serde_json::from_str(text.lines().last().expect("it prints something")).expect("it prints JSON")
 }
 
-fn diagnose(seconds: &str) -> Value {
-    told(&["diagnose", "--json", "-i", "0.5", "-d", seconds])
+fn diagnose(seconds: &str) -> Report {
+    scene::diagnose_with(&["-i", "0.5"], seconds)
 }
 
 /// The file systems, containers and docker. What hangs is let go before the containers are asked to end.
@@ -185,9 +185,9 @@ fn containers_that_cannot_be_stopped_are_found_with_the_daemon_that_leaks() {
         .both()
         .map(|(container, _)| scene::Wanted { kind: "unkillable-task", path: &container.cgroup.path });
     let truth = json!({ "asked": asked, "daemon": comm(dockerd), "daemon_fd_growth": grown });
-    scene::Report(report.clone()).is("cannot-be-stopped", &truth, &wanted);
+    report.is("cannot-be-stopped", &truth, &wanted);
     println!("asked {asked} times, {} grew by {grown} descriptors", comm(dockerd));
-    for (finding, (container, _)) in incident.found(&report).iter().zip(incident.both()) {
+    for (finding, (container, _)) in incident.found(&report.told).iter().zip(incident.both()) {
         println!("{}", finding["summary"]);
         let evidence = &finding["evidence"];
         let number = |key: &str| evidence[key].as_i64().unwrap_or_else(|| panic!("no {key}: {evidence}"));
@@ -214,13 +214,8 @@ fn containers_that_cannot_be_stopped_are_found_with_the_daemon_that_leaks() {
         assert!(open > 1 && open <= asked as i64 + 4, "{clients:?}");
     }
     let ours = |finding: &&Value| finding["daemon"]["pid"] == dockerd;
-    let kinds: Vec<Value> = report["findings"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .filter(ours)
-        .map(|finding| finding["kind"].clone())
-        .collect();
+    let kinds: Vec<Value> =
+        report.findings().iter().filter(ours).map(|finding| finding["kind"].clone()).collect();
     assert_eq!(kinds, ["unkillable-task"; 2], "one story is one finding");
 
     // Their sockets hang, too: names come from disk, and the tasks are what they were.
@@ -231,7 +226,7 @@ fn containers_that_cannot_be_stopped_are_found_with_the_daemon_that_leaks() {
     }
     let start = Instant::now();
     let caught = matrix::caught(|| {
-        incident.found(&diagnose("6"));
+        incident.found(&diagnose("6").told);
         let told = told(&["stuck", "--json", "-i", "0.5", "-d", "2"]);
         for (container, on) in incident.both() {
             let tasks = told["tasks"].as_array().expect("a list");
@@ -255,7 +250,7 @@ fn containers_that_cannot_be_stopped_are_found_with_the_daemon_that_leaks() {
         }
         assert!(has_gone(container), "{} is still there", container.cgroup.path);
     }
-    let report = diagnose("3");
+    let report = diagnose("3").told;
     let of = |finding: &Value| {
         incident.both().iter().any(|(one, _)| finding["container"]["id"] == one.id.as_str())
     };

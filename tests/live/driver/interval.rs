@@ -1,8 +1,10 @@
 //! One object of `top --json`: an interval, its rows, and the moment it speaks of.
 
+use std::time::SystemTime;
+
 use serde_json::Value;
 
-use super::cgroup::Cgroup;
+use super::{cgroup::Cgroup, moment};
 
 #[derive(Debug, Clone)]
 pub struct Interval(pub Value);
@@ -31,15 +33,8 @@ impl Interval {
         Some(self.row(cgroup)?["growth_per_s"][kind].as_f64()? * self.seconds())
     }
 
-    /// Milliseconds since midnight, UTC, of the moment it speaks of.
-    pub fn time_of_day(&self) -> i64 {
-        let stamp = self.0["ts"].as_str().expect("an interval has a time");
-        let part = |at: usize, len: usize| -> i64 {
-            stamp
-                .get(at..at + len)
-                .and_then(|digits| digits.parse().ok())
-                .expect("RFC 3339 with milliseconds")
-        };
-        ((part(11, 2) * 60 + part(14, 2)) * 60 + part(17, 2)) * 1000 + part(20, 3)
+    /// The moment it speaks of.
+    pub fn at(&self) -> SystemTime {
+        moment::of(&self.0["ts"])
     }
 }

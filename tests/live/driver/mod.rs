@@ -24,6 +24,7 @@ pub mod lines;
 pub mod loops;
 pub mod matrix;
 pub mod memtrace;
+pub mod moment;
 pub mod nfs;
 pub mod output;
 pub mod podman;
@@ -85,7 +86,7 @@ pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
             return found;
         }
         assert!(start.elapsed() < patience(), "waited {} s for {what}", patience().as_secs());
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(if in_vm() { 50 } else { 20 }));
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::patience;
+use super::{in_vm, patience};
 
 /// Runs a command to its end, and ends it when that does not come: no test may hang on what it tests.
 pub fn of(command: &mut Command) -> Output {
@@ -44,7 +44,8 @@ pub fn of_within(command: &mut Command, patience: Duration) -> Output {
                 child.kill().and_then(|()| child.wait()).expect("it is our child");
                 panic!("{command:?} took longer than {} s and was ended", patience.as_secs());
             }
-            None => thread::sleep(Duration::from_millis(5)),
+            // Emulated, looking takes a while.
+            None => thread::sleep(Duration::from_millis(if in_vm() { 50 } else { 5 })),
         }
     };
     let joined = |bytes: thread::JoinHandle<Vec<u8>>| bytes.join().expect("it does nothing but read");

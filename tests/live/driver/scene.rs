@@ -1,11 +1,14 @@
 //! A scene of the lab: what was made to go wrong, and whether `memtrace diagnose` says that and nothing else. What is
 //! printed is what `cargo xtask lab` makes its table of.
 
-use std::{process::Output, time::Duration};
+use std::{
+    process::Output,
+    time::{Duration, SystemTime},
+};
 
 use serde_json::{Value, json};
 
-use super::{memtrace, output, patience};
+use super::{memtrace, moment, output, patience};
 
 /// What must be found.
 pub struct Wanted<'a> {
@@ -21,24 +24,38 @@ pub type Going = Vec<(&'static str, String)>;
 pub type During<'a> = &'a mut dyn FnMut(Going);
 
 /// What a run of `diagnose` told.
-pub struct Report(pub Value);
+#[derive(Debug)]
+pub struct Report {
+    pub told: Value,
+    /// Seconds from the start of the process to its first look.
+    starting: f64,
+}
 
 /// Watches for so many seconds, beginning now: what goes wrong goes wrong already.
 pub fn diagnose(seconds: &str) -> Report {
+    diagnose_with(&[], seconds)
+}
+
+/// The same with more words.
+pub fn diagnose_with(words: &[&str], seconds: &str) -> Report {
     let watched = Duration::from_secs(seconds.parse().expect("it is a number of seconds"));
     let mut command = memtrace::command(&["diagnose", "-d", seconds, "--json"]);
-    Report::of(&output::of_within(&mut command, watched + patience()))
+    command.args(words);
+    let begun = SystemTime::now();
+    Report::of(&output::of_within(&mut command, watched + patience()), begun)
 }
 
 impl Report {
-    /// What a run printed.
-    pub fn of(told: &Output) -> Report {
+    /// What a run printed that began then.
+    pub fn of(told: &Output, begun: SystemTime) -> Report {
         assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-        Report(serde_json::from_slice(&told.stdout).expect("one object is printed"))
+        let told: Value = serde_json::from_slice(&told.stdout).expect("one object is printed");
+        let starting = moment::since(begun, moment::of(&told["started"]));
+        Report { told, starting }
     }
 
     pub fn findings(&self) -> &[Value] {
-        self.0["findings"].as_array().expect("a list")
+        self.told["findings"].as_array().expect("a list")
     }
 
     /// By kind and container, alone or as part of a worse one.
@@ -48,25 +65,42 @@ impl Report {
 
     /// Says what was true and what was told, and holds that each that is wanted is there and nothing else above `info`.
     pub fn is(&self, scene: &str, truth: &Value, wanted: &[Wanted<'_>]) {
-        let watched = self.0["duration_s"].as_f64().expect("a time");
-        self.is_since(Duration::from_secs_f64(watched), scene, truth, wanted);
+        let watched = self.told["duration_s"].as_f64().expect("a time");
+        self.tells(watched, Some(self.starting), scene, truth, wanted);
     }
 
     /// The same of what went wrong no earlier than such a time before the end.
     pub fn is_since(&self, went_wrong: Duration, scene: &str, truth: &Value, wanted: &[Wanted<'_>]) {
+        self.tells(went_wrong.as_secs_f64(), None, scene, truth, wanted);
+    }
+
+    fn tells(
+        &self,
+        went_wrong: f64,
+        starting: Option<f64>,
+        scene: &str,
+        truth: &Value,
+        wanted: &[Wanted<'_>],
+    ) {
         let bad = self.findings().iter().filter(|finding| finding["severity"] != "info");
         let (right, other): (Vec<&Value>, Vec<&Value>) =
             bad.partition(|finding| wanted.iter().any(|one| one.is(finding)));
         let missing: Vec<&str> =
             wanted.iter().filter(|one| self.finding(one).is_none()).map(|one| one.kind).collect();
-        let after = |finding: &Value| Some((went_wrong.as_secs_f64() - finding["open_s"].as_f64()?).max(0.0));
-        let found = right.iter().filter_map(|finding| after(finding)).reduce(f64::max);
-        let brief = |finding: &&Value| json!({ "kind": finding["kind"], "severity": finding["severity"], "summary": finding["summary"] });
+        let after = |finding: &Value| Some((went_wrong - finding["open_s"].as_f64()?).max(0.0));
+        let brief = |finding: &&Value| {
+            json!({
+                "kind": finding["kind"],
+                "severity": finding["severity"],
+                "summary": finding["summary"],
+                "after_s": after(finding),
+            })
+        };
         let line = json!({
             "scene": scene,
             "truth": truth,
+            "starting_s": starting,
             "found": right.iter().map(brief).collect::<Vec<_>>(),
-            "after_s": found,
             "missing": missing,
             "besides": other.iter().map(brief).collect::<Vec<_>>(),
         });

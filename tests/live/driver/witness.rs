@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::{self, JoinHandle},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use super::{
@@ -16,11 +16,9 @@ use super::{
     interval::Interval,
 };
 
-const DAY: i64 = 24 * 60 * 60 * 1000;
-
-/// Of one cgroup, at one time of day in milliseconds.
+/// Of one cgroup, at one moment.
 struct Sample {
-    at: i64,
+    at: SystemTime,
     reading: Reading,
 }
 
@@ -42,7 +40,7 @@ impl Witness {
             move || {
                 while !over.load(Ordering::Relaxed) {
                     for (index, cgroup) in cgroups.iter().enumerate() {
-                        let sample = Sample { at: time_of_day(), reading: cgroup.reading() };
+                        let sample = Sample { at: SystemTime::now(), reading: cgroup.reading() };
                         samples.lock().expect("no holder of this lock panics")[index].push(sample);
                     }
                     thread::sleep(Duration::from_millis(if in_vm() { 300 } else { 40 }));
@@ -58,9 +56,10 @@ impl Witness {
         let index = self.cgroups.iter().position(|known| known.path == cgroup.path)?;
         let samples = self.samples.lock().expect("no holder of this lock panics");
         // The moment stands at the end of memtrace's reading, which takes a while on a busy machine.
-        let (from, to) = (interval.time_of_day() - if in_vm() { 1500 } else { 250 }, interval.time_of_day());
-        let first = samples[index].iter().rposition(|sample| since(from, sample.at) <= 0)?;
-        let last = samples[index].iter().position(|sample| since(to, sample.at) >= 0)?;
+        let to = interval.at();
+        let from = to - Duration::from_millis(if in_vm() { 1500 } else { 250 });
+        let first = samples[index].iter().rposition(|sample| sample.at <= from)?;
+        let last = samples[index].iter().position(|sample| sample.at >= to)?;
         let values =
             samples[index].get(first..=last)?.iter().filter_map(|sample| sample.reading.get(kind).copied());
         let values: Vec<u64> = values.collect();
@@ -76,14 +75,4 @@ impl Drop for Witness {
             let _ = thread.join();
         }
     }
-}
-
-fn time_of_day() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is past 1970");
-    now.as_millis() as i64 % DAY
-}
-
-/// Milliseconds from one time of day to another, over midnight too.
-fn since(from: i64, to: i64) -> i64 {
-    (to - from + DAY * 3 / 2).rem_euclid(DAY) - DAY / 2
 }

@@ -8,7 +8,7 @@ use std::{
     os::unix::process::CommandExt as _,
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::{
@@ -28,7 +28,7 @@ use crate::driver::{
     guard, in_lab, in_vm,
     loops::Loop,
     memtrace, output,
-    scene::{Report, Wanted},
+    scene::{self, Report, Wanted},
     scratch, skip, wait_for,
     workload::Workload,
 };
@@ -43,9 +43,10 @@ fn diagnose_for(seconds: &str, change: impl FnOnce(&mut Command), meanwhile: imp
     let mut command = memtrace::command(&["diagnose", "-d", seconds, "--json"]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     change(&mut command);
+    let begun = SystemTime::now();
     let child = command.spawn().expect("memtrace can be started");
     meanwhile(&child);
-    Report::of(&child.wait_with_output().expect("it is our child"))
+    Report::of(&child.wait_with_output().expect("it is our child"), begun)
 }
 
 fn leak() -> (Workload, Made) {
@@ -136,7 +137,7 @@ fn beside_thousands_of_cgroups() {
         },
     );
     assert_eq!(made, count, "all of them were made and removed");
-    println!("  lost {}", report.0["host"]["losses"]);
+    println!("  lost {}", report.told["host"]["losses"]);
     finds("2,000 cgroups", &report, &leaking);
 }
 
@@ -175,7 +176,7 @@ fn beside_thousands_of_containers() {
         },
     );
     assert_eq!(ran, [EACH; LANES], "all of them were run and removed");
-    println!("  lost {}", report.0["host"]["losses"]);
+    println!("  lost {}", report.told["host"]["losses"]);
     finds(SCENE, &report, &leaking);
 }
 
@@ -233,7 +234,7 @@ fn a_clock_that_jumps() {
     );
     jump(3600);
     finds(SCENE, &report, &leaking);
-    let watched = report.0["duration_s"].as_f64().expect("a time");
+    let watched = report.told["duration_s"].as_f64().expect("a time");
     assert!((9.0..600.0).contains(&watched), "{watched} s by the clock that jumped");
 }
 
@@ -275,9 +276,8 @@ fn a_disk_that_is_full() {
 fn above_its_budget() {
     let made = pileup::going(&mut |wanted| {
         let seconds = if in_vm() { "40" } else { "14" };
-        let mut command = memtrace::command(&["diagnose", "-d", seconds, "--json", "--budget", "0.1"]);
-        let report = Report::of(&output::of(&mut command));
-        let own = &report.0["host"]["own"];
+        let report = scene::diagnose_with(&["--budget", "0.1"], seconds);
+        let own = &report.told["host"]["own"];
         println!("  {own}");
         let (kind, path) = &wanted[0];
         let wanted = [Wanted { kind, path }];

@@ -1,6 +1,6 @@
 //! Numbers of the running kernel by name, from its BTF. aya keeps its own type walk private, hence `btf-rs`.
 
-use std::{fs, io, os::fd::AsRawFd as _};
+use std::{borrow::Cow, collections::HashMap, fs, io, os::fd::AsRawFd as _};
 
 use btf_rs::{Backend, Btf, FuncProto, Type};
 
@@ -9,16 +9,49 @@ const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 const DEPTH: usize = 32;
 
 /// The kernel's type information.
-pub struct KernelBtf(Btf);
+pub struct KernelBtf {
+    btf: Btf,
+    /// Types of the names that will be asked for.
+    named: HashMap<String, Vec<Type>>,
+}
+
+/// The name of the type that a spelling of `KernelBtf::number` begins with.
+pub fn first_name(spelling: &str) -> String {
+    let (word, path) = spelling.split_once(' ').unwrap_or(("", spelling));
+    let name = path.split_once('.').map_or(path, |(name, _)| name);
+    if matches!(word, "arg" | "args") { tracepoint_type(name) } else { name.to_owned() }
+}
+
+/// The name of the type that says what a tracepoint passes.
+pub fn tracepoint_type(event: &str) -> String {
+    format!("btf_trace_{event}")
+}
 
 impl KernelBtf {
-    /// Maps the kernel's BTF: a hundredth of the time and memory of parsing it whole.
-    pub fn open() -> Result<KernelBtf, String> {
+    /// Maps the kernel's BTF: a hundredth of the time and memory of parsing it whole. The names are those that will be asked
+    /// for: all of them take one pass over the types, each of any other takes one of its own, a millisecond.
+    pub fn open(names: impl IntoIterator<Item = String>) -> Result<KernelBtf, String> {
         // Before 6.16 (`bin_attribute.mmap` for BTF) sysfs cannot map it: then a copy in memory is mapped.
-        let mapped = Btf::from_file_with_backend(VMLINUX, Backend::Mmap)
+        let btf = Btf::from_file_with_backend(VMLINUX, Backend::Mmap)
             .or_else(|_| from_copy(VMLINUX))
             .map_err(|error| format!("cannot read {VMLINUX}: {error}"))?;
-        Ok(KernelBtf(mapped))
+        let mut named: HashMap<String, Vec<Type>> =
+            names.into_iter().map(|name| (name, Vec::new())).collect();
+        let (first, last) = btf.base().type_id_range();
+        for found in (first..=last).filter_map(|id| btf.resolve_type_by_id(id).ok()) {
+            let name = found.as_btf_type().and_then(|found| btf.resolve_name(found).ok());
+            if let Some(types) = name.and_then(|name| named.get_mut(&name)) {
+                types.push(found);
+            }
+        }
+        Ok(KernelBtf { btf, named })
+    }
+
+    fn types(&self, name: &str) -> Cow<'_, [Type]> {
+        match self.named.get(name) {
+            Some(types) => types.into(),
+            None => self.btf.resolve_types_by_name(name).unwrap_or_default().into(),
+        }
     }
 
     /// `struct.field[.field...]` as a byte offset, `enum NAME.ENUMERATOR` as a value, `arg EVENT.STRUCT` as a place;
@@ -32,8 +65,7 @@ impl KernelBtf {
             None if spelling.starts_with("args ") => self.tracepoint_args(spelling.strip_prefix("args ")?),
             None if spelling.starts_with("bit ") => {
                 let (name, field) = spelling.strip_prefix("bit ")?.split_once('.')?;
-                let found = self.0.resolve_types_by_name(name).ok()?;
-                found.into_iter().find_map(|root| self.bit(root, field, 0))
+                self.types(name).iter().find_map(|root| self.bit(root.clone(), field, 0))
             }
             None if spelling.starts_with("arg ") => {
                 let (event, structure) = spelling.strip_prefix("arg ")?.split_once('.')?;
@@ -43,19 +75,15 @@ impl KernelBtf {
                 let mut fields = spelling.split('.');
                 let name = fields.next()?;
                 let fields: Vec<&str> = fields.collect();
-                self.0
-                    .resolve_types_by_name(name)
-                    .ok()?
-                    .into_iter()
-                    .find_map(|root| self.offset(root, &fields, 0))
+                self.types(name).iter().find_map(|root| self.offset(root.clone(), &fields, 0))
             }
         }
     }
 
     /// How many arguments the function takes, if BTF has it.
     pub fn function_args(&self, name: &str) -> Option<u32> {
-        self.0.resolve_types_by_name(name).ok()?.into_iter().find_map(|found| match found {
-            Type::Func(function) => match self.0.resolve_chained_type(&function).ok()? {
+        self.types(name).iter().find_map(|found| match found {
+            Type::Func(function) => match self.btf.resolve_chained_type(function).ok()? {
                 Type::FuncProto(proto) => Some(proto.parameters.len() as u32),
                 _ => None,
             },
@@ -69,11 +97,10 @@ impl KernelBtf {
     }
 
     fn tracepoint(&self, event: &str) -> Option<FuncProto> {
-        let types = self.0.resolve_types_by_name(&format!("btf_trace_{event}")).ok()?;
-        types.into_iter().find_map(|found| {
+        self.types(&tracepoint_type(event)).iter().find_map(|found| {
             let Type::Typedef(alias) = found else { return None };
-            let Type::Ptr(pointer) = self.0.resolve_chained_type(&alias).ok()? else { return None };
-            let Type::FuncProto(proto) = self.0.resolve_chained_type(&pointer).ok()? else { return None };
+            let Type::Ptr(pointer) = self.btf.resolve_chained_type(alias).ok()? else { return None };
+            let Type::FuncProto(proto) = self.btf.resolve_chained_type(&pointer).ok()? else { return None };
             Some(proto)
         })
     }
@@ -82,20 +109,20 @@ impl KernelBtf {
     fn argument(&self, event: &str, structure: &str) -> Option<u32> {
         let proto = self.tracepoint(event)?;
         let place = proto.parameters.iter().skip(1).position(|parameter| {
-            let Ok(Type::Ptr(pointer)) = self.0.resolve_chained_type(parameter) else { return false };
-            let to = self.0.resolve_chained_type(&pointer).ok().and_then(|to| self.plain(to));
-            matches!(to, Some(Type::Struct(body)) if self.0.resolve_name(&body).is_ok_and(|name| name == structure))
+            let Ok(Type::Ptr(pointer)) = self.btf.resolve_chained_type(parameter) else { return false };
+            let to = self.btf.resolve_chained_type(&pointer).ok().and_then(|to| self.plain(to));
+            matches!(to, Some(Type::Struct(body)) if self.btf.resolve_name(&body).is_ok_and(|name| name == structure))
         });
         place.map(|place| place as u32)
     }
 
     fn enumerator(&self, name: &str, enumerator: &str) -> Option<u32> {
-        self.0.resolve_types_by_name(name).ok()?.into_iter().find_map(|found| {
+        self.types(name).iter().find_map(|found| {
             let Type::Enum(list) = found else { return None };
             let member = list
                 .members
                 .iter()
-                .find(|member| self.0.resolve_name(*member).is_ok_and(|found| found == enumerator))?;
+                .find(|member| self.btf.resolve_name(*member).is_ok_and(|found| found == enumerator))?;
             Some(member.val())
         })
     }
@@ -111,13 +138,13 @@ impl KernelBtf {
             _ => return None,
         };
         for member in &members {
-            let name = self.0.resolve_name(member).unwrap_or_default();
+            let name = self.btf.resolve_name(member).unwrap_or_default();
             let found = if name.is_empty() {
-                self.offset(self.0.resolve_chained_type(member).ok()?, fields, depth + 1)
+                self.offset(self.btf.resolve_chained_type(member).ok()?, fields, depth + 1)
             } else if name == *first {
                 match rest {
                     [] => Some(0),
-                    _ => self.offset(self.0.resolve_chained_type(member).ok()?, rest, depth + 1),
+                    _ => self.offset(self.btf.resolve_chained_type(member).ok()?, rest, depth + 1),
                 }
             } else {
                 None
@@ -136,10 +163,10 @@ impl KernelBtf {
         if depth > DEPTH {
             return None;
         }
-        body.members.iter().find_map(|member| match self.0.resolve_name(member).unwrap_or_default() {
+        body.members.iter().find_map(|member| match self.btf.resolve_name(member).unwrap_or_default() {
             name if name == field => Some(member.bit_offset()),
             name if name.is_empty() => {
-                let inner = self.bit(self.0.resolve_chained_type(member).ok()?, field, depth + 1)?;
+                let inner = self.bit(self.btf.resolve_chained_type(member).ok()?, field, depth + 1)?;
                 Some(member.bit_offset() + inner)
             }
             _ => None,
@@ -150,11 +177,11 @@ impl KernelBtf {
     fn plain(&self, mut found: Type) -> Option<Type> {
         for _ in 0..DEPTH {
             found = match &found {
-                Type::Typedef(alias) => self.0.resolve_chained_type(alias).ok()?,
+                Type::Typedef(alias) => self.btf.resolve_chained_type(alias).ok()?,
                 Type::Const(qualifier) | Type::Volatile(qualifier) | Type::Restrict(qualifier) => {
-                    self.0.resolve_chained_type(qualifier).ok()?
+                    self.btf.resolve_chained_type(qualifier).ok()?
                 }
-                Type::TypeTag(tag) => self.0.resolve_chained_type(tag).ok()?,
+                Type::TypeTag(tag) => self.btf.resolve_chained_type(tag).ok()?,
                 _ => return Some(found),
             };
         }

@@ -15,7 +15,11 @@ use std::{collections::BTreeMap, fs, path::Path};
 use serde::{Deserialize, Serialize};
 use tracer_ebpf::abi::offsets::Symbol;
 
-use self::{btf::KernelBtf, cgroup::Layout, tracefs::Tracefs};
+use self::{
+    btf::{KernelBtf, first_name, tracepoint_type},
+    cgroup::Layout,
+    tracefs::Tracefs,
+};
 
 /// What the probes want to know; the registry writes it.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +73,7 @@ impl Facts {
     /// Asks the running kernel. Fails only where nothing at all can be said: no cgroups.
     pub fn gather(questions: &Questions) -> Result<Facts, cgroup::LayoutError> {
         let cgroup = Layout::of_self()?;
-        let btf = KernelBtf::open().ok();
+        let btf = KernelBtf::open(names(questions)).ok();
         let tracefs = Tracefs::open().ok();
         let mut symbols = BTreeMap::new();
         for &symbol in Symbol::ALL {
@@ -92,7 +96,7 @@ impl Facts {
             };
             (format!("{group}/{event}"), fact)
         });
-        let maps_are_locked = btf.as_ref().is_some_and(|btf| btf.number("bpf_map.memory").is_some());
+        let maps_are_locked = btf.as_ref().is_some_and(|btf| btf.number(LOCKED_MAPS).is_some());
         Ok(Facts {
             release: rustix::system::uname().release().to_string_lossy().into_owned(),
             arch: std::env::consts::ARCH.to_owned(),
@@ -117,6 +121,20 @@ impl Facts {
     }
 }
 
+/// A field that maps have where they count against RLIMIT_MEMLOCK.
+const LOCKED_MAPS: &str = "bpf_map.memory";
+/// A function of kernels that can be lazy about preempting themselves.
+const LAZY: &str = "resched_curr_lazy";
+
+/// What is asked of BTF.
+fn names(questions: &Questions) -> impl Iterator<Item = String> {
+    let spellings = Symbol::ALL.iter().flat_map(|symbol| symbol.spellings()).copied().chain([LOCKED_MAPS]);
+    let spellings = spellings.filter(|spelling| !spelling.starts_with("tp ")).map(first_name);
+    let functions = questions.functions.iter().copied().chain([LAZY]).map(str::to_owned);
+    let tracepoints = questions.tracepoints.iter().map(|(_, event)| tracepoint_type(event));
+    spellings.chain(functions).chain(tracepoints)
+}
+
 /// Whether the kernel preempts itself: for one that can choose at boot (`PREEMPT_DYNAMIC`) what it chose, if debugfs tells,
 /// else whether it can be lazy about it, which is the default where it is there (6.13, 7c70cb94d29c).
 fn preemptible(btf: Option<&KernelBtf>) -> bool {
@@ -129,7 +147,7 @@ fn preemptible(btf: Option<&KernelBtf>) -> bool {
     }
     match fs::read_to_string("/sys/kernel/debug/sched/preempt") {
         Ok(modes) => modes.contains("(full)") || modes.contains("(lazy)"),
-        Err(_) => btf.is_some_and(|btf| btf.function_args("resched_curr_lazy").is_some()),
+        Err(_) => btf.is_some_and(|btf| btf.function_args(LAZY).is_some()),
     }
 }
 
