@@ -35,24 +35,11 @@ const SCENES: &[Scene] = &[
     ("tee", "endless --length 48k --by tee", 40),
     ("vmsplice", "endless --length 48k --by vmsplice", 40),
     ("sendfile", "endless --length 48k --by sendfile", 40),
-];
-/// Of writes that one look takes.
-const WHOLE: &[Scene] = &[
     ("megabyte", "fixed --length 1000001", 8),
     ("mebibyte", "blocks --length 1M", 8),
+    ("mebibyte-of-newlines", "newlines --length 1M", 4),
     ("partial", "blocks --length 900001 --by nonblocking", 8),
 ];
-/// The same where the kernel's programs have no loops.
-const WITHOUT_LOOPS: &[Scene] = &[
-    ("megabyte", "fixed --length 250001", 8),
-    ("mebibyte", "blocks --length 256k", 8),
-    ("partial", "blocks --length 200001 --by nonblocking", 8),
-];
-
-fn scenes(bounded: bool) -> Vec<Scene> {
-    let whole = if bounded { WITHOUT_LOOPS } else { WHOLE };
-    SCENES.iter().chain(whole).copied().collect()
-}
 
 /// A writer in a cgroup of its own.
 struct Wrote {
@@ -88,16 +75,15 @@ fn is_bounded(way: &Alternative) -> bool {
 }
 
 fn counts_exactly(way: &Alternative) {
-    let scenes = scenes(is_bounded(way));
     let mut lines = Lines::start(&["--attach", &way.word()]);
     // Emulated, a look takes so long that one is often interrupted by another; and return probes have room for one task a CPU.
     let together = match way.kind.as_str() {
         "kprobe" => 1,
         _ if in_vm() => 4,
-        _ => scenes.len(),
+        _ => SCENES.len(),
     };
     let mut wrong = Vec::new();
-    for scenes in scenes.chunks(together) {
+    for scenes in SCENES.chunks(together) {
         wrong.extend(played(way, &mut lines, scenes));
     }
     if !wrong.is_empty() && may_be_interrupted(way) {

@@ -37,13 +37,11 @@ pub enum Place {
 pub trait Kernel {
     type Atomics: Atomics;
     type Current: Current;
-    /// Whether a program may have been entered to go on with a scan.
-    const RESUMES: bool;
     /// What the kernel writes to a pipe from memory of its own is somebody's write: before 5.12 (b964bf53e540) sendfile, which
     /// is counted by itself, wrote so.
     const FROM_KERNEL: bool;
-    /// Looks at all of a write; `false` if a tail call must go on.
-    fn scan(scan: &mut Scan) -> bool;
+    /// Looks at all of a write.
+    fn scan(scan: *mut Scan, place: Place);
 }
 
 #[inline(always)]
@@ -222,7 +220,6 @@ pub fn read<K: Kernel>(node: Node, bytes: u64) {
 
 /// This CPU's place for a scan.
 #[inline(always)]
-pub fn place(place: Place) -> Option<&'static mut Scan> {
-    // SAFETY: only one program at a time uses a place: see `Place`.
-    SCANS.get_ptr_mut(place as u32).map(|scan| unsafe { &mut *scan })
+pub fn place(place: Place) -> Option<*mut Scan> {
+    SCANS.get_ptr_mut(place as u32)
 }

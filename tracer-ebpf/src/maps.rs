@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, ProgramArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, PerCpuHashMap, RingBuf},
 };
 use tracer_ebpf::abi::{
     blocked::{self, Blocked, BlockedCount, DurationKey, Durations},
@@ -148,21 +148,6 @@ pub static SEEN: Array<u32> = Array::with_max_entries(1, 0);
 /// Writes and reads between a function's entry and its return: what the program's handler keeps.
 #[map]
 pub static LOG_FLIGHT: HashMap<u64, [u64; 4]> = HashMap::with_max_entries(1, 0);
-
-/// The programs that go on with a scan where there is no `bpf_loop`; an array holds programs of one kind only, and of those
-/// on functions (since 6.18, and in stable kernels) only such as have the same prototype.
-#[map]
-pub static GO_ON_FEXIT: ProgramArray = ProgramArray::with_max_entries(3, 0);
-#[map]
-pub static GO_ON_SOCKET: ProgramArray = ProgramArray::with_max_entries(3, 0);
-#[map]
-pub static GO_ON_BTF: ProgramArray = ProgramArray::with_max_entries(3, 0);
-#[map]
-pub static GO_ON_RAW: ProgramArray = ProgramArray::with_max_entries(3, 0);
-#[map]
-pub static GO_ON_TP: ProgramArray = ProgramArray::with_max_entries(3, 0);
-#[map]
-pub static GO_ON_KPROBE: ProgramArray = ProgramArray::with_max_entries(3, 0);
 
 /// `BPF_F_MMAPABLE` (5.5), of `enum` in linux/bpf.h, which is the system's interface.
 const MAPPED: u32 = 1 << 10;

@@ -9,6 +9,8 @@ use core::{arch::asm, ffi::c_void};
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user};
 use tracer_ebpf::abi::line::LengthKey;
 
+use crate::maps::SCANS;
+
 pub use self::length::count_line;
 use self::newline::{HIGHS, lowest, newlines, taken, window};
 
@@ -20,9 +22,10 @@ const WINDOW: usize = 256;
 pub const MOST: u64 = 4 << 20;
 /// Steps for one write: enough for a mebibyte of the shortest lines, and for `MOST` of ordinary ones.
 const STEPS: u32 = 200_000;
-/// The same without `bpf_loop`, until a tail call, of which there are 32: 64 KiB of the shortest lines, 256 KiB of lines
-/// of 80 bytes. The verifier walks each of them.
-const STEPS_BOUNDED: u32 = 256;
+/// The same without `bpf_loop`: the product of these. The verifier walks the rounds of each loop, for itself.
+const ROUNDS: u32 = 96;
+const MANY: u32 = 128;
+const FEW: u32 = 16;
 /// Lengths of lines that lie within 64 bytes.
 const SMALL: usize = 64;
 /// Longest write that is first taken for one line.
@@ -74,8 +77,6 @@ pub struct Scan {
     any_small: u64,
     /// Most that the buffer held.
     used: u64,
-    /// The program was entered again by a tail call.
-    pub resumed: u64,
     /// A `struct iovec`.
     segment: [u64; 2],
     buffer: [u64; (CHUNK + WINDOW) / 8],
@@ -215,17 +216,6 @@ impl Scan {
         unsafe {
             bpf_loop(STEPS, callback as *mut c_void, (&raw mut scan).cast(), 0);
         }
-    }
-
-    /// The same without the helper; `false` if there is more to do.
-    #[inline(always)]
-    pub fn run_bounded(&mut self) -> bool {
-        for _ in 0..STEPS_BOUNDED {
-            if self.step::<false>() {
-                return true;
-            }
-        }
-        false
     }
 
     /// The lines that end in the next word with a newline, or the next stretch without one; `true` when nothing is left.
@@ -382,6 +372,41 @@ impl Scan {
         self.in_segment = if length < self.left { length } else { self.left };
         false
     }
+}
+
+/// Looks at all of the write in a place, without the helper. By functions that the kernel verifies by themselves, once each
+/// ("global" ones): the verifier walks every round of a loop, but not what such a function does.
+#[inline(always)]
+pub fn run_bounded(place: u32) {
+    for _ in 0..ROUNDS {
+        if scan_many(place) != 0 {
+            return;
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn scan_many(place: u32) -> u32 {
+    for _ in 0..MANY {
+        if scan_few(place) != 0 {
+            return 1;
+        }
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn scan_few(place: u32) -> u32 {
+    let Some(scan) = SCANS.get_ptr_mut(place) else { return 1 };
+    for _ in 0..FEW {
+        // SAFETY: a valid map value; the caller is the one program that uses the place.
+        if unsafe { (*scan).step::<false>() } {
+            return 1;
+        }
+    }
+    0
 }
 
 #[inline(never)]

@@ -6,10 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::Context as _;
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel,
-    maps::ProgramArray,
     programs::{Program, ProgramError},
 };
 use thiserror::Error;
@@ -22,7 +20,7 @@ use super::{
     outcome::{Attempt, Outcome, on_demand},
     plan::{Planned, function},
     refusal::{chain, failed},
-    registry::{Alternative, GoesOn, Hook, Kind, Link},
+    registry::{Alternative, Hook, Kind, Link},
     size::Sizes,
     trampoline,
 };
@@ -176,17 +174,12 @@ impl Loader {
             self.detach(alternative);
             return Err(why);
         }
-        if let Err(error) = self.lead_on(alternative) {
-            self.detach(alternative);
-            return Err(error.to_string());
-        }
         Ok(start.elapsed())
     }
 
     /// The links that wait until they are needed.
     pub fn attach_late(&mut self, alternative: &'static Alternative) -> Result<(), String> {
-        self.attach_links(alternative, true)?;
-        self.lead_on(alternative).map_err(|error| error.to_string())
+        self.attach_links(alternative, true)
     }
 
     fn attach_links(&mut self, alternative: &'static Alternative, late: bool) -> Result<(), String> {
@@ -205,38 +198,6 @@ impl Loader {
         for (link, target) in loaded {
             let hooked = self.hook_link(link, target).map_err(failed(kind, target));
             hooked.or_else(|why| if link.optional { Ok(()) } else { Err(why) })?;
-        }
-        Ok(())
-    }
-
-    /// Programs that go on by tail calls find themselves in a map.
-    fn lead_on(&mut self, alternative: &Alternative) -> anyhow::Result<()> {
-        alternative.goes_on.iter().try_for_each(|goes_on| self.lead_on_in(goes_on))
-    }
-
-    fn lead_on_in(&mut self, goes_on: &GoesOn) -> anyhow::Result<()> {
-        let mut programs = Vec::new();
-        for (number, name) in goes_on.programs {
-            let program =
-                self.ebpf.program(name).with_context(|| format!("the object has no program {name}"));
-            let fd = match program? {
-                Program::BtfTracePoint(program) => program.fd(),
-                Program::RawTracePoint(program) => program.fd(),
-                Program::TracePoint(program) => program.fd(),
-                Program::FExit(program) => program.fd(),
-                Program::KProbe(program) => program.fd(),
-                _ => Err(ProgramError::UnexpectedProgramType),
-            };
-            // One that waits to be needed is not loaded yet.
-            if let Ok(fd) = fd {
-                programs.push((*number, fd.try_clone()?));
-            }
-        }
-        let map = self.ebpf.map_mut(goes_on.map);
-        let map = map.with_context(|| format!("the object has no map {}", goes_on.map))?;
-        let mut array = ProgramArray::try_from(map)?;
-        for (number, fd) in programs {
-            array.set(number, &fd, 0)?;
         }
         Ok(())
     }

@@ -10,16 +10,16 @@ use aya_ebpf::{
 use tracer_ebpf::abi::{line::READER_WORDS, offsets::Symbol, setting::Call};
 
 use super::{
-    At, Bounded, Looping, Program, Work,
+    At, Bounded, Looping, Work,
     flight::{Flight, enter, leave},
-    moved, wrote,
+    look, moved, wrote,
 };
 use crate::{
     access::{Access, Direct, Probed},
     file::{Current, Untyped, sockets},
     globals::{has, number, syscall},
     line::{self, Kernel, Place},
-    maps::{GO_ON_BTF, GO_ON_RAW, GO_ON_TP, LOG_READERS},
+    maps::LOG_READERS,
 };
 
 /// Registers of the task.
@@ -150,14 +150,12 @@ macro_rules! exits {
             #[btf_tracepoint(function = "sys_exit")]
             #[inline(always)]
             pub fn $btf(ctx: BtfTracePointContext) -> i32 {
-                let program = Program { ctx: &ctx, place: Place::Pipe, go_on: &GO_ON_BTF };
-                program.run::<$kernel>(|| exited::<$kernel>(Saved::<Direct>(ctx.arg(0), PhantomData), ctx.arg(1)))
+                look::<$kernel>(Place::Pipe, || exited::<$kernel>(Saved::<Direct>(ctx.arg(0), PhantomData), ctx.arg(1)))
             }
             #[raw_tracepoint(tracepoint = "sys_exit")]
             #[inline(always)]
             pub fn $raw(ctx: RawTracePointContext) -> i32 {
-                let program = Program { ctx: &ctx, place: Place::Pipe, go_on: &GO_ON_RAW };
-                program.run::<$kernel>(|| exited::<$kernel>(Saved::<Probed>(ctx.arg(0), PhantomData), ctx.arg(1)))
+                look::<$kernel>(Place::Pipe, || exited::<$kernel>(Saved::<Probed>(ctx.arg(0), PhantomData), ctx.arg(1)))
             }
             #[tracepoint]
             pub fn $enter(ctx: TracePointContext) -> u32 {
@@ -167,8 +165,7 @@ macro_rules! exits {
             #[tracepoint]
             #[inline(always)]
             pub fn $exit(ctx: TracePointContext) -> u32 {
-                let program = Program { ctx: &ctx, place: Place::Pipe, go_on: &GO_ON_TP };
-                program.run::<$kernel>(|| {
+                look::<$kernel>(Place::Pipe, || {
                     let kept = Kept(leave(Flight::Call)?);
                     // SAFETY: the offset comes from the tracepoint's own format.
                     exited::<$kernel>(kept, unsafe { ctx.read_at(number(Symbol::TpSysExitRet) as usize) }.ok()?)

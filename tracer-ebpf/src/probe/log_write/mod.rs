@@ -11,109 +11,72 @@ mod flight;
 mod pairs;
 mod returns;
 
-use aya_ebpf::{EbpfContext, maps::ProgramArray};
 use tracer_ebpf::abi::line::Stream;
 
 use crate::{
     atomic::{Fetching, Plain},
     file::{Node, Typed, Untyped},
-    line::{Kernel, Place, commit, passed, place, scans, unseen, written},
-    maps::STREAMS,
-    scan::Scan,
+    line::{self, Kernel, Place, commit, passed, scans, unseen, written},
+    scan::{Scan, run_bounded},
 };
 
 /// 5.17 and later: `bpf_loop`, fetching atomics, the current task as a typed pointer.
 pub(super) struct Looping;
-/// Before: bounded loops that go on by tail calls.
+/// Before: bounded loops.
 pub(super) struct Bounded;
 
 impl Kernel for Looping {
     type Atomics = Fetching;
     type Current = Typed;
-    const RESUMES: bool = false;
     const FROM_KERNEL: bool = true;
     #[inline(always)]
-    fn scan(scan: &mut Scan) -> bool {
-        scan.run();
-        true
+    fn scan(scan: *mut Scan, _: Place) {
+        // SAFETY: the caller's place.
+        unsafe { (*scan).run() }
     }
 }
 
 impl Kernel for Bounded {
     type Atomics = Plain;
     type Current = Untyped;
-    const RESUMES: bool = true;
     const FROM_KERNEL: bool = false;
     #[inline(always)]
-    fn scan(scan: &mut Scan) -> bool {
-        scan.run_bounded()
+    fn scan(_: *mut Scan, place: Place) {
+        run_bounded(place as u32);
     }
 }
 
-/// What one program is: its context, its place for a scan, and how it goes on.
-pub(super) struct Program<'a, C: EbpfContext> {
-    pub ctx: &'a C,
-    pub place: Place,
-    pub go_on: &'static ProgramArray,
-}
-
-impl<C: EbpfContext> Program<'_, C> {
-    /// What a program does: goes on with a scan, if that is what it was entered for, else begins one, if `begin` finds
-    /// something to look at. Written so that the scan stands in the program once.
-    #[inline(always)]
-    pub fn run<K: Kernel>(&self, begin: impl FnOnce() -> Option<Work>) -> i32 {
-        let mut scan = None;
-        // Null, not an option: the verifier would not know that where there is one there is a pointer.
-        let mut stream = core::ptr::null_mut();
-        let mut whole = false;
-        if K::RESUMES {
-            let Some(own) = place(self.place) else { return 0 };
-            if own.resumed != 0 {
-                own.resumed = 0;
-                scan = Some(own);
-            }
-        }
-        if scan.is_none() {
-            let Some(work) = begin() else { return 0 };
-            let Some(own) = place(self.place) else { return 0 };
-            match work.bytes_at {
-                At::Buffer(at) => {
-                    whole = own.short(work.key, work.bytes, at);
-                    if !whole {
-                        own.begin(work.key, work.bytes);
-                        own.at = at;
-                        own.in_segment = own.left;
-                    }
-                }
-                At::Segments { at, user, skip } => {
-                    own.begin(work.key, work.bytes);
-                    own.segments = at;
-                    own.user_segments = user;
-                    own.skip = skip;
+/// What a program does: looks at what `begin` finds to look at, in its place for a scan.
+#[inline(always)]
+pub(super) fn look<K: Kernel>(place: Place, begin: impl FnOnce() -> Option<Work>) -> i32 {
+    let Some(work) = begin() else { return 0 };
+    let Some(scan) = line::place(place) else { return 0 };
+    let mut whole = false;
+    // SAFETY: a valid map value; only one program at a time uses a place: see `Place`.
+    unsafe {
+        match work.bytes_at {
+            At::Buffer(at) => {
+                whole = (*scan).short(work.key, work.bytes, at);
+                if !whole {
+                    (*scan).begin(work.key, work.bytes);
+                    (*scan).at = at;
+                    (*scan).in_segment = (*scan).left;
                 }
             }
-            stream = work.stream;
-            scan = Some(own);
+            At::Segments { at, user, skip } => {
+                (*scan).begin(work.key, work.bytes);
+                (*scan).segments = at;
+                (*scan).user_segments = user;
+                (*scan).skip = skip;
+            }
         }
-        let Some(scan) = scan else { return 0 };
         if !whole {
-            if !K::scan(scan) {
-                scan.resumed = 1;
-                // SAFETY: nothing is held; the array has programs of this kind only. It returns only where it failed.
-                unsafe { self.go_on.tail_call(self.ctx, self.place as u32) }
-                scan.resumed = 0;
-            }
-            scan.end();
+            K::scan(scan, place);
+            (*scan).end();
         }
-        if K::RESUMES && stream.is_null() {
-            // A program that was entered again has lost its pointer.
-            stream = STREAMS.get_ptr_mut(scan.stream).unwrap_or_else(core::ptr::null_mut);
-        }
-        if !stream.is_null() {
-            commit::<K::Atomics>(scan, stream);
-        }
-        0
+        commit::<K::Atomics>(&*scan, work.stream);
     }
+    0
 }
 
 /// A write to look at.

@@ -9,12 +9,13 @@ use aya_ebpf::{
 use tracer_ebpf::abi::offsets::Symbol;
 
 use super::{
-    Bounded, Looping, Program,
+    Bounded, Looping,
     calls::Saved,
     flight::{Flight, enter, leave},
+    look,
     returns::{descriptor_moved, file_read, file_written, socket_written, spliced},
 };
-use crate::{access::Probed, line::Place, maps::GO_ON_KPROBE};
+use crate::{access::Probed, line::Place};
 
 macro_rules! probes {
     ($($kernel:ident: $pipe_k:ident $pipe_r:ident $tty_k:ident $tty_r:ident $read_k:ident $read_r:ident $tread_k:ident $tread_r:ident $splice_k:ident $splice_r:ident $tee_k:ident $tee_r:ident $send_k:ident $send_r:ident $vms_k:ident $vms_r:ident $sock_k:ident $sock_r:ident;)+) => {
@@ -27,8 +28,7 @@ macro_rules! probes {
             #[kretprobe]
             #[inline(always)]
             pub fn $pipe_r(ctx: RetProbeContext) -> u32 {
-                let program = Program { ctx: &ctx, place: Place::Pipe, go_on: &GO_ON_KPROBE };
-                program.run::<$kernel>(|| {
+                look::<$kernel>(Place::Pipe, || {
                     let [kiocb, iterator, ..] = leave(Flight::Pipe)?;
                     file_written::<$kernel, Probed>(kiocb, iterator, ctx.ret())
                 }) as u32
@@ -41,8 +41,7 @@ macro_rules! probes {
             #[kretprobe]
             #[inline(always)]
             pub fn $tty_r(ctx: RetProbeContext) -> u32 {
-                let program = Program { ctx: &ctx, place: Place::Terminal, go_on: &GO_ON_KPROBE };
-                program.run::<$kernel>(|| {
+                look::<$kernel>(Place::Terminal, || {
                     let [kiocb, iterator, ..] = leave(Flight::Terminal)?;
                     file_written::<$kernel, Probed>(kiocb, iterator, ctx.ret())
                 }) as u32
@@ -103,8 +102,7 @@ macro_rules! probes {
             #[kretprobe]
             #[inline(always)]
             pub fn $sock_r(ctx: RetProbeContext) -> u32 {
-                let program = Program { ctx: &ctx, place: Place::Socket, go_on: &GO_ON_KPROBE };
-                program.run::<$kernel>(|| {
+                look::<$kernel>(Place::Socket, || {
                     let [socket, message, ..] = leave(Flight::Socket)?;
                     socket_written::<$kernel, Probed>(socket, message, i64::from(ctx.ret::<u64>() as i32))
                 }) as u32

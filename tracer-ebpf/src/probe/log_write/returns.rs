@@ -9,13 +9,13 @@ use aya_ebpf::{
 };
 use tracer_ebpf::abi::offsets::Symbol;
 
-use super::{At, Bounded, Looping, Program, Work, calls::Saved, moved, wrote};
+use super::{At, Bounded, Looping, Work, calls::Saved, look, moved, wrote};
 use crate::{
     access::{Access, Direct, Probed},
     file::{Current, node, sockets},
     globals::{has, number},
     line::{self, Kernel, Place},
-    maps::{GO_ON_FEXIT, GO_ON_SOCKET, SEEN},
+    maps::SEEN,
 };
 
 /// Segments of one write (UIO_MAXIOV).
@@ -172,8 +172,7 @@ macro_rules! copies {
                 if !first_to_see() {
                     return 0;
                 }
-                let program = Program { ctx: &ctx, place: Place::$place, go_on: &GO_ON_FEXIT };
-                program.run::<Looping>(|| file_written::<Looping, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
+                look::<Looping>(Place::$place, || file_written::<Looping, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
             }
         )+
     };
@@ -192,14 +191,12 @@ macro_rules! returns {
             #[fexit]
             #[inline(always)]
             pub fn $pipe(ctx: FExitContext) -> i32 {
-                let program = Program { ctx: &ctx, place: Place::Pipe, go_on: &GO_ON_FEXIT };
-                program.run::<$kernel>(|| file_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
+                look::<$kernel>(Place::Pipe, || file_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
             }
             #[fexit]
             #[inline(always)]
             pub fn $tty(ctx: FExitContext) -> i32 {
-                let program = Program { ctx: &ctx, place: Place::Terminal, go_on: &GO_ON_FEXIT };
-                program.run::<$kernel>(|| file_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
+                look::<$kernel>(Place::Terminal, || file_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), ctx.arg(2)))
             }
             #[fexit]
             #[inline(always)]
@@ -239,10 +236,9 @@ macro_rules! returns {
             #[fexit]
             #[inline(always)]
             pub fn $socket(ctx: FExitContext) -> i32 {
-                let program = Program { ctx: &ctx, place: Place::Socket, go_on: &GO_ON_SOCKET };
                 // An `int`: the upper half of the slot says nothing.
                 let result = i64::from(ctx.arg::<u64>(3) as i32);
-                program.run::<$kernel>(|| socket_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), result))
+                look::<$kernel>(Place::Socket, || socket_written::<$kernel, Direct>(ctx.arg(0), ctx.arg(1), result))
             }
             /// The system call itself, of one argument: its registers.
             #[fexit]

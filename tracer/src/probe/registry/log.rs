@@ -2,7 +2,7 @@
 
 use tracer_ebpf::abi::offsets::Symbol;
 
-use super::{ALTERNATIVE, Alternative, Cost, GoesOn, Kind, Probe, entry, event, exit, late, optional};
+use super::{ALTERNATIVE, Alternative, Cost, Kind, Probe, entry, event, exit, late, optional};
 
 // 6.16 gave the functions of anonymous pipes their own name (c22a5cbbd9ee); FIFOs call them.
 const PIPE_WRITE: &[&str] = &["anon_pipe_write", "pipe_write"];
@@ -63,9 +63,9 @@ const EXACT_BUT_MANY: &str = "exact as long as no more tasks wait in a pipe at o
      for each CPU; of one write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen";
 const EXACT_BUT_RING: &str = "exact; of one write up to 4 MiB are looked at; splice, tee, vmsplice and sendfile move bytes unseen; \
      io_uring and 32-bit system calls are not seen";
-const ALMOST: &str = "of one write about 4 MiB are looked at (256 KiB of lines of 80 bytes); a line may be off by a write where two \
+const ALMOST: &str = "of one write up to 4 MiB are looked at; a line may be off by a write where two \
      processes write to one stream at once; splice, tee, vmsplice and sendfile move bytes unseen";
-const ALMOST_BUT_RING: &str = "of one write about 4 MiB are looked at (256 KiB of lines of 80 bytes); a line may be off by a write where two \
+const ALMOST_BUT_RING: &str = "of one write up to 4 MiB are looked at; a line may be off by a write where two \
      processes write to one stream at once; splice, tee, vmsplice and sendfile move bytes unseen; io_uring and 32-bit \
      system calls are not seen";
 
@@ -147,10 +147,6 @@ pub(super) const LOG_WRITE: Probe = Probe {
             links: returns!("b"),
             needs: bounded(FILE),
             needs_any: ITERATOR,
-            goes_on: &[
-                GoesOn { map: "GO_ON_FEXIT", programs: &[(0, "lw_pipe_fxb"), (1, "lw_tty_fxb")] },
-                GoesOn { map: "GO_ON_SOCKET", programs: &[(2, "lw_sock_fxb")] },
-            ],
             ..BOUNDED
         },
         // One hook on every exit costs calls that are no writes less than a tracepoint for each kind of write does.
@@ -166,7 +162,6 @@ pub(super) const LOG_WRITE: Probe = Probe {
             links: &[event("log_exit_btf_b", "raw_syscalls", "sys_exit", 2)],
             needs: bounded(REGISTERS),
             precision: ALMOST_BUT_RING,
-            goes_on: &[GoesOn { map: "GO_ON_BTF", programs: &[(0, "log_exit_btf_b")] }],
             ..BOUNDED
         },
         Alternative {
@@ -181,7 +176,6 @@ pub(super) const LOG_WRITE: Probe = Probe {
             links: &[event("log_exit_raw_b", "raw_syscalls", "sys_exit", 2)],
             needs: bounded(REGISTERS),
             precision: ALMOST_BUT_RING,
-            goes_on: &[GoesOn { map: "GO_ON_RAW", programs: &[(0, "log_exit_raw_b")] }],
             ..BOUNDED
         },
         Alternative {
@@ -202,7 +196,6 @@ pub(super) const LOG_WRITE: Probe = Probe {
             ],
             needs: bounded(RECORDS),
             precision: ALMOST_BUT_RING,
-            goes_on: &[GoesOn { map: "GO_ON_TP", programs: &[(0, "log_exit_tp_b")] }],
             ..BOUNDED
         },
         // Last: a return probe has room for ten tasks or fewer, and many wait in a pipe.
@@ -219,10 +212,6 @@ pub(super) const LOG_WRITE: Probe = Probe {
             links: pairs!("b"),
             needs: bounded(FILE),
             needs_any: ITERATOR,
-            goes_on: &[GoesOn {
-                map: "GO_ON_KPROBE",
-                programs: &[(0, "lw_pipe_krb"), (1, "lw_tty_krb"), (2, "lw_sock_krb")],
-            }],
             ..BOUNDED
         },
     ],

@@ -114,15 +114,6 @@ pub struct Alternative {
     pub variant: Option<&'static str>,
     /// Of use only where the kernel preempts itself.
     pub for_preemption: bool,
-    /// Its programs go on by tail calls.
-    pub goes_on: &'static [GoesOn],
-}
-
-/// Programs that find themselves, by these numbers, in an array of programs.
-#[derive(Debug, Clone, Copy)]
-pub struct GoesOn {
-    pub map: &'static str,
-    pub programs: &'static [(u32, &'static str)],
 }
 
 /// What most alternatives have in common.
@@ -135,7 +126,6 @@ const ALTERNATIVE: Alternative = Alternative {
     precision: "exact",
     variant: None,
     for_preemption: false,
-    goes_on: &[],
 };
 
 impl Alternative {
