@@ -1,6 +1,7 @@
 //! Looks for newlines in what a task has written: lengths and counts, kept in a map value of this CPU, because the
 //! verifier does not track those and so takes a loop over them for any other. What was looked at is wiped out of it.
 
+mod bounded;
 mod length;
 mod newline;
 
@@ -9,10 +10,8 @@ use core::{arch::asm, ffi::c_void};
 use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_read_user};
 use tracer_ebpf::abi::line::LengthKey;
 
-use crate::maps::SCANS;
-
-pub use self::length::count_line;
 use self::newline::{HIGHS, lowest, newlines, taken, window};
+pub use self::{bounded::run_bounded, length::count_line};
 
 /// Bytes that are copied at a time.
 pub const CHUNK: usize = 4096;
@@ -22,10 +21,6 @@ const WINDOW: usize = 256;
 pub const MOST: u64 = 4 << 20;
 /// Steps for one write: enough for a mebibyte of the shortest lines, and for `MOST` of ordinary ones.
 const STEPS: u32 = 200_000;
-/// The same without `bpf_loop`: the product of these. The verifier walks the rounds of each loop, for itself.
-const ROUNDS: u32 = 96;
-const MANY: u32 = 128;
-const FEW: u32 = 16;
 /// Lengths of lines that lie within 64 bytes.
 const SMALL: usize = 64;
 /// Longest write that is first taken for one line.
@@ -372,41 +367,6 @@ impl Scan {
         self.in_segment = if length < self.left { length } else { self.left };
         false
     }
-}
-
-/// Looks at all of the write in a place, without the helper. By functions that the kernel verifies by themselves, once each
-/// ("global" ones): the verifier walks every round of a loop, but not what such a function does.
-#[inline(always)]
-pub fn run_bounded(place: u32) {
-    for _ in 0..ROUNDS {
-        if scan_many(place) != 0 {
-            return;
-        }
-    }
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn scan_many(place: u32) -> u32 {
-    for _ in 0..MANY {
-        if scan_few(place) != 0 {
-            return 1;
-        }
-    }
-    0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub extern "C" fn scan_few(place: u32) -> u32 {
-    let Some(scan) = SCANS.get_ptr_mut(place) else { return 1 };
-    for _ in 0..FEW {
-        // SAFETY: a valid map value; the caller is the one program that uses the place.
-        if unsafe { (*scan).step::<false>() } {
-            return 1;
-        }
-    }
-    0
 }
 
 #[inline(never)]

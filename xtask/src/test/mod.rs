@@ -35,8 +35,7 @@ const MATRIX: &[(&str, &str)] = &[
     (
         "6.12",
         "attach::every attach::classic attach::charges lines::every_way kinds:: disjoint:: dirty::every_way \
-         dead_cgroups::every_way \
-         oom::every_alternative",
+         dead_cgroups::every_way oom::every_alternative",
     ),
 ];
 /// Emulated, such a part of the live tests takes some five minutes, on a busy machine a multiple of that.

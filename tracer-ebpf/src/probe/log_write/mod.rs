@@ -46,7 +46,8 @@ impl Kernel for Bounded {
     }
 }
 
-/// What a program does: looks at what `begin` finds to look at, in its place for a scan.
+/// What a program does: looks at what `begin` finds to look at, in its place for a scan. Written so that the scan stands in
+/// the program once.
 #[inline(always)]
 pub(super) fn look<K: Kernel>(place: Place, begin: impl FnOnce() -> Option<Work>) -> i32 {
     let Some(work) = begin() else { return 0 };
