@@ -106,7 +106,8 @@ impl Report {
         });
         println!("lab {line}");
         // What it is comes first: of a long message the beginning is kept.
-        assert!(missing.is_empty(), "not found: {missing:?} in {} {:#?}", line["found"], self.findings());
+        let all: Vec<Value> = self.findings().iter().map(|finding| brief(&finding)).collect();
+        assert!(missing.is_empty(), "not found: {missing:?}, true: {truth}, told: {}", json!(all));
         assert!(other.is_empty(), "told besides: {} {other:#?}", line["besides"]);
     }
 }
