@@ -1,6 +1,7 @@
 //! Looks for newlines in what a task has written: lengths and counts, kept in a map value of this CPU, because the
 //! verifier does not track those and so takes a loop over them for any other. What was looked at is wiped out of it.
 
+mod back;
 mod bounded;
 mod length;
 mod newline;
@@ -11,7 +12,7 @@ use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_kernel, bpf_probe_re
 use tracer_ebpf::abi::line::LengthKey;
 
 use self::newline::{HIGHS, lowest, newlines, taken, window};
-pub use self::{bounded::run_bounded, length::count_line};
+pub use self::{back::back, bounded::run_bounded, length::count_line};
 
 /// Bytes that are copied at a time.
 pub const CHUNK: usize = 4096;

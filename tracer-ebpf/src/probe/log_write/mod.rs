@@ -17,7 +17,7 @@ use crate::{
     atomic::{Fetching, Plain},
     file::{Node, Typed, Untyped},
     line::{self, Kernel, Place, commit, passed, scans, unseen, written},
-    scan::{Scan, run_bounded},
+    scan::{Scan, back, run_bounded},
 };
 
 /// 5.17 and later: `bpf_loop`, fetching atomics, the current task as a typed pointer.
@@ -70,6 +70,12 @@ pub(super) fn look<K: Kernel>(place: Place, begin: impl FnOnce() -> Option<Work>
                 (*scan).user_segments = user;
                 (*scan).skip = skip;
             }
+            At::Behind { segment, gone } => {
+                (*scan).begin(work.key, work.bytes);
+                (*scan).segments = segment;
+                (*scan).skip = gone;
+                back(place as u32);
+            }
         }
         if !whole {
             K::scan(scan, place);
@@ -94,6 +100,8 @@ pub(super) enum At {
     Buffer(u64),
     /// Address of `struct iovec`s, whether that is the task's, and bytes of the first segment that are an earlier write's.
     Segments { at: u64, user: u64, skip: u64 },
+    /// Address of the `struct iovec` in which they end, and bytes of it up to there.
+    Behind { segment: u64, gone: u64 },
 }
 
 /// The current task wrote so many bytes to a stream; `at` says where they are, if that can be said.

@@ -18,9 +18,6 @@ use crate::{
     maps::SEEN,
 };
 
-/// Segments of one write (UIO_MAXIOV).
-const SEGMENTS: u32 = 1024;
-
 /// Where the bytes are that an iterator has just gone over; `None` if they are not the task's memory.
 #[inline(always)]
 fn gone_over(iterator: u64, bytes: u64) -> Option<At> {
@@ -40,18 +37,8 @@ fn gone_over(iterator: u64, bytes: u64) -> Option<At> {
     if kind != number(Symbol::IterIovec) {
         return None;
     }
-    // It stands behind the last byte taken: back to the segment that holds the first.
-    let mut segment = pointer;
-    let mut gone = offset;
-    for _ in 0..SEGMENTS {
-        if gone >= bytes {
-            break;
-        }
-        segment -= 16;
-        // SAFETY: a probed read of `struct iovec`.
-        gone += unsafe { Probed::word(segment + u64::from(number(Symbol::IovecLen))) };
-    }
-    (gone >= bytes).then(|| At::Segments { at: segment, user: 0, skip: gone - bytes })
+    // It stands behind the last byte taken.
+    Some(At::Behind { segment: pointer, gone: offset })
 }
 
 /// `ssize_t f(struct kiocb *, struct iov_iter *)` has returned.
