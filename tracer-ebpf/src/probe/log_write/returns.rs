@@ -11,7 +11,7 @@ use tracer_ebpf::abi::offsets::Symbol;
 
 use super::{At, Bounded, Looping, Work, calls::Saved, look, moved, wrote};
 use crate::{
-    access::{Access, Direct, Probed},
+    access::{Access, Direct},
     file::{Current, node, sockets},
     globals::{has, number},
     line::{self, Kernel, Place},
