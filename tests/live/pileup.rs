@@ -48,7 +48,8 @@ fn load() -> (usize, &'static str) {
     (if in_vm() { 8_000 } else { 40_000 }, "4")
 }
 
-/// An exporter with a fifth of a CPU. A guest's is so slow that it would hardly come to accept anybody beside its own children.
+/// An exporter with a fifth of a CPU; in a guest, whose are so slow that it would hardly accept anybody beside its own
+/// children, with more.
 fn exporter(name: &str, tree: &Path) -> Container {
     let words = ["serve", "--buffer", "2M", "--", "/bin/du", "-s", TREE];
     let binds = [(tree, TREE)];
