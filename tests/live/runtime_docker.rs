@@ -96,6 +96,10 @@ fn a_docker_in_a_docker() {
     let wanted = Wanted { name: "inner", words: &words, ..Wanted::default() };
     let inner = docker().run(&wanted, &["--cgroup-parent", &parent]);
     let held = inner.done();
+    // Of an outer cgroup the kernel may say for two seconds what it held before the inner one did.
+    wait_for("the kernel to gather what both hold", || {
+        (outer.cgroup.reading()["anon"] >= truth + held).then_some(())
+    });
     let mut memtrace = Memtrace::top(&["-i", "0.5"]);
     let interval = memtrace.next();
     // The rows are disjoint: the outer one does not count what the inner one holds.

@@ -29,6 +29,9 @@ pub enum Kind {
 
 pub const KINDS: usize = Kind::OomKills as usize + 1;
 
+/// Two readings right after each other may differ by so much.
+const LITTLE: u64 = 1 << 20;
+
 /// What cgroupfs says: a cgroup with all below it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Hierarchical {
@@ -74,13 +77,21 @@ impl Hierarchical {
     }
 
     /// What is left after the rows nested in this one. Readings are not simultaneous, so a share may come out
-    /// a little below nothing: then it is nothing.
+    /// a little below nothing: then it is nothing. Of a kind that comes out far below, in a row that holds something,
+    /// the kernel has not gathered yet what it counted ([`crate::event::cgroupfs`]): that is not known.
     pub fn less(&self, nested: &Sum) -> [Option<u64>; KINDS] {
         if nested.members == 0 {
             return self.values;
         }
         let nested = nested.values();
-        std::array::from_fn(|kind| Some(self.values[kind]?.saturating_sub(nested[kind]?)))
+        let current = Kind::Current as usize;
+        // Usage is exact at once.
+        let own = self.values[current].zip(nested[current]).map(|(all, below)| all.saturating_sub(below));
+        std::array::from_fn(|kind| {
+            let (all, below) = (self.values[kind]?, nested[kind]?);
+            let is_known = below <= all + LITTLE || kind == current || own.is_some_and(|own| own <= LITTLE);
+            is_known.then(|| all.saturating_sub(below))
+        })
     }
 
     /// What counts in a sum; nothing where nothing at all is known: then the cgroup is going away, and its memory is
@@ -203,6 +214,30 @@ mod tests {
                 prop_assert_eq!(sum, fresh);
             }
         }
+    }
+
+    /// 12 MiB of an outer row, read before the kernel gathered the 20 MiB of an inner one.
+    #[test]
+    fn what_is_not_gathered_yet_is_not_known() {
+        const MIB: u64 = 1 << 20;
+        let holds = |current: u64, anon: u64| {
+            let mut holds = Hierarchical::default();
+            holds.set(Kind::Current, Some(current * MIB));
+            holds.set(Kind::Anon, Some(anon * MIB));
+            holds
+        };
+        let mut inner = Sum::default();
+        inner.add(&holds(20, 20).part().unwrap());
+        let left = |current, anon| {
+            let left = holds(current, anon).less(&inner);
+            [Kind::Current, Kind::Anon].map(|kind| left[kind as usize].map(|bytes| bytes / MIB))
+        };
+        assert_eq!(left(32, 32), [Some(12), Some(12)]);
+        assert_eq!(left(32, 12), [Some(12), None]);
+        assert_eq!(left(32, 19), [Some(12), Some(0)]);
+        // It holds nothing itself.
+        assert_eq!(left(20, 12), [Some(0), Some(0)]);
+        assert_eq!(left(12, 12), [Some(0), Some(0)]);
     }
 
     #[test]

@@ -62,7 +62,7 @@ impl Parts {
 fn held(memory: &Memory) -> Option<u64> {
     let part = |part: Option<u64>| part.unwrap_or(0);
     let kept = part(memory.shmem) + part(memory.dirty) + part(memory.writeback);
-    let clean = part(memory.file).saturating_sub(kept);
+    let clean = memory.file?.saturating_sub(kept);
     Some(memory.current?.saturating_sub(clean) + part(memory.swap))
 }
 
@@ -173,6 +173,12 @@ impl RowCourse {
         })
     }
 
+    /// Of that what takes the host's memory: all but what is swapped out.
+    pub fn takes(&self) -> Option<f64> {
+        let swapped = self.by_kind().into_iter().find(|(kind, _)| *kind == "swap").and_then(|(_, rate)| rate);
+        Some(self.held.steady()? - swapped.unwrap_or(0.0)).filter(|rate| *rate > 0.0)
+    }
+
     pub fn top_process(&self) -> Option<Grower> {
         self.processes.top()
     }
@@ -274,6 +280,8 @@ mod tests {
         assert_eq!(held(&Memory::default()), None);
         let parts = Parts::of(&Memory { anon: Some(40), kernel: Some(9), ..memory });
         assert_eq!(parts, Parts([Some(40), Some(50), Some(10), None, Some(9), None, None]));
-        assert_eq!(held(&Memory { current: Some(100), swap: Some(30), ..Memory::default() }), Some(130));
+        let swapped = Memory { current: Some(100), swap: Some(30), ..Memory::default() };
+        assert_eq!(held(&Memory { file: Some(0), ..swapped }), Some(130));
+        assert_eq!(held(&swapped), None, "how much of it is page cache is not known");
     }
 }

@@ -263,7 +263,7 @@ impl Watch {
         let look = Look { at, rows, host, unattributed };
         let accounts = Accounts::of(logs, daemons);
         let mut found = memory_growth::check(&look, &self.courses, &accounts);
-        found.extend(node_exhaustion::check(&look, &self.host));
+        found.extend(node_exhaustion::check(&look, &self.host, &self.courses));
         found.extend(dirty_pressure::check(&look, dirty, &mut self.dirty));
         self.work.note(at, rows);
         let piles = request_pileup::check(&look, &self.work, calls);

@@ -6,7 +6,7 @@ use super::{
     Finding, Kind, Look, Nature, Severity,
     evidence::{ContainerRate, Evidence, Value},
     foresees,
-    growth::{self, Grower},
+    growth::{self, Courses, Grower},
     host::{Host, KINDS},
     named,
 };
@@ -26,12 +26,12 @@ const SLOW: f64 = 512.0 * 1024.0;
 /// Containers that are named.
 const NAMED: usize = 5;
 
-pub(super) fn check(look: &Look<'_>, course: &Host) -> Option<Finding> {
+pub(super) fn check(look: &Look<'_>, course: &Host, rows: &Courses) -> Option<Finding> {
     let host = look.host;
     let (total, available) = host.total.zip(host.available)?;
     let span = course.span();
     let fall = course.fall().filter(|fall| span >= SUSTAINED && *fall > SLOW);
-    let left = fall.map(|fall| available as f64 / fall);
+    let left = fall.and_then(|fall| seconds_left(available, fall, bounded(look.rows, rows)));
     let little = (available as f64) < LITTLE * total as f64;
     let severity = match left {
         Some(left) if left < CRITICAL_SECONDS || little => Severity::Critical,
@@ -50,7 +50,7 @@ pub(super) fn check(look: &Look<'_>, course: &Host) -> Option<Finding> {
         severity,
         container: None,
         daemon: None,
-        summary: summary(available, total, fall.zip(left), &top, outside.as_ref()),
+        summary: summary([available, total], fall, left, &top, outside.as_ref()),
         advice: advice(&top, outside.as_ref().filter(|outside| outside.is_most)),
         refuted_by: "An `available` that rises again without anybody's doing: then it was a burst."
             .to_owned(),
@@ -200,6 +200,35 @@ fn words(kind: &'static str) -> &'static str {
     }
 }
 
+/// Bytes a second of the rows that grow towards a limit, and what each may still take.
+fn bounded(rows: &[Arc<Row>], courses: &Courses) -> Vec<(f64, f64)> {
+    let of = |row: &Arc<Row>| {
+        let rate = courses.row(row.container.cgroup.id)?.takes()?;
+        let limit = row.memory.effective_limit?;
+        Some((rate, limit.saturating_sub(row.memory.current?) as f64))
+    };
+    rows.iter().filter_map(of).collect()
+}
+
+/// Until nothing is available, where each of those takes its part of the fall no longer than its limit leaves; `None`
+/// where all end before that.
+fn seconds_left(available: u64, fall: f64, mut bounded: Vec<(f64, f64)>) -> Option<f64> {
+    bounded.sort_by(|(a, room), (b, more)| (room / a).total_cmp(&(more / b)));
+    let (mut available, mut fall, mut at) = (available as f64, fall, 0.0);
+    for (rate, room) in bounded {
+        let ends = room / rate;
+        if available <= fall * (ends - at) {
+            break;
+        }
+        available -= fall * (ends - at);
+        (fall, at) = (fall - rate, ends);
+        if fall <= SLOW {
+            return None;
+        }
+    }
+    Some(at + available / fall)
+}
+
 fn top(rows: &[Arc<Row>]) -> Vec<ContainerRate> {
     let mut top: Vec<ContainerRate> = rows
         .iter()
@@ -214,9 +243,9 @@ fn top(rows: &[Arc<Row>]) -> Vec<ContainerRate> {
 }
 
 fn summary(
-    available: u64,
-    total: u64,
-    course: Option<(f64, f64)>,
+    [available, total]: [u64; 2],
+    fall: Option<f64>,
+    left: Option<f64>,
     top: &[ContainerRate],
     outside: Option<&Outside>,
 ) -> String {
@@ -226,7 +255,7 @@ fn summary(
         bytes(total as f64),
         share(available as f64 / total as f64)
     );
-    let Some((fall, left)) = course else {
+    let Some(fall) = fall else {
         return format!("the host has little memory left: {rest}, and it does not change now");
     };
     let who = match top.first() {
@@ -238,7 +267,15 @@ fn summary(
             _ => "; no single container takes half of that".to_owned(),
         },
     };
-    format!("the host has no memory left in about {}: {rest}, {}/s less{who}", seconds(left), bytes(fall))
+    let fall = bytes(fall);
+    match left {
+        Some(left) => {
+            format!("the host has no memory left in about {}: {rest}, {fall}/s less{who}", seconds(left))
+        }
+        None => format!(
+            "the host has little memory left: {rest}, {fall}/s less until what grows meets its own limit{who}"
+        ),
+    }
 }
 
 fn advice(top: &[ContainerRate], outside: Option<&Outside>) -> Vec<String> {
@@ -319,6 +356,24 @@ mod tests {
         let little = last(|_| 5 * GIB, |_| Remainder::default(), false).expect("there is little");
         assert_eq!(little.severity, Severity::Warning);
         assert!(last(|second| 200 * GIB - 10 * MIB * second, |_| Remainder::default(), false).is_none());
+    }
+
+    /// 100 GiB of which 1 GiB goes each second.
+    #[test]
+    fn who_has_a_limit_takes_no_more_than_that() {
+        let gib = |gib: f64| gib * GIB as f64;
+        let left = |bounded: &[(f64, f64)]| {
+            let bounded = bounded.iter().map(|(rate, room)| (gib(*rate), gib(*room))).collect();
+            seconds_left(100 * GIB as u64, gib(1.0), bounded)
+        };
+        assert_eq!(left(&[]), Some(100.0));
+        // Its limit is too far away to help.
+        assert_eq!(left(&[(0.5, 60.0)]), Some(100.0));
+        // Half of it ends after 20 s: 80 GiB are left for the other half.
+        assert_eq!(left(&[(0.5, 10.0)]), Some(180.0));
+        assert_eq!(left(&[(0.25, 30.0), (0.5, 10.0)]), Some(20.0 + 100.0 + 30.0 / 0.25));
+        assert_eq!(left(&[(1.0, 99.0)]), None);
+        assert_eq!(left(&[(1.25, 0.0)]), None, "one that is at its limit");
     }
 
     #[test]

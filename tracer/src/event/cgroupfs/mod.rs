@@ -16,6 +16,10 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use self::file::{number, open, pread_number, read, read_more, read_stat};
 use super::{Event, More, Stat};
 
+/// The kernel gathers what its processors counted every 2 s (`FLUSH_TIME` in mm/memcontrol.c). A reading before that may
+/// be old, and an outer cgroup's older than an inner one's that was read before it: what moved is read once more after
+/// this long.
+const GATHERED: Duration = Duration::from_secs(3);
 /// Every cgroup's `memory.stat` is read at least this often,
 const SWEEP: Duration = Duration::from_secs(10);
 /// and this often while nothing moves and the last look found nothing new.
@@ -43,6 +47,8 @@ struct Watched {
     more: Option<Box<More>>,
     /// Dirty or under write-back at the last reading, or close to its limit: may move while usage stands.
     in_flux: bool,
+    /// It moved, and was not read since the kernel gathered that.
+    ungathered: bool,
     /// The last sweep found what was known.
     still: bool,
 }
@@ -129,6 +135,7 @@ impl Cgroupfs {
             more_at: None,
             more: None,
             in_flux: false,
+            ungathered: false,
             still: false,
         };
         match self.places.get(&id) {
@@ -225,7 +232,8 @@ impl Watched {
         };
         let age = |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
         let (sweep, beside) = if self.still { (SWEEP_STILL, BESIDE_STILL) } else { (SWEEP, SWEEP) };
-        let due = age(self.stat_at) >= sweep && (self.stat_at.is_none() || budget.sweeps > 0);
+        let again = if self.ungathered { GATHERED } else { sweep };
+        let due = age(self.stat_at) >= again && (self.stat_at.is_none() || budget.sweeps > 0);
         let moved = moved || self.in_flux || usage != self.usage;
         let mut stat = None;
         if moved || due {
@@ -243,6 +251,7 @@ impl Watched {
             if let Some(stat) = &mut stat {
                 stat.more = self.more.as_deref().cloned();
                 self.stat_at = Some(now);
+                self.ungathered = moved;
                 let near = |limit: u64| usage.is_some_and(|usage| usage >= limit / 10 * 8);
                 self.in_flux = stat.dirty.unwrap_or(0) + stat.writeback.unwrap_or(0) > 0
                     || stat.more.as_ref().and_then(|more| more.limit).is_some_and(near);
