@@ -1,11 +1,7 @@
 //! Containers of docker that are gone and whose pages are not: each is counted, and told by the name that it had while it lived.
 
-use std::{
-    fs::{self, File},
-    path::Path,
-};
+use std::{fs, path::Path};
 
-use rustix::fs::Advice;
 use serde_json::Value;
 
 use crate::driver::{
@@ -131,8 +127,7 @@ fn containers_that_are_gone_are_told_by_name() {
     // What the kernel lets go is pinned no longer.
     let before = of_first(last.last().expect("it was waited for"));
     let cached = scene.left_by(&names[0]);
-    let file = File::open(disk.join(&names[0])).expect("it is ours");
-    rustix::fs::fadvise(&file, 0, None, Advice::DontNeed).expect("clean pages can be let go");
+    disk::forget(&disk.join(&names[0]));
     let let_go = (cached - scene.left_by(&names[0])) as f64;
     assert!(scene.left_by(&names[0]) >= KIB * 1024, "the kernel takes nothing of a tmpfs away");
     memtrace.until("what is let go to be pinned no longer", |interval| {

@@ -8,7 +8,10 @@ use std::{
     ptr,
 };
 
-use rustix::mm::{self, MapFlags, ProtFlags};
+use rustix::{
+    fs::{Advice, fadvise},
+    mm::{self, MapFlags, ProtFlags},
+};
 
 use super::{MIB, guard, output, scratch};
 
@@ -22,6 +25,12 @@ pub fn file(name: &str, bytes: u64) -> PathBuf {
     }
     file.sync_all().expect("the disk can be written");
     path
+}
+
+/// Nothing of it is in the page cache any more.
+pub fn forget(path: &Path) {
+    let file = fs::File::open(path).expect("it is there");
+    fadvise(&file, 0, None, Advice::DontNeed).expect("clean pages can be let go");
 }
 
 /// A file that the kernel swaps to. Ends with the value.

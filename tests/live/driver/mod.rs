@@ -78,6 +78,11 @@ pub fn skip(test: &str, reason: &str) {
     println!("skipping {test}: {reason}");
 }
 
+/// Of a test that does the rest.
+pub fn skip_part(part: &str, reason: &str) {
+    println!("skipping a part, {part}: {reason}");
+}
+
 /// Waits until `found` gives something.
 pub fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();

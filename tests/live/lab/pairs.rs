@@ -7,7 +7,7 @@ use crate::{
     driver::{
         disk, in_lab, in_vm, matrix,
         scene::{self, During, Wanted},
-        skip,
+        skip_part,
     },
     endless_line, pileup, unstoppable,
 };
@@ -52,7 +52,7 @@ fn two_incidents_at_once_are_told_apart() {
             println!("  {name}");
             match matrix::caught(|| both(*first, *second)) {
                 Ok(Ok(())) => {}
-                Ok(Err(reason)) => skip(&name, &reason),
+                Ok(Err(reason)) => skip_part(&name, &reason),
                 Err(why) => failed.push(format!("{name}: {why}")),
             }
         }
