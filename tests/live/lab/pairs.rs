@@ -31,7 +31,7 @@ fn both(first: Incident, second: Incident) -> Result<(), String> {
     let mut made = Ok(());
     first.1(&mut |one| {
         made = second.1(&mut |other| {
-            let report = scene::diagnose(if in_vm() { "40" } else { "12" });
+            let report = scene::diagnose(if in_vm() { "25" } else { "12" });
             let all: Vec<_> = one.iter().chain(&other).collect();
             let wanted: Vec<_> = all.iter().map(|(kind, path)| Wanted { kind, path }).collect();
             report.is(&name, &json!({ "both": all }), &wanted);

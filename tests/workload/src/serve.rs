@@ -14,6 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use clap::Args;
+use rustix::process::{Pid, setpriority_process};
 
 use crate::{amount::Bytes, mapping::Mapping, report};
 
@@ -25,6 +26,9 @@ pub(crate) struct Serve {
     /// What each request holds until it is answered
     #[arg(long, default_value = "2M")]
     buffer: Bytes,
+    /// What the programs give way by to who accepts
+    #[arg(long, default_value = "0")]
+    nice: i32,
     /// Program and words that each request runs
     #[arg(trailing_var_arg = true, required = true)]
     program: Vec<String>,
@@ -101,9 +105,14 @@ impl Serve {
         }
         let mut buffer = Mapping::new(self.buffer.0)?;
         buffer.touch(0, self.buffer.0);
-        let mut child = Command::new(&self.program[0]);
-        child.args(&self.program[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let status = child.status()?;
+        let mut program = Command::new(&self.program[0]);
+        program.args(&self.program[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = program.spawn()?;
+        if self.nice != 0 {
+            // One that has ended needs none.
+            let _ = setpriority_process(Some(Pid::from_child(&child)), self.nice);
+        }
+        let status = child.wait()?;
         write!(connection, "HTTP/1.0 200 OK\r\n\r\nstatus {status}\n")?;
         Ok(())
     }
