@@ -302,6 +302,30 @@ fn before_6_13_there_are_no_memcg_tracepoints() {
     }
 }
 
+/// Where the kernel waits for throttled tasks to put a trampoline there, what it need not wait for serves; who asks for one waits.
+#[test]
+fn beside_a_crowd_nothing_waits_for_a_trampoline() {
+    let mut facts = facts("6.1");
+    facts.crowd = Some("/kubepods/pod1/exporter".to_owned());
+    for planned in plan(&facts, &Wishes::default()) {
+        let first =
+            planned.candidates.iter().find(|candidate| candidate.why_not.is_none() && !candidate.on_demand);
+        let kind = first.map(|candidate| candidate.alternative.kind);
+        assert_ne!(kind, Some(Kind::Fentry), "{}", planned.probe.name);
+    }
+    assert_eq!(choice(&facts, &Wishes::default(), "log_write").map(|(kind, _)| kind), Some(Kind::TpBtf));
+    let candidates = planned(&facts, &Wishes::default(), "log_write").candidates;
+    let mut reasons = candidates.iter().filter_map(|candidate| candidate.why_not.as_deref());
+    assert!(reasons.any(|why| why.contains("/kubepods/pod1/exporter")));
+    let force = vec![Force::parse("log_write=fentry").expect("it names one")];
+    assert_eq!(kind(&facts, &Wishes { force, ..Wishes::default() }, "log_write"), Some(Kind::Fentry));
+    // Without another way it is worth the wait.
+    for kind in ["tp_btf", "raw_tp", "tracepoint", "kprobe"] {
+        facts.refused.insert(kind.to_owned(), "refused".to_owned());
+    }
+    assert_eq!(kind(&facts, &Wishes::default(), "log_write"), Some(Kind::Fentry));
+}
+
 /// There a program can be interrupted by another's turn: copies stand in for each other.
 #[test]
 fn where_the_kernel_preempts_itself_there_are_copies() {

@@ -9,17 +9,19 @@ use std::{
 
 use rustix::process::Signal;
 use tracer::{
+    kernel::Facts,
     pipeline,
     probe::{
         attach::Loader,
         plan::{Wishes, plan},
+        registry,
         size::Sizes,
     },
 };
 
 use crate::driver::{
     bpf::{MAPS, held_by, left_behind, loaded, short},
-    container::{self, Wanted},
+    container::{self, Container, Wanted},
     doctor, for_the_record, in_vm, matrix,
     memtrace::{self, Memtrace},
     skip, wait_for,
@@ -112,6 +114,28 @@ fn a_closed_pipe_is_an_ordinary_end() {
     nothing_left();
 }
 
+/// Eighty tasks that share a tenth of a processor.
+fn crowd() -> Container {
+    // All begin at once: the first to run would take the others' time to start.
+    let script = "mkfifo /scratch/go; for n in $(seq 80); do { read x < /scratch/go; while :; do :; done; } & done; \
+                  sleep 1; : > /scratch/go; echo; wait";
+    let words = ["-c", script];
+    let crowd = container::run(&Wanted { cpus: Some(0.1), ..Wanted::shell("crowd", &words) });
+    crowd.said().recv().expect("it says when all are there");
+    crowd
+}
+
+/// To put a trampoline there the kernel waits up to 6.8, too: beside a crowd another way serves.
+#[test]
+fn its_start_waits_for_no_crowd() {
+    let told = || Facts::gather(&registry::questions()).expect("there are cgroups").crowd;
+    assert_eq!(told(), None, "there is none");
+    let crowd = crowd();
+    let waits = kernel_waits([6, 9]);
+    assert_eq!(told(), waits.then(|| crowd.cgroup.path.clone()), "this kernel waits for it: {waits}");
+    drop(crowd);
+}
+
 /// To take a trampoline away the kernel waits for every task to run once, and a throttled crowd takes its time: memtrace does
 /// not wait for that, whichever way its links are held.
 #[test]
@@ -122,21 +146,19 @@ fn its_end_waits_for_no_crowd() {
     if memtrace::run(&["top", "--json", "-d", "0.1", "--attach", FENTRY]).status.code() == Some(3) {
         return skip("its_end_waits_for_no_crowd", "this kernel refuses fentry");
     }
-    // All begin at once: the first to run would take the others' time to start.
-    let crowd = "mkfifo /scratch/go; for n in $(seq 80); do { read x < /scratch/go; while :; do :; done; } & done; \
-                 sleep 1; : > /scratch/go; echo; wait";
-    let words = ["-c", crowd];
     let switch = fs::read_to_string(SWITCH).ok();
     let ends = |how: &str| {
-        let crowd = container::run(&Wanted { cpus: Some(0.1), ..Wanted::shell("crowd", &words) });
-        crowd.said().recv().expect("it says when all are there");
+        let crowd = crowd();
         let memtrace = Memtrace::top(&["-i", "0.7", "--attach", FENTRY]);
         let ended = memtrace.stop();
         assert_eq!(ended.status.code(), Some(0), "{how}: {}", ended.errors);
         // What nobody waits for goes in a moment.
         std::thread::sleep(Duration::from_secs(1));
         let still = loaded().keys().filter(|(kind, _)| *kind == "prog").count();
-        assert!(still > 0 || !kernel_waits(), "{how}: it has waited, or there was nothing to wait for");
+        assert!(
+            still > 0 || !kernel_waits([6, 18]),
+            "{how}: it has waited, or there was nothing to wait for"
+        );
         drop(crowd);
         nothing_left();
     };
@@ -149,13 +171,13 @@ fn its_end_waits_for_no_crowd() {
     }
 }
 
-/// Whether it has what waits for tasks that are runnable, and such tasks: up to 6.17 throttled ones are.
-fn kernel_waits() -> bool {
+/// Whether it has what waits for tasks that are runnable, as throttled ones are before 6.18, and is older than this.
+fn kernel_waits(before: [u32; 2]) -> bool {
     let uname = rustix::system::uname();
     let [release, version] =
         [uname.release(), uname.version()].map(|text| text.to_str().expect("it is ASCII"));
     let mut parts = release.split('.').map(|part| part.parse::<u32>().expect("a number"));
-    parts.by_ref().take(2).lt([6, 18]) && version.contains("PREEMPT")
+    parts.by_ref().take(2).lt(before) && version.contains("PREEMPT")
 }
 
 /// A probe that cannot be had as asked: other probes were attached before it.

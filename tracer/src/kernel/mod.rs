@@ -8,6 +8,7 @@ pub mod kallsyms;
 pub mod mount;
 pub mod privilege;
 pub mod proc;
+mod throttle;
 pub mod tracefs;
 
 use std::{collections::BTreeMap, fs, path::Path};
@@ -54,6 +55,10 @@ pub struct Facts {
     /// A program can be interrupted by another task.
     #[serde(default)]
     pub preemptible: bool,
+    /// A cgroup with many tasks that wait for its next slice of processor, where the kernel waits for each of them to put
+    /// a trampoline there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crowd: Option<String>,
     /// `integrity`, `confidentiality` or nothing.
     pub lockdown: Option<String>,
     pub cgroup: Layout,
@@ -106,6 +111,7 @@ impl Facts {
             kprobe: Path::new("/sys/bus/event_source/devices/kprobe").exists(),
             maps_are_locked,
             preemptible: preemptible(btf.as_ref()),
+            crowd: crowd(&cgroup),
             lockdown: lockdown(),
             cgroup,
             capabilities_missing: privilege::missing(maps_are_locked),
@@ -119,6 +125,13 @@ impl Facts {
     pub fn symbol(&self, symbol: Symbol) -> Option<u32> {
         self.symbols.get(&format!("{symbol:?}")).copied()
     }
+}
+
+fn crowd(cgroup: &Layout) -> Option<String> {
+    let uname = rustix::system::uname();
+    let (release, version) = (uname.release().to_string_lossy(), uname.version().to_string_lossy());
+    let cpu = cgroup.cpu.as_deref().filter(|_| throttle::is_waited_for(&release, &version))?;
+    throttle::crowd(cpu, Path::new("/proc"))
 }
 
 /// A field that maps have where they count against RLIMIT_MEMLOCK.

@@ -137,9 +137,28 @@ pub fn plan(facts: &Facts, wishes: &Wishes) -> Vec<Planned> {
                 let on_demand = why_not.is_none() && force.is_none() && (dear || unasked);
                 Candidate { alternative, why_not, ruled_out: other.is_some(), on_demand }
             });
-            Planned { probe, candidates: candidates.collect(), required: force.is_some() }
+            let mut candidates: Vec<Candidate> = candidates.collect();
+            if let Some(crowd) = facts.crowd.as_ref().filter(|_| force.is_none()) {
+                spare(crowd, &mut candidates);
+            }
+            Planned { probe, candidates, required: force.is_some() }
         })
         .collect()
+}
+
+/// A trampoline would wait for a crowd: another way, where there is one, is there at once.
+fn spare(crowd: &str, candidates: &mut [Candidate]) {
+    let usable = |candidate: &Candidate| candidate.why_not.is_none() && !candidate.on_demand;
+    let is_fentry = |candidate: &Candidate| candidate.alternative.kind == Kind::Fentry;
+    if !candidates.iter().any(|candidate| usable(candidate) && !is_fentry(candidate)) {
+        return;
+    }
+    for candidate in candidates.iter_mut().filter(|candidate| usable(candidate) && is_fentry(candidate)) {
+        candidate.why_not = Some(format!(
+            "many tasks of {crowd} wait for its next slice of processor, and this kernel would wait for each of them to \
+             attach it; ask for it (--attach) to wait"
+        ));
+    }
 }
 
 /// Also said where only the kernel's refusal tells of it.
