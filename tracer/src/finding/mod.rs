@@ -20,6 +20,7 @@ mod log_flood;
 mod memory_growth;
 mod node_exhaustion;
 mod oom_kill;
+mod outside;
 mod past;
 mod remedy;
 mod request_pileup;
