@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::driver::{
     MIB, bpf,
-    cgroup::hierarchy,
+    cgroup::{Cgroup, hierarchy},
     container::{self, Container, Wanted},
     disk, docker, image, in_vm,
     interval::Interval,
@@ -85,10 +85,15 @@ fn list(value: &Value) -> &[Value] {
     value.as_array().expect("a list")
 }
 
+/// Bytes of it that wait for the disk.
+fn waiting(cgroup: &Cgroup) -> u64 {
+    let reading = cgroup.reading();
+    reading["dirty"] + reading["writeback"]
+}
+
 /// Most of its limit is waiting for the disk.
 fn is_full(container: &Container) -> bool {
-    let reading = container.cgroup.reading();
-    reading["dirty"] + reading["writeback"] >= LIMIT / 10 * 7
+    waiting(&container.cgroup) >= LIMIT / 10 * 7
 }
 
 /// The importer fills its limit: the one finding that is told of it, and of nothing else above `info`.
@@ -210,9 +215,8 @@ fn stands_in_a_guest(during: During<'_>) -> Result<(), String> {
     let wanted = Wanted { binds: &binds, memory: Some(LIMIT), ..Wanted::shell("importer", &words) };
     let container = container::run(&wanted);
     wait_for("its limit to be full", || {
-        let reading = container.cgroup.reading();
-        let waiting = reading["dirty"] + reading["writeback"];
-        (waiting >= LIMIT / 10 * 6 && reading["current"] >= LIMIT / 100 * 95).then_some(())
+        let cgroup = &container.cgroup;
+        (waiting(cgroup) >= LIMIT / 10 * 6 && cgroup.usage() >= LIMIT / 100 * 95).then_some(())
     });
     during(vec![("dirty-page-pressure", container.cgroup.path.clone())]);
     Ok(())
@@ -335,8 +339,7 @@ fn an_importer_is_killed_for_what_its_disk_does_not_take() {
     let cgroup = container.cgroup.clone();
     let goes_wrong = thread::spawn(move || {
         loop {
-            let reading = cgroup.reading();
-            if reading["dirty"] + reading["writeback"] >= LIMIT / 4 {
+            if waiting(&cgroup) >= LIMIT / 4 {
                 return Instant::now();
             }
             thread::sleep(Duration::from_millis(100));

@@ -8,6 +8,11 @@ pub fn text(path: &str, most: u64) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The state, of `/proc/PID/task/TID/stat`. The name before it may hold any character.
+pub fn state(stat: &str) -> Option<char> {
+    stat.get(stat.rfind(')')? + 1..)?.trim_start().chars().next().filter(char::is_ascii_alphabetic)
+}
+
 /// Of `/proc/PID/cgroup`, whose lines are `NUMBER:CONTROLLERS:PATH` (cgroups(7)): the path in the hierarchy of version 1 that
 /// has this controller, or with none in that of version 2.
 pub fn cgroup<'a>(text: &'a str, controller: &str) -> Option<&'a str> {
@@ -25,6 +30,20 @@ pub fn memory_cgroup(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_may_look_like_the_rest_of_the_line() {
+        assert_eq!(state("12 (a) S 1) D 1 12 12 0 -1"), Some('D'));
+        assert_eq!(state("12 (cat"), None);
+        assert_eq!(state("12 (cat) "), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_no_panic(text in "\\PC{0,200}") {
+            state(&text);
+        }
+    }
 
     #[test]
     fn the_memory_hierarchy_s_path_is_taken() {

@@ -2,13 +2,22 @@
 //! trampoline there only after each task that can run has once left the kernel of its own accord or was met in user space
 //! (`synchronize_rcu_tasks`): beside sixty throttled ones that took a minute (seen on 6.1).
 
-use std::{fs, io::Read as _, path::Path, path::PathBuf, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use super::proc::{state, text};
 
 /// So many that can run are a crowd.
 const CROWD: usize = 8;
 /// Cgroups and tasks that are looked at.
 const CGROUPS: usize = 16 * 1024;
 const TASKS: usize = 4096;
+/// The number, the name and the state of a task are in so much of its `stat`.
+const STAT: u64 = 128;
 /// A period of the kernel's (`cpu.max`, unless it is set otherwise), and a little.
 const PERIOD: Duration = Duration::from_millis(150);
 
@@ -47,20 +56,15 @@ struct Cgroup {
 impl Cgroup {
     /// Tasks in it that can run.
     fn runnable(&self, proc: &Path, tasks: &mut usize) -> usize {
-        let list = ["cgroup.threads", "tasks"].map(|file| fs::read_to_string(self.dir.join(file)).ok());
-        let list = list.into_iter().flatten().next().unwrap_or_default();
-        let some = list.lines().take(*tasks);
-        let can_run = |task: &str| {
-            let mut stat = [0; 64];
-            let read = fs::File::open(proc.join(task).join("stat")).and_then(|mut file| file.read(&mut stat));
-            let stat = &stat[..read.unwrap_or(0)];
-            // `pid (comm) R ...`; a name may hold anything.
-            stat.iter().rposition(|byte| *byte == b')').is_some_and(|end| stat[end..].starts_with(b") R"))
+        let list = |name: &str| fs::read_to_string(self.dir.join(name)).ok();
+        let list = list("cgroup.threads").or_else(|| list("tasks")).unwrap_or_default();
+        let some: Vec<&str> = list.lines().take(*tasks).collect();
+        *tasks -= some.len();
+        let can_run = |task: &&&str| {
+            let stat = text(&proc.join(task).join("stat").to_string_lossy(), STAT);
+            stat.is_some_and(|stat| state(&stat) == Some('R'))
         };
-        let (looked, count) =
-            some.fold((0, 0), |(looked, count), task| (looked + 1, count + usize::from(can_run(task))));
-        *tasks -= looked;
-        count
+        some.iter().filter(can_run).count()
     }
 }
 

@@ -8,11 +8,6 @@ const NAME: usize = 256;
 /// SIGKILL in a mask of signals.
 const SIGKILL: u64 = 1 << 8;
 
-/// The state, of `/proc/PID/task/TID/stat`. The name before it may hold any character.
-pub fn state(stat: &str) -> Option<char> {
-    stat.get(stat.rfind(')')? + 1..)?.trim_start().chars().next().filter(char::is_ascii_alphabetic)
-}
-
 /// `/proc/TID/status`, as far as it is about a sleep.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -100,13 +95,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_may_look_like_the_rest_of_the_line() {
-        assert_eq!(state("12 (a) S 1) D 1 12 12 0 -1"), Some('D'));
-        assert_eq!(state("12 (cat"), None);
-        assert_eq!(state("12 (cat) "), None);
-    }
-
-    #[test]
     fn a_signal_waits_for_the_task_or_for_its_group() {
         let status = |task, group| {
             let text = format!(
@@ -156,7 +144,6 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_text_is_no_panic(text in "\\PC{0,200}") {
-            state(&text);
             Status::parse(&text);
             stack(&text);
             call(&text);

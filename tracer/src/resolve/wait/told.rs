@@ -59,7 +59,7 @@ pub(super) fn of(tid: u32, name: &str) -> Option<String> {
 
 /// State of a task, from a file that waits for nobody.
 pub fn state(tid: u32) -> Option<char> {
-    parse::state(&of(tid, "stat")?)
+    proc::state(&of(tid, "stat")?)
 }
 
 pub fn comm(pid: u32) -> Option<String> {
