@@ -11,6 +11,7 @@ mod hierarchy;
 mod install;
 mod lab;
 mod live;
+mod lock;
 mod matrix;
 mod setup;
 mod side_by_side;

@@ -95,6 +95,8 @@ fn times_throttled(dir: &Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
     #[test]
@@ -113,9 +115,11 @@ mod tests {
         let (cpu, proc) = (root.path().join("cpu"), root.path().join("proc"));
         let container = cpu.join("pod/app");
         fs::create_dir_all(&container).expect("a cgroup");
+        // As the kernel's, it is never half there.
         let stat = |times: u64| {
-            fs::write(cpu.join("pod/cpu.stat"), format!("nr_periods 900\nnr_throttled {times}\n"))
-                .expect("a file")
+            let new = root.path().join("new");
+            fs::write(&new, format!("nr_periods 900\nnr_throttled {times}\n")).expect("a file");
+            fs::rename(new, cpu.join("pod/cpu.stat")).expect("the same file system");
         };
         stat(700);
         let list: String = (1..=tasks).map(|task| format!("{task}\n")).collect();
@@ -126,14 +130,20 @@ mod tests {
                 format!("{task} (a) S (du) {state} 1 1 1 0 -1 4194304 100 0 0 0 5 5 0 0 20 0 1 0 100 0 0");
             fs::write(proc.join(task.to_string()).join("stat"), stat).expect("a file");
         }
+        let done = AtomicBool::new(!goes_on);
         thread::scope(|scope| {
-            if goes_on {
-                scope.spawn(|| {
-                    thread::sleep(PERIOD / 3);
-                    stat(701);
-                });
-            }
-            crowd(&cpu, &proc)
+            scope.spawn(|| {
+                for times in 701.. {
+                    if done.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    stat(times);
+                    thread::sleep(PERIOD / 30);
+                }
+            });
+            let told = crowd(&cpu, &proc);
+            done.store(true, Ordering::Relaxed);
+            told
         })
     }
 

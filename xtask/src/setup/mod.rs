@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
-use crate::task::Task;
+use crate::{lock, task::Task, workspace};
 
 /// Install what is missing; what is there is left alone
 #[derive(Args)]
@@ -65,6 +65,8 @@ impl Setup {
 }
 
 pub(crate) fn set_up(purpose: Purpose) -> Result<()> {
+    // Two at once would write over each other's files, and both install the same.
+    let _lock = lock::take(&workspace::target().join("setup.lock"))?;
     for step in STEPS {
         let cannot = || format!("cannot set up {}", step.name);
         if let Some(found) = (step.look)(purpose).with_context(cannot)? {

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     command::{command, output},
+    lock,
     task::Task,
     workspace,
 };
@@ -83,9 +84,7 @@ pub(super) fn lay_out(root: &Path) -> Result<()> {
 fn fetched() -> Result<PathBuf> {
     let dir = workspace::target().join("vm/nfs-server");
     // Guests are packed side by side.
-    let path = workspace::target().join("vm/nfs-server.lock");
-    let lock = fs::File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-    lock.lock().with_context(|| format!("cannot lock {}", path.display()))?;
+    let _lock = lock::take(&workspace::target().join("vm/nfs-server.lock"))?;
     if !dir.exists() {
         fetch_into(&dir)?;
     }
