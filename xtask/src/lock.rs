@@ -1,4 +1,4 @@
-//! One `cargo xtask` at a time, for what is shared by all of a checkout.
+//! One at a time, for what is shared by all of a checkout.
 
 use std::{
     fs::{File, TryLockError, create_dir_all},
@@ -9,20 +9,38 @@ use anyhow::{Context, Result};
 
 /// Waits until nobody else has it; it is let go when the file is dropped, or its process is gone.
 pub(crate) fn take(path: &Path) -> Result<File> {
+    let lock = open(path)?;
+    if !free(&lock, path)? {
+        // Another `cargo xtask`, or a part of this one that runs beside.
+        eprintln!("waiting until {} is let go", path.display());
+        lock.lock().with_context(|| cannot_lock(path))?;
+    }
+    Ok(lock)
+}
+
+/// The same without waiting; `None`: somebody has it.
+pub(crate) fn try_take(path: &Path) -> Result<Option<File>> {
+    let lock = open(path)?;
+    Ok(free(&lock, path)?.then_some(lock))
+}
+
+fn open(path: &Path) -> Result<File> {
     if let Some(dir) = path.parent() {
         create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
     }
-    let lock = File::create(path).with_context(|| format!("cannot make {}", path.display()))?;
-    let cannot = || format!("cannot lock {}", path.display());
+    File::create(path).with_context(|| format!("cannot make {}", path.display()))
+}
+
+fn free(lock: &File, path: &Path) -> Result<bool> {
     match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            eprintln!("waiting for another `cargo xtask`, which holds {}", path.display());
-            lock.lock().with_context(cannot)?;
-        }
-        Err(TryLockError::Error(error)) => return Err(error).with_context(cannot),
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| cannot_lock(path)),
     }
-    Ok(lock)
+}
+
+fn cannot_lock(path: &Path) -> String {
+    format!("cannot lock {}", path.display())
 }
 
 #[cfg(test)]
@@ -42,10 +60,12 @@ mod tests {
         });
         thread::sleep(Duration::from_millis(50));
         let waits = !second.is_finished();
+        let refused = try_take(&path).map(|lock| lock.is_none());
         drop(first);
         let came = second.join().expect("it does not panic");
         fs::remove_dir_all(&dir).expect("it can be removed");
         assert!(waits, "the first still had it");
+        assert!(refused.expect("it can be looked at"), "the first still had it");
         came.expect("it is free");
     }
 }

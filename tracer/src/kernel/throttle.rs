@@ -133,10 +133,7 @@ mod tests {
         let done = AtomicBool::new(!goes_on);
         thread::scope(|scope| {
             scope.spawn(|| {
-                for times in 701.. {
-                    if done.load(Ordering::Relaxed) {
-                        break;
-                    }
+                for times in (701..).take_while(|_| !done.load(Ordering::Relaxed)) {
                     stat(times);
                     thread::sleep(PERIOD / 30);
                 }

@@ -9,7 +9,6 @@ mod release;
 mod source;
 
 use std::{
-    fs,
     fs::{File, OpenOptions},
     path::Path,
     process::ExitCode,
@@ -17,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
 
 pub(crate) use self::release::{RELEASES, Release};
@@ -29,6 +28,7 @@ use self::{
 use crate::{
     artifact::Artifacts,
     live::{self, Ran},
+    lock,
     matrix::{self, Column},
     setup::{Purpose, set_up},
     side_by_side::side_by_side,
@@ -201,7 +201,6 @@ impl Run<'_> {
         let (mut guests, mut locks, mut emulated) = (Vec::new(), Vec::new(), false);
         for (number, script) in self.scripts.iter().enumerate() {
             let dir = dir.join(format!("run-{}-{number}", release.label));
-            fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
             locks.push(locked(&dir)?);
             let files = guest::pack(&kernel, self.artifacts, script, self.cgroup, &dir)?;
             let (guest, accelerator) = boot(&kernel, &files, self.append)?;
@@ -223,15 +222,12 @@ impl Run<'_> {
 
 /// A guest's directory, for as long as the lock is kept: a second guest would write over the disk of the first.
 fn locked(dir: &Path) -> Result<File> {
-    let path = dir.join("lock");
-    let lock = File::create(&path).with_context(|| format!("cannot make {}", path.display()))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(_) => bail!(
+    lock::try_take(&dir.join("lock"))?.with_context(|| {
+        format!(
             "another guest of this kernel runs in {}: wait for its end, or use another checkout",
             dir.display()
-        ),
-    }
+        )
+    })
 }
 
 fn boot(kernel: &Kernel, files: &Files, append: &str) -> Result<(Guest, Accelerator)> {
@@ -278,12 +274,11 @@ mod tests {
     #[test]
     fn a_second_guest_is_refused_a_directory_in_use() {
         let dir = std::env::temp_dir().join(format!("memtrace-lock-{}", std::process::id()));
-        fs::create_dir_all(&dir).expect("it can be made");
         let first = locked(&dir).expect("nobody has it");
         assert!(locked(&dir).expect_err("somebody has it").to_string().contains("another guest"));
         drop(first);
         let again = locked(&dir).is_ok();
-        fs::remove_dir_all(&dir).expect("it can be removed");
+        std::fs::remove_dir_all(&dir).expect("it can be removed");
         assert!(again);
     }
 
