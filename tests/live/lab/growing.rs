@@ -2,6 +2,7 @@
 
 use std::{thread, time::Duration};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use super::{growing, leak, limit, limit_seconds, rate, seconds};
@@ -9,9 +10,9 @@ use crate::driver::{
     cgroup::{Made, hierarchy},
     container::{self, Wanted as Container},
     disk::{self, Swap},
-    docker, guard, in_vm,
+    docker, guard, in_vm, memtrace, output, patience,
     scene::{self, Wanted},
-    scratch, skip,
+    scratch, skip, wait_for,
     workload::Workload,
 };
 
@@ -57,6 +58,26 @@ fn tmpfs_filler() {
     disk::drop_caches();
     grows(SCENE, "shmem", growing(SCENE, &["tmpfs", &file]));
     let _ = std::fs::remove_file(&file);
+}
+
+/// What stops moments before the end is told, with how long ago: at the end of a run nobody waits for its next breath.
+#[test]
+fn what_is_over_by_the_end_is_told() {
+    let (grower, cgroup) = leak("over");
+    let (mut memtrace, stdout) = memtrace::piped(&["diagnose", "-d", "60"]);
+    let lines = output::lines(stdout);
+    let next = || lines.recv_timeout(patience()).expect("the leak is found");
+    while !next().starts_with(&format!("found: critical: {} ", cgroup.path)) {}
+    drop(grower);
+    // Less than it is kept for.
+    thread::sleep(Duration::from_millis(2500));
+    kill_process(Pid::from_child(&memtrace), Signal::INT).expect("it runs");
+    let status = wait_for("memtrace to end", || memtrace.try_wait().expect("it is our child"));
+    let report: Vec<String> = lines.iter().collect();
+    assert!(status.success(), "{status}: {report:#?}");
+    let told = |what: &str| report.iter().any(|line| line.contains(what));
+    assert!(told("not found any more for so long"), "{report:#?}");
+    assert!(!told("Nothing is wrong"), "{report:#?}");
 }
 
 /// A leak that swap takes in: it stands at its limit, and nothing else tells that it grows.

@@ -53,6 +53,8 @@ pub fn run(options: Diagnose) -> Result<ExitCode, Failure> {
         daemons: Some(watched),
         dirty: DirtyWish::Names,
         stuck: Some(pipeline::STUCK),
+        // The report is of the run, not of its last second.
+        hold: pipeline::HOLD,
         budget: budget / 100.0,
         ..shared
     };
