@@ -57,9 +57,10 @@ struct Watched {
 }
 
 impl Report<'_> {
-    /// What passes the filter; what is about no container does.
+    /// What passes the filter; what is about no container does. Found at one look and at none since: that may be chance.
     pub fn findings(&self) -> Vec<&Open> {
-        chosen(self.last, self.filter).collect()
+        let lasted = |finding: &&Open| finding.unseen_s.is_none_or(|unseen| unseen < finding.open_s);
+        chosen(self.last, self.filter).filter(lasted).collect()
     }
 
     pub fn is_critical(&self) -> bool {

@@ -39,6 +39,19 @@ fn golden_text() {
     assert!(text.starts_with("CRITICAL shop/web-7/app"));
 }
 
+/// Kept, with how long ago; a single look may be chance.
+#[test]
+fn what_was_found_until_moments_ago_is_reported_unless_at_one_look_only() {
+    let told = |open_s, unseen_s| {
+        let open = |finding| Arc::new(Open { open_s, unseen_s, ..Open::from(finding) });
+        let findings = incident(15).into_iter().map(open).collect();
+        text(&Snapshot { findings, ..snapshot(Vec::new()) })
+    };
+    assert!(told(6.0, Some(3.0)).contains("3.0 s  not found any more for so long"));
+    assert!(told(3.0, Some(3.0)).starts_with("Nothing is wrong"));
+    assert!(told(0.0, None).starts_with("CRITICAL"), "it may be the first of many");
+}
+
 #[test]
 fn golden_json() {
     let snapshot = snapshot(incident(15));
