@@ -123,7 +123,7 @@ pub enum DirtyWish {
 /// A task is stuck that sleeps uninterruptibly for so long.
 pub const STUCK: Duration = Duration::from_secs(5);
 
-/// A view for people keeps a finding for so long after it was last found.
+/// `top` and `diagnose` keep a finding for so long after it was last found.
 pub const HOLD: Duration = Duration::from_secs(5);
 
 /// A newborn cgroup is read, and files that have become dirty are asked for, this often.
